@@ -1,0 +1,29 @@
+"""Which CLIP a vector belongs to. A vector only means something to encoders of its own family."""
+
+from __future__ import annotations
+
+# (width of the text encoder, layers, dimension of the shared space) -> the name under which a file stores its vector
+_FAMILIES = {
+    (768, 12, 768): "clip-vit-l-14",  # SD1; SDXL, SD3 and Flux carry it too
+    (1024, 24, 1024): "open-clip-vit-h-14",  # SD2
+    (1024, 23, 1024): "open-clip-vit-h-14",  # SD2 as diffusers and Forge hold it: without its last block
+    (1280, 32, 1280): "open-clip-vit-bigg-14",  # SDXL, SD3
+}
+
+#: What a vector of the old extension's `.pt` files is: they hold nothing but 768 numbers.
+LEGACY = "clip-vit-l-14"
+
+#: Family -> the Stable Diffusion models whose text encoder it is.
+SERVES = {
+    "clip-vit-l-14": "SD1, and the first encoder of SDXL, SD3 and Flux",
+    "open-clip-vit-h-14": "SD2",
+    "open-clip-vit-bigg-14": "the second encoder of SDXL and SD3",
+}
+
+
+def family(width: int, layers: int, dim: int) -> str:
+    """The name of the CLIP family with a text encoder of `layers` layers, `width` wide, projected to `dim`.
+
+    A CLIP that is not in the table is named by its sizes, so that two equal ones still share vectors.
+    """
+    return _FAMILIES.get((width, layers, dim), f"clip-{width}x{layers}-{dim}")

@@ -1,0 +1,102 @@
+"""The settings of one personalisation, as data: one frozen value, and one table from which widgets, flags and infotext follow."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import AestheticError
+
+UPDATES = ("adam", "normalized", "gradient")
+BLENDS = ("lerp", "slerp")
+
+
+def _setting(
+    default: Any,
+    label: str,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    log: bool = False,
+) -> Any:
+    """A field with what every surface needs to know of it: label, help, range or choices, and whether a slider is logarithmic."""
+    about = {"label": label, "help": help, "low": low, "high": high, "choices": choices, "log": log}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a prompt is personalised. Values are checked on construction; a wrong one raises AestheticError.
+
+    A field's metadata holds its label, help text, range and choices. Ranges are what is accepted, both ends included.
+    """
+
+    steps: int = _setting(
+        10, "Steps", "Steps of ascent towards the aesthetic, before each picture. 0 is the plain picture.", low=0, high=100
+    )
+    step_size: float = _setting(
+        1e-4, "Epsilon", "Step size. More is stronger; too much loses the prompt's subject.", low=0.0, high=1.0, log=True
+    )
+    update: str = _setting(
+        "adam",
+        "Update rule",
+        "adam: as published. normalized: every matrix moves by an equal share, faster and smaller. "
+        "gradient: the paper's plain equation, which wants a far larger epsilon.",
+        choices=UPDATES,
+    )
+    weight: float = _setting(
+        1.0, "Weight", "Share of the personalised conditioning in the result; the rest is the plain one.", low=0.0, high=1.0
+    )
+    blend: str = _setting(
+        "lerp", "Blend", "How plain and personalised conditioning are blended: on a line or on an arc.", choices=BLENDS
+    )
+    text: str = _setting("", "Text", "Turn the aesthetic towards this text before tuning. Empty: leave it as it is.")
+    text_strength: float = _setting(
+        0.25, "Text strength", "How far the aesthetic turns: 0 not at all, 1 all the way to the text.", low=0.0, high=1.0
+    )
+    text_negative: bool = _setting(False, "Text is negative", "Turn the aesthetic away from the text instead.")
+    preservation: float = _setting(
+        0.0,
+        "Preservation",
+        "Pulls the prompt's tokens back to what they were, so that the subject survives more steps.",
+        low=0.0,
+        high=100.0,
+    )
+    last_layers: int = _setting(
+        0, "Last layers", "Tune only this many of the encoder's last layers. 0 tunes the whole encoder.", low=0, high=100
+    )
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
+
+    @property
+    def changes_nothing(self) -> bool:
+        """True where no tuning can happen: zero steps or a zero step size."""
+        return self.steps == 0 or self.step_size == 0
+
+
+def _checked(f: dataclasses.Field[Any], value: Any) -> Any:
+    kind, low, high, choices = type(f.default), f.metadata["low"], f.metadata["high"], f.metadata["choices"]
+    whole = isinstance(value, float) and kind is int and value == int(value) if _finite(value) else False
+    if (isinstance(value, int) and not isinstance(value, bool) and kind is float) or whole:
+        value = kind(value)  # sliders hand 10.0 for 10, and people write 1 for 1.0
+    if type(value) is not kind:
+        raise AestheticError(f"{f.name} should be {_article(kind)}, not {value!r}.")
+    if choices and value not in choices:
+        raise AestheticError(f"{f.name} should be one of {', '.join(choices)}, not {value!r}.")
+    if low is not None and not low <= value <= high:
+        raise AestheticError(f"{f.name} should lie between {low:g} and {high:g}, not be {value!r}.")
+    return value
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _article(kind: type) -> str:
+    return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
