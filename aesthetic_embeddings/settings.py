@@ -36,10 +36,19 @@ class Settings:
     """
 
     steps: int = _setting(
-        10, "Steps", "Steps of ascent towards the aesthetic, before each picture. 0 is the plain picture.", low=0, high=100
+        10,
+        "Steps",
+        "Steps of ascent towards the aesthetic, before each picture. 0 is the plain picture.",
+        low=0,
+        high=100,
     )
     step_size: float = _setting(
-        1e-4, "Epsilon", "Step size. More is stronger; too much loses the prompt's subject.", low=0.0, high=1.0, log=True
+        1e-4,
+        "Epsilon",
+        "Step size. More is stronger; too much loses the prompt's subject.",
+        low=0.0,
+        high=1.0,
+        log=True,
     )
     update: str = _setting(
         "adam",
@@ -49,16 +58,31 @@ class Settings:
         choices=UPDATES,
     )
     weight: float = _setting(
-        1.0, "Weight", "Share of the personalised conditioning in the result; the rest is the plain one.", low=0.0, high=1.0
+        1.0,
+        "Weight",
+        "Share of the personalised conditioning in the result; the rest is the plain one.",
+        low=0.0,
+        high=1.0,
     )
     blend: str = _setting(
-        "lerp", "Blend", "How plain and personalised conditioning are blended: on a line or on an arc.", choices=BLENDS
+        "lerp",
+        "Blend",
+        "How plain and personalised conditioning are blended: on a line or on an arc.",
+        choices=BLENDS,
     )
-    text: str = _setting("", "Text", "Turn the aesthetic towards this text before tuning. Empty: leave it as it is.")
+    text: str = _setting(
+        "", "Text", "Turn the aesthetic towards this text before tuning. Empty: leave it as it is."
+    )
     text_strength: float = _setting(
-        0.25, "Text strength", "How far the aesthetic turns: 0 not at all, 1 all the way to the text.", low=0.0, high=1.0
+        0.25,
+        "Text strength",
+        "How far the aesthetic turns: 0 not at all, 1 all the way to the text.",
+        low=0.0,
+        high=1.0,
     )
-    text_negative: bool = _setting(False, "Text is negative", "Turn the aesthetic away from the text instead.")
+    text_negative: bool = _setting(
+        False, "Text is negative", "Turn the aesthetic away from the text instead."
+    )
     preservation: float = _setting(
         0.0,
         "Preservation",
@@ -67,7 +91,11 @@ class Settings:
         high=100.0,
     )
     last_layers: int = _setting(
-        0, "Last layers", "Tune only this many of the encoder's last layers. 0 tunes the whole encoder.", low=0, high=100
+        0,
+        "Last layers",
+        "Tune only this many of the encoder's last layers. 0 tunes the whole encoder.",
+        low=0,
+        high=100,
     )
 
     def __post_init__(self) -> None:

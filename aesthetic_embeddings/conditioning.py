@@ -1,0 +1,132 @@
+"""Personalising an encoder for one prompt: record, check, tune, and let the owner encode again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .embedding import AestheticEmbedding
+from .errors import AestheticError, EncoderError
+from .families import family
+from .recording import Recording, check, embeddings_replaced, evaluating, record_once
+from .settings import Settings
+from .towers import Tower, find_tower
+from .tuning import Tuned, text_feature, tune
+from .vectors import slerp, unit
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a personalisation did: `steps + 1` cosine similarities of prompt and aesthetic: before, after each step."""
+
+    similarities: tuple[float, ...]
+
+
+@contextmanager
+def personalized(
+    text_encoder: nn.Module,
+    input_ids: Tensor,
+    embedding: AestheticEmbedding | Tensor,
+    settings: Settings | None = None,
+    projection: Tensor | None = None,
+    *,
+    input_embeddings: Tensor | None = None,
+    text_ids: Tensor | None = None,
+    encode: Callable[[Tensor], Any] | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Iterator[Run]:
+    """Inside the block, `text_encoder` computes as if fine-tuned towards `embedding` for the prompt `input_ids`.
+
+    Afterwards, also after an exception, it is as it was: no parameter is written to at any time.
+
+    text_encoder: a transformers CLIPTextModel, CLIPTextModelWithProjection or CLIPModel, an open_clip model, or a wrapper.
+    input_ids: `[chunks, length]`, the chunks of one prompt; each begins with the beginning-of-text token.
+    embedding: the aesthetic, or its vector `[dim]`.
+    projection: `[dim, width]`, the text projection, where the encoder has none of its own.
+    input_embeddings: `[chunks, length, width]`, token embeddings to use for the recording in place of the table's; those
+        that differ from their id's row (textual inversion) are constants.
+    text_ids: `[chunks, length]`, the tokens of `settings.text`.
+    encode: runs the encoder on ids, where calling `text_encoder(ids)` does not: say, a host that drives it piece by piece.
+    on_step: called with the number of steps done and the similarity; raising from it ends the tuning.
+
+    The encoder is run once, before the block, to record what it computes for the prompt. Settings of `weight` and `blend`
+    concern the conditioning (see `blended`) and are not used here.
+    Raises EncoderError where encoder, embedding and projection do not fit, or our forward does not reproduce the encoder's.
+    """
+    settings = settings or Settings()
+    tower = find_tower(text_encoder)
+    run = encode or tower.encode
+
+    def recorded(ids: Tensor) -> Recording:
+        with evaluating(text_encoder):
+            return record_once(tower, lambda: run(ids))
+
+    if input_embeddings is None:
+        record = recorded(input_ids)
+    else:
+        with embeddings_replaced(tower, input_embeddings):
+            record = recorded(input_ids)
+    text = None
+    if settings.text and settings.text_strength:
+        if text_ids is None:
+            raise AestheticError("settings.text needs its tokens: pass them as text_ids.")
+        text = recorded(text_ids)
+    tuned = personalize(tower, record, embedding, settings, projection, text, on_step)
+    with tuned.laid_over():
+        yield Run(tuned.similarities)
+
+
+def personalize(
+    tower: Tower,
+    record: Recording,
+    embedding: AestheticEmbedding | Tensor,
+    settings: Settings,
+    projection: Tensor | None = None,
+    text: Recording | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Tuned:
+    """Check a recorded prompt and tune its tower; `text` is the recording of `settings.text`."""
+    projection = tower.projection if tower.projection is not None else projection
+    if projection is None:
+        raise EncoderError(
+            "The text encoder has no text projection, which maps its output to the space of the aesthetic. Pass one: see "
+            "aesthetic_embeddings.text_projection."
+        )
+    check(tower, record)
+    e = vector_for(embedding, tower, projection)
+    if text is not None:
+        direction = text_feature(tower, text, projection).to(e)
+        e = slerp(e, -direction if settings.text_negative else direction, settings.text_strength)
+    return tune(tower, record, e, projection, settings, on_step)
+
+
+def vector_for(embedding: AestheticEmbedding | Tensor, tower: Tower, projection: Tensor) -> Tensor:
+    """The embedding's vector for this tower, `[dim]`. Raises EncoderError where it has none for the tower's family."""
+    if isinstance(embedding, Tensor):
+        return embedding.detach().flatten()
+    wanted = family(tower.width, len(tower.layers), projection.shape[0])
+    if wanted not in embedding.vectors:
+        raise EncoderError(
+            f"The aesthetic {embedding.name!r} was made for {', '.join(embedding.vectors)}; this model's text encoder is "
+            f"{wanted}. Create the aesthetic again from its pictures, with that CLIP."
+        )
+    return embedding.vectors[wanted]
+
+
+def blended(plain: Tensor, tuned: Tensor, settings: Settings) -> Tensor:
+    """Plain and personalised conditioning, `[..., width]`, blended by `settings.weight`.
+
+    `lerp`: `plain + weight * (tuned - plain)`. `slerp`: the same for each token's length, with its direction on the arc.
+    At weight 0 and 1 the result is `plain` and `tuned` themselves.
+    """
+    if settings.weight in (0.0, 1.0):
+        return tuned if settings.weight else plain
+    if settings.blend == "lerp":
+        return torch.lerp(plain, tuned, settings.weight)
+    length = torch.lerp(plain.norm(dim=-1, keepdim=True), tuned.norm(dim=-1, keepdim=True), settings.weight)
+    return slerp(unit(plain), unit(tuned), settings.weight) * length

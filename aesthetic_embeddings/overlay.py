@@ -1,0 +1,90 @@
+"""Tuned values laid over a tower while its owner encodes again, and taken off after every call.
+
+The owner's parameters are never written to. A hook puts another parameter in a module's place for the length of one call;
+another, which also runs when the call raises, puts the owner's own object back.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .towers import Slot, Tower
+
+
+@contextmanager
+def overlaid(
+    tower: Tower,
+    values: Mapping[Slot, Callable[[], Tensor]],
+    row_ids: Tensor | None = None,
+    rows: Tensor | None = None,
+) -> Iterator[None]:
+    """While the block runs, the tower's owner computes with `values` in place of what these slots store.
+
+    values: slot -> a function that returns its tuned rows; called at each use, so that nothing need be kept whole.
+    row_ids: sorted token ids `[n]` whose rows of the embedding table are `rows` `[n, width]`: the table itself is large.
+    """
+    by_parameter: dict[tuple[nn.Module, str], list[Slot]] = defaultdict(list)
+    for slot in values:
+        by_parameter[slot.owner, slot.name].append(slot)
+    with ExitStack() as stack:
+        for (owner, name), parts in by_parameter.items():
+            _lay(owner, name, parts, values, stack)
+        if row_ids is not None and rows is not None:
+            hook = tower.table.owner.register_forward_hook(_row_hook(row_ids, rows))
+            stack.callback(hook.remove)
+        yield
+
+
+def _lay(
+    owner: nn.Module,
+    name: str,
+    parts: list[Slot],
+    values: Mapping[Slot, Callable[[], Tensor]],
+    stack: ExitStack,
+) -> None:
+    borrowed: list[Tensor] = []
+
+    def put(*_: Any) -> None:
+        if borrowed:
+            return
+        stored = parts[0].parameter
+        with torch.no_grad():
+            tuned = values[parts[0]]().to(stored)
+            if tuned.shape != stored.shape:  # some of its rows only
+                tuned = stored.detach().clone()
+                for part in parts:
+                    tuned[part.rows] = values[part]().to(stored)
+        borrowed.append(stored)
+        # without gradient, or autocast would keep its cast copy beyond the call
+        owner._parameters[name] = nn.Parameter(tuned, requires_grad=False)
+
+    def take(*_: Any) -> None:
+        if borrowed:
+            owner._parameters[name] = borrowed.pop()  # type: ignore[assignment]
+
+    used_from, used_until = parts[0].used_from or owner, parts[0].used_until or owner
+    if used_from is used_until:
+        handles = [
+            used_from.register_forward_pre_hook(put),
+            used_until.register_forward_hook(take, always_call=True),
+        ]
+    else:  # read between two calls
+        handles = [used_from.register_forward_pre_hook(put), used_until.register_forward_pre_hook(take)]
+    stack.callback(take)
+    for handle in handles:
+        stack.callback(handle.remove)
+
+
+def _row_hook(row_ids: Tensor, rows: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    def replace(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        ids = args[0].to(row_ids.device)
+        at = torch.searchsorted(row_ids, ids).clamp(max=len(row_ids) - 1)
+        return torch.where((row_ids[at] == ids)[..., None].to(out.device), rows[at].to(out), out)
+
+    return replace

@@ -1,0 +1,167 @@
+"""What a tower was really given and really returned: the owner encodes its own way, and hooks listen.
+
+Emphasis, textual inversion, chunking and lazily applied LoRAs are the owner's business. What tuning needs of them are the
+input embeddings that came out of all that, and the hidden states that the owner got for them, which also tell whether our
+forward computes the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import EncoderError
+from .towers import READABLE, Tower, Weights, hidden_states
+
+# How far two correct forwards of the same weights stray from each other, relative to the hidden states' norm: other
+# attention kernels, other orders of summing, softmax in fp32 whatever the dtype. An adapter that matters is far above.
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One call of a tower: `ids` `[batch, length]`, `inputs` (token embeddings) and `hidden` (after the final norm), both
+    `[batch, length, width]`, and the coarsest dtype that the owner computed in."""
+
+    ids: Tensor
+    inputs: Tensor
+    hidden: Tensor
+    precision: torch.dtype
+
+
+@contextmanager
+def recording(*towers: Tower) -> Iterator[list[list[Recording]]]:
+    """While the block runs, note every call of each tower; yields one list of recordings per tower."""
+    records: list[list[Recording]] = [[] for _ in towers]
+    with ExitStack() as hooks:
+        for tower, found in zip(towers, records, strict=True):
+            _listen(tower, found, hooks)
+        yield records
+
+
+def _listen(tower: Tower, found: list[Recording], hooks: ExitStack) -> None:
+    last: dict[str, Tensor] = {}
+
+    def ids(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        last["ids"] = args[0] if args else kwargs["input"]
+
+    def inputs(_: nn.Module, __: Any, out: Tensor) -> None:
+        last["inputs"] = out
+
+    def hidden(_: nn.Module, __: Any, out: Tensor) -> None:
+        if "inputs" in last:  # hosts also call the final norm alone, on an earlier layer's output
+            found.append(
+                Recording(
+                    hidden=_own(out),
+                    precision=_precision(tower, out),
+                    **{k: _own(v) for k, v in last.items()},
+                )
+            )
+            last.clear()
+
+    for handle in (
+        tower.table.owner.register_forward_pre_hook(ids, with_kwargs=True),
+        tower.embedding.register_forward_hook(inputs),
+        tower.final_module.register_forward_hook(hidden),
+    ):
+        hooks.callback(handle.remove)
+
+
+def _own(x: Tensor) -> Tensor:
+    """A normal tensor with the values of `x`, also of one made under inference_mode, which autograd refuses."""
+    with torch.inference_mode(False):
+        return x.detach().clone()
+
+
+def _precision(tower: Tower, out: Tensor) -> torch.dtype:
+    dtypes = [out.dtype, tower.final_norm.weight.parameter.dtype]
+    dtypes += [layer.fc1.weight.parameter.dtype for layer in tower.layers[:1]]
+    kind = out.device.type
+    if kind == "cpu":
+        enabled, dtype = torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()
+    else:
+        enabled, dtype = torch.is_autocast_enabled(), torch.get_autocast_gpu_dtype()
+    if enabled:
+        dtypes.append(dtype)
+    return max(dtypes, key=TOLERANCE.__getitem__)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for every submodule, and each one's own mode again afterwards: dropout would record noise."""
+    training = [m for m in module.modules() if m.training]
+    try:
+        module.eval()
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+@contextmanager
+def embeddings_replaced(tower: Tower, inputs: Tensor) -> Iterator[None]:
+    """While the block runs, the token embedding returns `inputs` `[batch, length, width]`, whatever its ids."""
+    handle = tower.embedding.register_forward_hook(lambda _, __, out: inputs.to(out))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def record_once(tower: Tower, encode: Callable[[], Any]) -> Recording:
+    """Run `encode` and return what the tower was called with. Raises EncoderError where it was not called just once."""
+    with recording(tower) as (found,), torch.no_grad():
+        encode()
+    if len(found) != 1:
+        raise EncoderError(
+            f"Encoding the prompt should call its text encoder once, but called it {len(found)} times."
+        )
+    return found[0]
+
+
+def check(tower: Tower, record: Recording) -> None:
+    """Raise EncoderError unless our forward, on the recorded inputs, gives the recorded hidden states.
+
+    A LoRA that is applied at call time, a patched layer, other attention: whatever changes a tower in a way that its
+    weights do not show would be lost by tuning, so it is found here, before anything is tuned.
+    """
+    if record.precision not in READABLE:
+        raise EncoderError(
+            f"The text encoder computes in {record.precision}, which cannot be checked; load it in fp16."
+        )
+    end = int(tower.end_of_text(record.ids).max()) + 1  # causal: what follows does not matter
+    inputs, hidden = record.inputs[:, :end], record.hidden[:, :end]
+    with quiet(inputs.device.type), torch.no_grad():
+        x = starting_from(tower, inputs.to(working_dtype(tower)))
+        ours = hidden_states(tower, x, Weights(x))
+        error = float((ours - hidden.to(ours)).norm() / hidden.to(ours).norm())
+    tolerance = TOLERANCE[record.precision]
+    if inputs.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
+        tolerance = max(tolerance, TOLERANCE[torch.float16])  # TF32 has fp16's mantissa
+    if not error <= tolerance:
+        raise EncoderError(
+            f"The text encoder does not compute what its weights say (it is off by {error:.1%}): something patches it, "
+            "such as a LoRA applied on the fly or an adapter. Merge or unload that; until then the prompt stays plain."
+        )
+
+
+def working_dtype(tower: Tower) -> torch.dtype:
+    """fp64 stays fp64; everything coarser is tuned in fp32."""
+    return torch.float64 if tower.table.parameter.dtype == torch.float64 else torch.float32
+
+
+def starting_from(tower: Tower, inputs: Tensor) -> Tensor:
+    """Token embeddings `[batch, length, width]` plus the positions': what the first layer sees."""
+    return inputs + Weights(inputs).read(tower.positions)[: inputs.shape[1]]
+
+
+@contextmanager
+def quiet(device: str) -> Iterator[None]:
+    """Our own arithmetic: no autocast, and no inference mode, whose tensors could not be differentiated."""
+    with torch.inference_mode(False), torch.autocast(device, enabled=False):
+        yield

@@ -1,0 +1,361 @@
+"""Aesthetic gradients (Gallego 2022, arXiv 2209.12330), equation 2: a few steps of ascent on the text tower's weights.
+
+    c = CLIP_txt(y),   theta <- theta + eps * grad_theta  cos(c, e)
+
+for one prompt y and a fixed unit vector e. What is left out below is left out exactly:
+
+- attention is causal and the feature c is read at the end-of-text token, so positions behind it get no gradient;
+- rows of the embedding tables that the prompt does not use get no gradient either, and neither rule moves a weight
+  whose gradients were all zero;
+- a matrix's gradient is `delta^T x`, of a rank no higher than the number of tokens, so where the update is linear in it
+  the update is kept as its factors, and the tuned matrix is never formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import EncoderError
+from .overlay import overlaid
+from .recording import Recording, quiet, starting_from, working_dtype
+from .settings import Settings
+from .towers import Slot, Tower, Weights, hidden_states
+from .vectors import unit
+
+# ---------------------------------------------------------------- the update rules
+# `g` is the gradient of the objective, which is climbed; k = 1 ... n counts the steps.
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # as published, and torch's defaults
+
+
+def adam(w: Tensor, g: Tensor, m: Tensor, v: Tensor, eps: float, k: int) -> None:
+    """One step of Adam (Kingma & Ba 2015, algorithm 1), in place: what the published code does."""
+    m.lerp_(g, 1 - BETA1)
+    v.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
+    w.addcdiv_(m, (v / (1 - BETA2**k)).sqrt_().add_(EPS), value=eps / (1 - BETA1**k))
+
+
+def gradient_scale(eps: float) -> float:
+    """`w += eps * g`: the paper's equation 2."""
+    return eps
+
+
+def normalized_scale(eps: float, delta: Tensor, x: Tensor, k: int, n: int) -> float:
+    """`w += eps * (1 - (k-1)/n) * sqrt(numel(w)) * g / ||g||_F` for a matrix with `g = delta^T x`; 0 where g = 0.
+
+    The first step has the root-mean-square size of Adam's; the decay ends the oscillation that a constant size shows.
+    `||delta^T x||_F^2 = sum((delta delta^T) * (x x^T))` needs no matrix of w's size.
+    """
+    norm = float(((delta @ delta.T) * (x @ x.T)).sum().clamp(min=0).sqrt())
+    return eps * (1 - (k - 1) / n) * (delta.shape[1] * x.shape[1]) ** 0.5 / norm if norm > 0 else 0.0
+
+
+# ---------------------------------------------------------------- matrices that move
+
+
+class DenseMatrix:
+    """`W`, a copy that Adam moves, with its two moments. `scratch` holds a gradient for no longer than one step."""
+
+    def __init__(self, w: Tensor, scratch: Tensor) -> None:
+        self.w, self.m, self.v, self.scratch = w.clone(), torch.zeros_like(w), torch.zeros_like(w), scratch
+
+    def value(self) -> Tensor:
+        return self.w
+
+    def times(self, x: Tensor) -> Tensor:
+        """`x W^T`"""
+        return x @ self.w.T
+
+    def times_transposed(self, delta: Tensor) -> Tensor:
+        """`delta W`"""
+        return delta @ self.w
+
+    def climb(self, delta: Tensor, x: Tensor, settings: Settings, k: int) -> None:
+        g = torch.mm(
+            delta.T, x, out=self.scratch[: delta.shape[1] * x.shape[1]].view(delta.shape[1], x.shape[1])
+        )
+        adam(self.w, g, self.m, self.v, settings.step_size, k)
+
+
+class FactoredMatrix:
+    """`W + A^T B`: the stored matrix, read where it lies, and an update that is kept as its factors."""
+
+    def __init__(self, read: Callable[[], Tensor]) -> None:
+        self.read = read
+        w = read()
+        self.a, self.b = w.new_empty(0, w.shape[0]), w.new_empty(0, w.shape[1])
+        self.dense: Tensor | None = None
+
+    def value(self) -> Tensor:
+        return torch.addmm(self.read() if self.dense is None else self.dense, self.a.T, self.b)
+
+    def times(self, x: Tensor) -> Tensor:
+        w = self.read() if self.dense is None else self.dense
+        return x @ w.T + (x @ self.b.T) @ self.a
+
+    def times_transposed(self, delta: Tensor) -> Tensor:
+        w = self.read() if self.dense is None else self.dense
+        return delta @ w + (delta @ self.a.T) @ self.b
+
+    def climb(self, delta: Tensor, x: Tensor, settings: Settings, k: int) -> None:
+        if settings.update == "normalized":
+            scale = normalized_scale(settings.step_size, delta, x, k, settings.steps)
+        else:
+            scale = gradient_scale(settings.step_size)
+        if scale == 0:
+            return
+        self.a, self.b = torch.cat([self.a, scale * delta]), torch.cat([self.b, x])
+        if (
+            self.a.numel() + self.b.numel() > self.a.shape[1] * self.b.shape[1]
+        ):  # long prompts: now the matrix is smaller
+            self.dense = self.value()
+            self.a, self.b = self.a[:0].clone(), self.b[:0].clone()
+
+
+class _Product(torch.autograd.Function):
+    """`x W^T`, whose backward moves W by the gradient as soon as that is known, and then forgets it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, matrix: DenseMatrix | FactoredMatrix, climb: Callable[..., None]
+    ) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.matrix, ctx.climb = matrix, climb
+        return matrix.times(x)
+
+    @staticmethod
+    def backward(ctx: Any, *deltas: Tensor) -> tuple[Tensor, None, None]:
+        (x,), (delta,) = ctx.saved_tensors, deltas
+        down = ctx.matrix.times_transposed(delta)  # through W as it was in the forward
+        ctx.climb(ctx.matrix, delta.flatten(0, -2), x.flatten(0, -2))
+        return down, None, None
+
+
+# ---------------------------------------------------------------- tuning
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What tuning moved: see `overlay.overlaid`."""
+
+    values: Mapping[Slot, Callable[[], Tensor]] = field(default_factory=dict)
+    row_ids: Tensor | None = None
+    rows: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A tower tuned for one prompt, and `steps + 1` similarities: before, after each step."""
+
+    tower: Tower
+    similarities: tuple[float, ...]
+    outcome: Outcome = Outcome()
+
+    def laid_over(self) -> AbstractContextManager[None]:
+        """A block inside which the tower's owner computes with the tuned weights."""
+        return overlaid(self.tower, self.outcome.values, self.outcome.row_ids, self.outcome.rows)
+
+
+def tune(
+    tower: Tower,
+    record: Recording,
+    e: Tensor,
+    projection: Tensor,
+    settings: Settings,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Tuned:
+    """Ascend the objective for one prompt; the tower itself is only read.
+
+    record: the tower's call on the prompt, `[chunks, length]`; the objective is the mean over the chunks that hold text.
+    e: `[dim]`, the aesthetic; only its direction counts. projection: `[dim, width]`.
+    on_step: called with the number of steps done and the similarity then; what it raises ends the tuning.
+    An empty prompt is left alone, as published. Raises EncoderError where e or the projection do not fit the tower.
+    """
+    if projection.shape != (e.numel(), tower.width):
+        raise EncoderError(
+            f"An aesthetic of {e.numel()} numbers and a text projection of {tuple(projection.shape)} do not fit a text "
+            f"encoder {tower.width} wide. Use an aesthetic that was made for this model's CLIP."
+        )
+    report = on_step or (lambda k, similarity: None)
+    with quiet(record.inputs.device.type):
+        prompt = Prompt(tower, record)
+        e, projection = own(unit(e.flatten().double()), prompt.inputs), own(projection, prompt.inputs)
+        if settings.changes_nothing or prompt.empty:
+            similarity = float(prompt.similarity(prompt.hidden, projection, e))
+            return Tuned(tower, (similarity,) * (settings.steps + 1))
+        ascent = Ascent(tower, prompt, e, projection, settings)
+        similarities = []
+        for k in range(settings.steps + 1):
+            similarities.append(ascent.step(k + 1) if k < settings.steps else ascent.similarity())
+            report(k, similarities[-1])
+        return Tuned(tower, tuple(similarities), ascent.outcome())
+
+
+def text_feature(tower: Tower, record: Recording, projection: Tensor) -> Tensor:
+    """The direction of a recorded text, `[dim]`: the mean over its chunks of `c / ||c||`."""
+    with quiet(record.inputs.device.type), torch.no_grad():
+        prompt = Prompt(tower, record)
+        return unit(prompt.pooled(prompt.hidden) @ own(projection, prompt.inputs).T).mean(0)
+
+
+def own(x: Tensor, like: Tensor) -> Tensor:
+    """A normal tensor (see `recording.quiet`) with the values of `x`, in the dtype and on the device of `like`."""
+    return x.detach().to(device=like.device, dtype=like.dtype).clone()
+
+
+class Prompt:
+    """The part of a recorded prompt that the objective depends on: chunks that hold text, each up to its end-of-text token.
+
+    inputs, hidden: `[chunks, length, width]`, recorded token embeddings and final hidden states; ends: `[chunks]`, the
+    end-of-text positions; used: `[chunks, length]`, True up to them; ids: the distinct tokens, sorted `[n]`;
+    which: `[chunks, length]`, each position's index in ids; rows: `[n, width]`, theirs in the embedding table;
+    constant: `[chunks, length]`, True where a textual-inversion vector stands in for the row.
+    """
+
+    def __init__(self, tower: Tower, record: Recording) -> None:
+        ends = tower.end_of_text(record.ids)
+        keep = (
+            ends > 1
+        )  # position 0 is the beginning-of-text token; where the end follows at once, there is no text
+        self.empty = not bool(keep.any())
+        keep |= self.empty  # an empty prompt still has a similarity
+        self.ends = ends[keep]
+        self.length = length = int(self.ends.max()) + 1
+        recorded = record.inputs[keep, :length]
+        like = torch.empty((), dtype=working_dtype(tower), device=recorded.device)
+        self.inputs, self.hidden = own(recorded, like), own(record.hidden[keep, :length], like)
+        self.used = torch.arange(length, device=ends.device) <= self.ends[:, None]
+        self.ids, self.which = torch.unique(record.ids[keep, :length], return_inverse=True)
+        table = tower.table.read()
+        rows = table[self.ids.to(table.device)].to(recorded.device)
+        self.rows = own(rows, like)
+        self.constant = (rows.to(recorded.dtype)[self.which] != recorded).any(-1)
+
+    def pooled(self, hidden: Tensor) -> Tensor:
+        """The hidden states at the end-of-text tokens, `[chunks, width]`."""
+        return hidden[torch.arange(len(hidden), device=hidden.device), self.ends]
+
+    def similarity(self, hidden: Tensor, projection: Tensor, e: Tensor) -> Tensor:
+        """`c . e / ||c||` with `c` the projected text feature, mean over the chunks; the paper's equation 1."""
+        c = self.pooled(hidden) @ projection.T
+        return (c @ e / c.norm(dim=-1)).mean()
+
+
+class Ascent(Weights):
+    """The state of tuning one prompt: every weight that may move, by the slot it came from."""
+
+    def __init__(
+        self, tower: Tower, prompt: Prompt, e: Tensor, projection: Tensor, settings: Settings
+    ) -> None:
+        super().__init__(like=prompt.inputs)
+        self.tower, self.prompt, self.e, self.projection, self.settings = (
+            tower,
+            prompt,
+            e,
+            projection,
+            settings,
+        )
+        layers, whole = len(tower.layers), settings.last_layers == 0
+        self.first = 0 if whole else max(0, layers - settings.last_layers)
+        moving = tower.layers[self.first :]
+
+        self.matrices = dict(self._matrices([a.weight for layer in moving for a in layer.affines]))
+        norm = tower.final_norm
+        slots = [slot for layer in moving for slot in layer.vectors] + [norm.weight, norm.bias]
+        self.vectors = {slot: own(slot.read(), self.like) for slot in slots}
+        self.rows, self.positions = prompt.rows, own(tower.positions.read()[: prompt.length], self.like)
+
+        # `normalized` moves matrices alone: the tables and norms are shared with the padding, and the subject goes with them
+        self.leaves = [] if settings.update == "normalized" else list(self.vectors.values())
+        self.tables_move = bool(self.leaves) and whole
+        self.leaves += [self.rows, self.positions] if self.tables_move else []
+        for leaf in self.leaves:
+            leaf.requires_grad_()
+        self.moments = [(torch.zeros_like(w), torch.zeros_like(w)) for w in self.leaves]
+
+        with torch.no_grad():
+            self.entry = hidden_states(
+                tower, starting_from(tower, prompt.inputs), Weights(self.like), 0, self.first
+            )
+
+    def _matrices(self, slots: list[Slot]) -> Iterator[tuple[Slot, DenseMatrix | FactoredMatrix]]:
+        if self.settings.update == "adam":
+            scratch = self.like.new_empty(max(slot.read().numel() for slot in slots))
+            yield from ((slot, DenseMatrix(self.read(slot), scratch)) for slot in slots)
+        else:
+            yield from ((slot, FactoredMatrix(partial(self.read, slot))) for slot in slots)
+
+    # how `hidden_states` reads the weights
+
+    def vector(self, slot: Slot) -> Tensor:
+        return self.vectors[slot]
+
+    def product(self, slot: Slot, x: Tensor) -> Tensor:
+        return _Product.apply(x, self.matrices[slot], self._climb)
+
+    def _climb(self, matrix: DenseMatrix | FactoredMatrix, delta: Tensor, x: Tensor) -> None:
+        matrix.climb(delta, x, self.settings, self.k)
+
+    # the objective
+
+    def _input(self) -> Tensor:
+        """What the first moving layer sees, `[chunks, length, width]`."""
+        if not self.tables_move:
+            return self.entry.detach().requires_grad_()
+        prompt = self.prompt
+        return (
+            torch.where(prompt.constant[..., None], prompt.inputs, self.rows[prompt.which]) + self.positions
+        )
+
+    def _objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The similarity `cos(c, e)`, mean over the chunks, and what is climbed: that, less the preservation term
+
+        `preservation * ||h - h_plain||^2 / ||h_plain||^2` over the hidden states up to the end-of-text tokens.
+        """
+        hidden = hidden_states(self.tower, x, self, self.first)
+        similarity = self.prompt.similarity(hidden, self.projection, self.e)
+        if not self.settings.preservation:
+            return similarity, similarity
+        h, plain = hidden[self.prompt.used], self.prompt.hidden[self.prompt.used]
+        drift = (h - plain).square().sum() / plain.square().sum()
+        return similarity, similarity - self.settings.preservation * drift
+
+    @torch.no_grad()
+    def similarity(self) -> float:
+        return float(self._objective(self._input())[0])
+
+    def step(self, k: int) -> float:
+        """Take step `k` (from 1) and return the similarity before it. Matrices move during the backward pass."""
+        self.k = k
+        with torch.enable_grad():
+            x = self._input()
+            similarity, objective = self._objective(x)
+            _, *gradients = torch.autograd.grad(objective, [x, *self.leaves])
+        with torch.no_grad():
+            for w, g, (m, v) in zip(self.leaves, gradients, self.moments, strict=True):
+                if self.settings.update == "adam":
+                    adam(w, g, m, v, self.settings.step_size, k)
+                else:
+                    w.add_(g, alpha=gradient_scale(self.settings.step_size))
+        return float(similarity.detach())
+
+    def outcome(self) -> Outcome:
+        values: dict[Slot, Callable[[], Tensor]] = {
+            slot: matrix.value for slot, matrix in self.matrices.items()
+        }
+        if self.leaves:
+            values |= {slot: vector.detach for slot, vector in self.vectors.items()}
+        if not self.tables_move:
+            return Outcome(values)
+        tuned, stored = self.positions.detach(), self.tower.positions
+        values[stored] = lambda: torch.cat([tuned, stored.read()[len(tuned) :].to(tuned)])
+        # rows under textual-inversion vectors, or behind the end, did not move
+        moved = torch.unique(self.prompt.which[self.prompt.used & ~self.prompt.constant])
+        return Outcome(values, self.prompt.ids[moved], self.rows.detach()[moved])

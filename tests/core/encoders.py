@@ -1,0 +1,168 @@
+"""Small random text towers of every real kind, each with one way to be run: what the tests borrow and give back."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+BOS, EOS, LENGTH, WIDTH, DIM, LAYERS = 97, 98, 77, 32, 24, 3
+TEXT = {
+    "vocab_size": 99,
+    "hidden_size": WIDTH,
+    "intermediate_size": 4 * WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "max_position_embeddings": LENGTH,
+    "projection_dim": DIM,
+    "bos_token_id": BOS,
+    "pad_token_id": EOS,
+}
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 16,
+    "projection_dim": DIM,
+}
+
+
+class CastingLinear(nn.Module):
+    """A Linear that casts its stored weights to the input's dtype at each call, as Forge's do; no nn.Linear."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x), None if self.bias is None else self.bias.to(x))
+
+
+@dataclass
+class Encoder:
+    """model: what a user passes. run(model, ids) -> (last, penultimate) hidden states `[batch, length, width]`."""
+
+    model: nn.Module
+    projection: Tensor | None = None  # `[dim, width]`, where the model has none
+
+    @property
+    def text(self) -> Any:
+        """The module inside that only computes text: what the reference tunes."""
+        return getattr(self.model, "text_model", self.model)
+
+    def text_projection(self) -> Tensor:
+        if self.projection is not None:
+            return self.projection
+        own = self.model.text_projection
+        return own.weight if isinstance(own, nn.Module) else own.T
+
+    def run(self, model: nn.Module, ids: Tensor) -> tuple[Tensor, Tensor]:
+        out = getattr(model, "text_model", model)(ids, output_hidden_states=True)
+        return out.last_hidden_state, out.hidden_states[-2]
+
+
+class OpenClipEncoder(Encoder):
+    def run(self, model: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Piece by piece, as latent-diffusion's FrozenOpenCLIPEmbedder drives it: `model` itself is never called."""
+        x = model.token_embedding(ids) + model.positional_embedding
+        batch_first = getattr(model.transformer, "batch_first", False)
+        x = x if batch_first else x.transpose(0, 1)
+        mask = model.attn_mask.to(x.dtype)
+        for block in model.transformer.resblocks:
+            penultimate = x
+            x = block(x, attn_mask=mask)
+        x, penultimate = (x, penultimate) if batch_first else (x.transpose(0, 1), penultimate.transpose(0, 1))
+        return model.ln_final(x), penultimate
+
+
+KINDS = ("text", "projection", "clip", "open_clip", "casting")
+
+
+def encoder(
+    kind: str, dtype: torch.dtype = torch.float64, activation: str = "quick_gelu", eos: int = EOS
+) -> Encoder:
+    """A random encoder with weights large enough that attention and activations are far from linear."""
+    torch.manual_seed(1)
+    config = CLIPTextConfig(**TEXT, hidden_act=activation, eos_token_id=eos)
+    made: Encoder
+    if kind == "open_clip":
+        made = OpenClipEncoder(open_clip_text(activation))
+    elif kind == "clip":
+        text = {**TEXT, "hidden_act": activation, "eos_token_id": eos}
+        made = Encoder(CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=DIM)))
+    elif kind == "projection":
+        made = Encoder(CLIPTextModelWithProjection(config))
+    else:
+        made = Encoder(CLIPTextModel(config), torch.randn(DIM, WIDTH, dtype=torch.float64))
+    randomise(made.model)
+    if kind == "casting":
+        for module in list(made.model.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, CastingLinear(child))
+    made.model.to(dtype).eval()
+    return made
+
+
+def randomise(model: nn.Module) -> None:
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(
+                torch.randn_like(p) * 0.15
+                + (
+                    1.0
+                    if p.dim() == 1 and "norm" in name + "norm_" * ("ln_" in name) and "weight" in name
+                    else 0.0
+                )
+            )
+
+
+def open_clip_text(activation: str) -> nn.Module:
+    transformer = _open_clip_transformer()
+    layer = transformer.QuickGELU if activation == "quick_gelu" else nn.GELU
+    return transformer.TextTransformer(
+        context_length=LENGTH,
+        vocab_size=99,
+        width=WIDTH,
+        heads=4,
+        layers=LAYERS,
+        output_dim=DIM,
+        act_layer=layer,
+    )
+
+
+def _open_clip_transformer() -> Any:
+    """open_clip's own text transformer, without the package's top, which wants torchvision for pictures alone."""
+    if "open_clip" not in sys.modules:
+        spec = importlib.util.find_spec("open_clip")
+        assert spec is not None, "pip install open_clip_torch"
+        package = types.ModuleType("open_clip")
+        package.__path__ = list(spec.submodule_search_locations or [])
+        sys.modules["open_clip"] = package
+        if importlib.util.find_spec("torchvision") is None:
+            for name in ("torchvision", "torchvision.ops", "torchvision.ops.misc"):
+                sys.modules[name] = types.ModuleType(name)
+            sys.modules["torchvision.ops.misc"].FrozenBatchNorm2d = nn.BatchNorm2d  # type: ignore[attr-defined]
+    return importlib.import_module("open_clip.transformer")
+
+
+def prompt(*lengths: int, pad: int = EOS, length: int = LENGTH, seed: int = 2) -> Tensor:
+    """Token ids `[chunks, length]` with that many words in each chunk; one word comes twice."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.full((len(lengths), length), pad)
+    for row, n in zip(ids, lengths, strict=True):
+        row[0] = BOS
+        row[1 : n + 1] = torch.randint(1, 90, (n,), generator=generator)
+        if n > 2:
+            row[n] = row[1]
+        row[n + 1] = EOS
+    return ids
