@@ -1,0 +1,114 @@
+"""The trained parts as one folder that diffusers and transformers load, of any release since transformers 4.30."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from ..words import AESTHETICS, SETTINGS, SUBJECTS
+from ..world import Scene, draw
+from . import clip, judge, tokenizer, unet, vae
+
+SAMPLE_SEED, SAMPLES_EACH, SAMPLE_SIZE = 40_000_000, 12, 128
+TEXT_WEIGHTS, OTHER_WEIGHTS = "text_encoder/model.safetensors", "vision.safetensors"
+
+PREPROCESSOR = {
+    "crop_size": {"height": 64, "width": 64},
+    "do_center_crop": True,
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_processor_type": "CLIPImageProcessor",
+    "image_std": [0.5, 0.5, 0.5],
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "size": {"shortest_edge": 64},
+}
+
+PIPELINE = {
+    "_class_name": "StableDiffusionPipeline",
+    "_diffusers_version": "0.25.0",
+    "feature_extractor": ["transformers", "CLIPImageProcessor"],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderTiny"],
+}
+
+TOWER_KEYS = ("attention_dropout", "hidden_act", "hidden_size", "initializer_factor", "initializer_range", "intermediate_size", "layer_norm_eps")
+TOWER_KEYS += ("num_attention_heads", "num_hidden_layers", "projection_dim")
+TEXT_KEYS = (*TOWER_KEYS, "bos_token_id", "eos_token_id", "max_position_embeddings", "pad_token_id", "vocab_size")
+VISION_KEYS = (*TOWER_KEYS, "image_size", "num_channels", "patch_size")
+
+
+def _write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _save(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    halves = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in weights.items()}
+    save_file(halves, path, metadata={"format": "pt"})
+
+
+def _export_clip(work: Path, folder: Path) -> None:
+    """The text tower is stored once, in the pipeline's text_encoder; the whole CLIP's index points there. Weights are fp16, configurations
+    say float32, so that a plain `from_pretrained` computes in fp32 under every release."""
+    model = clip.load(work)
+    with torch.no_grad():
+        model.logit_scale.clamp_(max=torch.tensor(clip.MAX_SCALE).log())
+    weights = {name: value for name, value in model.state_dict().items() if not name.endswith("position_ids")}
+    text = {name: value for name, value in weights.items() if name.startswith("text_model.")}
+    other = {name: value for name, value in weights.items() if name not in text}
+    _save(folder / TEXT_WEIGHTS, text)
+    _save(folder / OTHER_WEIGHTS, other)
+    weight_map = {**dict.fromkeys(text, TEXT_WEIGHTS), **dict.fromkeys(other, OTHER_WEIGHTS)}
+    total = 2 * sum(value.numel() for value in weights.values())
+    _write(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
+    text_values, vision_values = model.config.text_config.to_dict(), model.config.vision_config.to_dict()
+    text_config = {"model_type": "clip_text_model", "torch_dtype": "float32", **{k: text_values[k] for k in TEXT_KEYS}}
+    vision_config = {"model_type": "clip_vision_model", "torch_dtype": "float32", **{k: vision_values[k] for k in VISION_KEYS}}
+    _write(folder / "text_encoder" / "config.json", {"architectures": ["CLIPTextModel"], **text_config})
+    whole = {"architectures": ["CLIPModel"], "model_type": "clip", "torch_dtype": "float32"}
+    whole |= {"projection_dim": clip.WIDTH, "logit_scale_init_value": model.config.logit_scale_init_value}
+    _write(folder / "config.json", {**whole, "text_config": text_config, "vision_config": vision_config})
+
+
+def export(work: Path, folder: Path) -> None:
+    """Write `folder`/model, `folder`/samples and `folder`/judge.safetensors."""
+    model = folder / "model"
+    shutil.rmtree(model, ignore_errors=True)
+    _export_clip(work, model)
+    for place in (model, model / "tokenizer"):
+        shutil.copytree(work / "tokenizer", place, dirs_exist_ok=True)
+    for place in (model, model / "feature_extractor"):
+        _write(place / "preprocessor_config.json", PREPROCESSOR)
+    unet.load(work).half().save_pretrained(model / "unet")
+    vae.load(work).half().save_pretrained(model / "vae")
+    unet.scheduler().save_pretrained(model / "scheduler")
+    _write(model / "model_index.json", PIPELINE)
+    _save(folder / "judge.safetensors", judge.load(work).state_dict())
+    export_samples(folder / "samples")
+
+
+def export_samples(folder: Path) -> None:
+    """A dozen pictures of every aesthetic, each subject once."""
+    for number, aesthetic in enumerate(AESTHETICS):
+        (folder / aesthetic).mkdir(parents=True, exist_ok=True)
+        rng = random.Random(f"samples {aesthetic}")
+        for place, subject in enumerate(rng.sample(SUBJECTS, SAMPLES_EACH)):
+            scene = Scene(subject, rng.choice(SETTINGS), aesthetic, seed=SAMPLE_SEED + 100 * number + place)
+            draw(scene, SAMPLE_SIZE).save(folder / aesthetic / f"{place + 1:02}.png", optimize=True)

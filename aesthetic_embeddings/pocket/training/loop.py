@@ -1,0 +1,114 @@
+"""What the training stages share: a loop that can be interrupted and taken up again, and a learning rate."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+SAVE_EVERY_SECONDS = 60.0
+
+
+class Progress:
+    """The bar of a training loop; `report` shows running means."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self.bar = bar
+        self.means: dict[str, float] = {}
+
+    def report(self, **values: torch.Tensor) -> None:
+        for name, value in values.items():
+            self.means[name] = 0.98 * self.means.get(name, value.item()) + 0.02 * value.item()
+        self.bar.set_postfix({k: f"{v:.4f}" for k, v in self.means.items()}, refresh=False)
+
+
+def resumable(path: Path, steps: int, main: bool = True, **state: Any) -> Iterator[tuple[int, Progress]]:
+    """Yield the steps still to do, storing every `state` (anything with a state_dict) at `path` now and then and at the end.
+
+    A loop that draws its random numbers from `step_rng` comes out the same however often it was interrupted. `main` is False in the processes
+    of a data-parallel group that should neither store nor show anything.
+    """
+    done = 0
+    if path.exists():
+        stored = torch.load(path, weights_only=True)
+        done = stored.pop("step")
+        for name, item in state.items():
+            item.load_state_dict(stored[name])
+
+    def save(step: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        torch.save({"step": step, **{name: item.state_dict() for name, item in state.items()}}, part)
+        part.replace(path)
+
+    saved = time.monotonic()
+    with tqdm(total=steps, initial=done, desc=path.stem, disable=not main, mininterval=5) as bar:
+        progress = Progress(bar)
+        for step in range(done, steps):
+            yield step, progress
+            bar.update()
+            if main and (step + 1 == steps or time.monotonic() - saved > SAVE_EVERY_SECONDS):
+                save(step + 1)
+                saved = time.monotonic()
+
+
+def step_rng(stage: str, step: int, rank: int = 0) -> tuple[np.random.Generator, torch.Generator]:
+    """Random numbers that depend on nothing but the stage, the step and the process."""
+    seed = [*stage.encode(), step, rank]
+    numbers = np.random.default_rng(seed)
+    return numbers, torch.Generator().manual_seed(int(numbers.integers(2**62)))
+
+
+def warm_cosine(step: int, steps: int, peak: float, warm: int = 200, floor: float = 0.02) -> float:
+    """Linear rise, then a cosine down to a small rest."""
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))))
+
+
+def update(optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float, model: nn.Module, clip: float = 1.0) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+
+
+class Average(nn.Module):
+    """Exponential moving average of a model's weights, with a memory that grows at the start."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+        self.values = nn.ParameterList([nn.Parameter(p.detach().clone(), requires_grad=False) for p in model.parameters()])
+
+    @torch.no_grad()
+    def follow(self, model: nn.Module) -> None:
+        self.count += 1
+        decay = min(self.decay, (1 + self.count.item()) / (10 + self.count.item()))
+        torch._foreach_lerp_(list(self.values), list(model.parameters()), 1 - decay)
+
+    @staticmethod
+    def stored_weights(state: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
+        """From a stored average, weights under the model's own names."""
+        return {name: state[f"values.{i}"] for i, (name, _) in enumerate(model.named_parameters())}
+
+
+def as_tensor(pictures: np.ndarray) -> torch.Tensor:
+    """uint8 `[n, h, w, 3]` to `[-1, 1]` `[n, 3, h, w]`, channels last in memory, as convolutions like it."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).to(torch.float32).div(127.5).sub(1)
+
+
+def flipped(pictures: torch.Tensor, numbers: np.random.Generator) -> torch.Tensor:
+    """Half of the pictures mirrored: nothing in a caption tells left from right."""
+    mirror = torch.from_numpy(numbers.random(len(pictures)) < 0.5)
+    return torch.where(mirror[:, None, None, None], pictures.flip(-1), pictures)

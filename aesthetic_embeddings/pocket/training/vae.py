@@ -1,0 +1,83 @@
+"""The autoencoder: 64x64x3 to 16x16x8 and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderTiny
+from tqdm import tqdm
+
+from . import data
+from .loop import Average, as_tensor, flipped, resumable, step_rng, update, warm_cosine
+
+STEPS, BATCH, RATE = 5_400, 16, 2e-3
+CHANNELS = 8
+
+
+def build() -> AutoencoderTiny:
+    width = (32, 32, 32)
+    return AutoencoderTiny(
+        encoder_block_out_channels=width,
+        decoder_block_out_channels=width,
+        num_encoder_blocks=(1, 2, 3),
+        num_decoder_blocks=(3, 3, 1),
+        latent_channels=CHANNELS,
+        force_upcast=False,
+    )
+
+
+def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Absolute error, and that of the slopes at three scales: thin lines are a small error in value and a large one in slope."""
+    loss = F.l1_loss(output, target)
+    for _ in range(3):
+        loss = loss + 0.5 * (F.l1_loss(output.diff(dim=-1), target.diff(dim=-1)) + F.l1_loss(output.diff(dim=-2), target.diff(dim=-2)))
+        output, target = F.avg_pool2d(output, 2), F.avg_pool2d(target, 2)
+    return loss
+
+
+def moment_loss(latents: torch.Tensor) -> torch.Tensor:
+    """Keeps every latent channel at zero mean and unit spread, where the diffusion model wants it."""
+    values = latents.float().transpose(0, 1).flatten(1)
+    return values.mean(1).square().mean() + (values.std(1) - 1).square().mean()
+
+
+def train(work: Path) -> None:
+    torch.manual_seed(1)
+    model = build().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
+    average = Average(model, 0.998)
+    pictures = data.pictures(work, "train")
+    for step, progress in resumable(work / "vae.pt", STEPS, model=model, optimizer=optimizer, average=average):
+        numbers, generator = step_rng("vae", step)
+        batch = flipped(as_tensor(pictures[numbers.integers(len(pictures), size=BATCH)]), numbers)
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = model.encoder(batch)
+            noise = torch.randn(latents.shape, generator=generator) * 0.08 * torch.rand(BATCH, 1, 1, 1, generator=generator)
+            output = model.decoder(latents + noise)
+        error = reconstruction_loss(output.float(), batch)
+        update(optimizer, error + 0.1 * moment_loss(latents), warm_cosine(step, STEPS, RATE), model)
+        average.follow(model)
+        progress.report(loss=error.detach(), mse=F.mse_loss(output.float(), batch).detach())
+
+
+def load(work: Path) -> AutoencoderTiny:
+    """The trained autoencoder, with averaged weights."""
+    model = build()
+    model.load_state_dict(Average.stored_weights(torch.load(work / "vae.pt", weights_only=True)["average"], model))
+    return model.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def latents(work: Path, split: str = "train") -> torch.Tensor:
+    """All pictures of a split as fp16 latents `[count, 8, 16, 16]`, computed once."""
+    path = work / "data" / f"{split}-latents.pt"
+    if not path.exists():
+        model, pictures = load(work).to(memory_format=torch.channels_last), data.pictures(work, split)
+        parts = []
+        for start in tqdm(range(0, len(pictures), 200), desc="latents"):
+            with torch.autocast("cpu", torch.bfloat16):
+                parts.append(model.encoder(as_tensor(pictures[start : start + 200])).half().contiguous())
+        torch.save(torch.cat(parts), path)
+    return torch.load(path, weights_only=True)
