@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # (width of the text encoder, layers, dimension of the shared space) -> the name under which a file stores its vector
 _FAMILIES = {
     (768, 12, 768): "clip-vit-l-14",  # SD1; SDXL, SD3 and Flux carry it too
@@ -27,3 +29,18 @@ def family(width: int, layers: int, dim: int) -> str:
     A CLIP that is not in the table is named by its sizes, so that two equal ones still share vectors.
     """
     return _FAMILIES.get((width, layers, dim), f"clip-{width}x{layers}-{dim}")
+
+
+def family_of_dimension(dim: int) -> str | None:
+    """The one family of the table whose vectors have `dim` numbers: all that a bare vector tells of itself."""
+    names = {name for (_, _, d), name in _FAMILIES.items() if d == dim}
+    return names.pop() if len(names) == 1 else None
+
+
+def dimension(name: str) -> int | None:
+    """How many numbers a vector of the family `name` has; None for a name that does not say."""
+    for (_, _, dim), known in _FAMILIES.items():
+        if known == name:
+            return dim
+    sizes = re.fullmatch(r"clip-\d+x\d+-(\d{1,6})", name, re.ASCII)
+    return int(sizes[1]) if sizes else None

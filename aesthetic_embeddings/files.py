@@ -1,0 +1,56 @@
+"""Where the user's files live, and how one is written: whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import uuid
+from pathlib import Path
+
+from .errors import FileError
+
+_APP = "aesthetic-gradients"
+
+
+def data_folder() -> Path:
+    """The user's folder for what they made themselves; the system's usual place, not yet created."""
+    return _place("LOCALAPPDATA", "XDG_DATA_HOME", "Library/Application Support", ".local/share") / _APP
+
+
+def cache_folder() -> Path:
+    """The user's folder for what can be fetched again; `AESTHETIC_CACHE` in the environment overrides it."""
+    if chosen := os.environ.get("AESTHETIC_CACHE"):
+        return Path(chosen)
+    place = _place("LOCALAPPDATA", "XDG_CACHE_HOME", "Library/Caches", ".cache") / _APP
+    return place / "cache" if sys.platform == "win32" else place  # Windows has one place for both
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` as the file `path`, replacing what is there only once all of it is on the disk.
+
+    Raises FileError where that fails; `path` is then as it was, and no other file is left behind.
+    """
+    beside = path.with_name(f".{uuid.uuid4().hex}.tmp")  # same folder, hence same disk: os.replace is one step
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(beside, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:  # Ctrl-C too leaves no half file
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _place(windows: str, linux: str, mac_folder: str, linux_folder: str) -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get(windows) or Path.home() / "AppData/Local")
+    if sys.platform == "darwin":
+        return Path.home() / mac_folder
+    return Path(os.environ.get(linux) or Path.home() / linux_folder)
