@@ -44,19 +44,20 @@ def personalized(
 
     Afterwards, also after an exception, it is as it was: no parameter is written to at any time.
 
-    text_encoder: a transformers CLIPTextModel, CLIPTextModelWithProjection or CLIPModel, an open_clip model, or a wrapper.
+    text_encoder: a transformers CLIPTextModel, CLIPTextModelWithProjection or CLIPModel, or an open_clip model.
     input_ids: `[chunks, length]`, the chunks of one prompt; each begins with the beginning-of-text token.
     embedding: the aesthetic, or its vector `[dim]`.
     projection: `[dim, width]`, the text projection, where the encoder has none of its own.
-    input_embeddings: `[chunks, length, width]`, token embeddings to use for the recording in place of the table's; those
-        that differ from their id's row (textual inversion) are constants.
+    input_embeddings: `[chunks, length, width]`, recorded token embeddings, in place of the table's rows; those that
+        differ from their id's row (textual inversion) are constants.
     text_ids: `[chunks, length]`, the tokens of `settings.text`.
-    encode: runs the encoder on ids, where calling `text_encoder(ids)` does not: say, a host that drives it piece by piece.
+    encode: runs the encoder on ids where `text_encoder(ids)` does not, say in a host that drives it piece by piece.
     on_step: called with the number of steps done and the similarity; raising from it ends the tuning.
 
-    The encoder is run once, before the block, to record what it computes for the prompt. Settings of `weight` and `blend`
-    concern the conditioning (see `blended`) and are not used here.
-    Raises EncoderError where encoder, embedding and projection do not fit, or our forward does not reproduce the encoder's.
+    The encoder is run once, before the block, to record what it computes for the prompt. The settings `weight` and
+    `blend` concern the conditioning (see `blended`) and are not used here.
+    Raises EncoderError where encoder, embedding and projection do not fit together, or where the encoder does not
+    compute what its weights say (see `recording.check`); both before anything is tuned.
     """
     settings = settings or Settings()
     tower = find_tower(text_encoder)
@@ -94,8 +95,8 @@ def personalize(
     projection = tower.projection if tower.projection is not None else projection
     if projection is None:
         raise EncoderError(
-            "The text encoder has no text projection, which maps its output to the space of the aesthetic. Pass one: see "
-            "aesthetic_embeddings.text_projection."
+            "The text encoder has no text projection, which maps its output to the space of the aesthetic. "
+            "Pass one as `projection`: see aesthetic_embeddings.text_projection."
         )
     check(tower, record)
     e = vector_for(embedding, tower, projection)
@@ -112,8 +113,8 @@ def vector_for(embedding: AestheticEmbedding | Tensor, tower: Tower, projection:
     wanted = family(tower.width, len(tower.layers), projection.shape[0])
     if wanted not in embedding.vectors:
         raise EncoderError(
-            f"The aesthetic {embedding.name!r} was made for {', '.join(embedding.vectors)}; this model's text encoder is "
-            f"{wanted}. Create the aesthetic again from its pictures, with that CLIP."
+            f"The aesthetic {embedding.name!r} was made for {', '.join(embedding.vectors)}, but this model's text "
+            f"encoder is {wanted}. Create the aesthetic again from its pictures, with that CLIP."
         )
     return embedding.vectors[wanted]
 
@@ -121,7 +122,7 @@ def vector_for(embedding: AestheticEmbedding | Tensor, tower: Tower, projection:
 def blended(plain: Tensor, tuned: Tensor, settings: Settings) -> Tensor:
     """Plain and personalised conditioning, `[..., width]`, blended by `settings.weight`.
 
-    `lerp`: `plain + weight * (tuned - plain)`. `slerp`: the same for each token's length, with its direction on the arc.
+    `lerp`: `plain + weight * (tuned - plain)`. `slerp`: so for each token's length, and its direction on the arc.
     At weight 0 and 1 the result is `plain` and `tuned` themselves.
     """
     if settings.weight in (0.0, 1.0):

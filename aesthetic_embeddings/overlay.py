@@ -1,7 +1,7 @@
 """Tuned values laid over a tower while its owner encodes again, and taken off after every call.
 
-The owner's parameters are never written to. A hook puts another parameter in a module's place for the length of one call;
-another, which also runs when the call raises, puts the owner's own object back.
+The owner's parameters are never written to. A hook puts another parameter in its place for the length of one call of
+its module; a second hook, which also runs when the call raises, puts the owner's own object back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def overlaid(
     """While the block runs, the tower's owner computes with `values` in place of what these slots store.
 
     values: slot -> a function that returns its tuned rows; called at each use, so that nothing need be kept whole.
-    row_ids: sorted token ids `[n]` whose rows of the embedding table are `rows` `[n, width]`: the table itself is large.
+    row_ids: sorted token ids `[n]` whose rows of the embedding table are `rows` `[n, width]`; the table is large.
     """
     by_parameter: dict[tuple[nn.Module, str], list[Slot]] = defaultdict(list)
     for slot in values:

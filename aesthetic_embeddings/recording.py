@@ -1,14 +1,15 @@
 """What a tower was really given and really returned: the owner encodes its own way, and hooks listen.
 
-Emphasis, textual inversion, chunking and lazily applied LoRAs are the owner's business. What tuning needs of them are the
-input embeddings that came out of all that, and the hidden states that the owner got for them, which also tell whether our
-forward computes the same thing.
+Emphasis, textual inversion, chunking and lazily applied LoRAs are the owner's business. What tuning needs of them are
+the input embeddings that came out of all that, and the hidden states that the owner got for them, which also tell
+whether our forward computes the same thing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import EncoderError
-from .towers import READABLE, Tower, Weights, hidden_states
+from .towers import Tower, Weights, hidden_states
 
 # How far two correct forwards of the same weights stray from each other, relative to the hidden states' norm: other
 # attention kernels, other orders of summing, softmax in fp32 whatever the dtype. An adapter that matters is far above.
@@ -25,8 +26,8 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torc
 
 @dataclass(frozen=True)
 class Recording:
-    """One call of a tower: `ids` `[batch, length]`, `inputs` (token embeddings) and `hidden` (after the final norm), both
-    `[batch, length, width]`, and the coarsest dtype that the owner computed in."""
+    """One call of a tower: `ids` `[batch, length]`; `inputs` (token embeddings) and `hidden` (after the final norm),
+    both `[batch, length, width]`; and the coarsest dtype that the owner computed in."""
 
     ids: Tensor
     inputs: Tensor
@@ -79,16 +80,17 @@ def _own(x: Tensor) -> Tensor:
 
 
 def _precision(tower: Tower, out: Tensor) -> torch.dtype:
-    dtypes = [out.dtype, tower.final_norm.weight.parameter.dtype]
-    dtypes += [layer.fc1.weight.parameter.dtype for layer in tower.layers[:1]]
-    kind = out.device.type
-    if kind == "cpu":
-        enabled, dtype = torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()
-    else:
-        enabled, dtype = torch.is_autocast_enabled(), torch.get_autocast_gpu_dtype()
-    if enabled:
-        dtypes.append(dtype)
-    return max(dtypes, key=TOLERANCE.__getitem__)
+    """The coarsest dtype that the owner computes in."""
+    dtypes = {out.dtype, tower.final_norm.weight.parameter.dtype, _autocast_dtype(out.device.type) or out.dtype}
+    return max(dtypes, key=lambda dtype: TOLERANCE.get(dtype, math.inf))
+
+
+def _autocast_dtype(device: str) -> torch.dtype | None:
+    if hasattr(torch, "get_autocast_dtype"):
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    if device == "cpu":  # torch before 2.4
+        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
 
 
 @contextmanager
@@ -118,9 +120,7 @@ def record_once(tower: Tower, encode: Callable[[], Any]) -> Recording:
     with recording(tower) as (found,), torch.no_grad():
         encode()
     if len(found) != 1:
-        raise EncoderError(
-            f"Encoding the prompt should call its text encoder once, but called it {len(found)} times."
-        )
+        raise EncoderError(f"Encoding the prompt should call its text encoder once, but called it {len(found)} times.")
     return found[0]
 
 
@@ -130,17 +130,13 @@ def check(tower: Tower, record: Recording) -> None:
     A LoRA that is applied at call time, a patched layer, other attention: whatever changes a tower in a way that its
     weights do not show would be lost by tuning, so it is found here, before anything is tuned.
     """
-    if record.precision not in READABLE:
-        raise EncoderError(
-            f"The text encoder computes in {record.precision}, which cannot be checked; load it in fp16."
-        )
     end = int(tower.end_of_text(record.ids).max()) + 1  # causal: what follows does not matter
     inputs, hidden = record.inputs[:, :end], record.hidden[:, :end]
     with quiet(inputs.device.type), torch.no_grad():
         x = starting_from(tower, inputs.to(working_dtype(tower)))
         ours = hidden_states(tower, x, Weights(x))
         error = float((ours - hidden.to(ours)).norm() / hidden.to(ours).norm())
-    tolerance = TOLERANCE[record.precision]
+    tolerance = TOLERANCE.get(record.precision, 0.0)
     if inputs.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
         tolerance = max(tolerance, TOLERANCE[torch.float16])  # TF32 has fp16's mantissa
     if not error <= tolerance:
@@ -163,5 +159,8 @@ def starting_from(tower: Tower, inputs: Tensor) -> Tensor:
 @contextmanager
 def quiet(device: str) -> Iterator[None]:
     """Our own arithmetic: no autocast, and no inference mode, whose tensors could not be differentiated."""
-    with torch.inference_mode(False), torch.autocast(device, enabled=False):
+    with (
+        torch.inference_mode(False),
+        torch.autocast(device, enabled=False) if _autocast_dtype(device) else nullcontext(),
+    ):
         yield

@@ -1,4 +1,4 @@
-"""The settings of one personalisation, as data: one frozen value, and one table from which widgets, flags and infotext follow."""
+"""The settings of one personalisation, as data: widgets, flags and infotext follow from this one table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _setting(
     choices: tuple[str, ...] | None = None,
     log: bool = False,
 ) -> Any:
-    """A field with what every surface needs to know of it: label, help, range or choices, and whether a slider is logarithmic."""
+    """A field with what every surface needs: label, help, range or choices, and whether a slider is logarithmic."""
     about = {"label": label, "help": help, "low": low, "high": high, "choices": choices, "log": log}
     return field(default=default, metadata=about)
 
@@ -70,9 +70,7 @@ class Settings:
         "How plain and personalised conditioning are blended: on a line or on an arc.",
         choices=BLENDS,
     )
-    text: str = _setting(
-        "", "Text", "Turn the aesthetic towards this text before tuning. Empty: leave it as it is."
-    )
+    text: str = _setting("", "Text", "Turn the aesthetic towards this text before tuning. Empty: leave it as it is.")
     text_strength: float = _setting(
         0.25,
         "Text strength",
@@ -80,9 +78,7 @@ class Settings:
         low=0.0,
         high=1.0,
     )
-    text_negative: bool = _setting(
-        False, "Text is negative", "Turn the aesthetic away from the text instead."
-    )
+    text_negative: bool = _setting(False, "Text is negative", "Turn the aesthetic away from the text instead.")
     preservation: float = _setting(
         0.0,
         "Preservation",
@@ -109,7 +105,8 @@ class Settings:
 
 
 def _checked(f: dataclasses.Field[Any], value: Any) -> Any:
-    kind, low, high, choices = type(f.default), f.metadata["low"], f.metadata["high"], f.metadata["choices"]
+    kind: type = type(f.default)
+    low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
     whole = isinstance(value, float) and kind is int and value == int(value) if _finite(value) else False
     if (isinstance(value, int) and not isinstance(value, bool) and kind is float) or whole:
         value = kind(value)  # sliders hand 10.0 for 10, and people write 1 for 1.0

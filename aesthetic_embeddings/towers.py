@@ -2,8 +2,8 @@
 
 transformers keeps q, k and v apart and open_clip keeps them in one matrix; hosts wrap embeddings and cast weights at
 call time. All of that ends here: a `Tower` names each weight by the place (`Slot`) where its owner keeps it, and
-`hidden_states` is the one forward (Radford et al. 2021, section 2.4: a causal pre-norm transformer) that tuning differentiates.
-Nothing is copied until somebody reads a slot, so weights that a host replaces are seen as they are now.
+`hidden_states` is the one forward (Radford et al. 2021, section 2.4: a causal pre-norm transformer) that tuning
+differentiates. Nothing is copied until somebody reads a slot, so weights that a host replaces are seen as they are now.
 """
 
 from __future__ import annotations
@@ -40,14 +40,12 @@ class Slot:
         if value is None:
             kind = type(self.owner).__name__
             raise EncoderError(
-                f"The text encoder's {kind} does not hold its {self.name} as a plain parameter (an adapter such as a LoRA, "
-                "a quantised layer or a parametrisation holds it). Merge or unload that, then try again."
+                f"The text encoder's {kind} does not hold its {self.name} as a plain parameter: an adapter such as a "
+                "LoRA, a quantised layer or a parametrisation does. Merge or unload that, then try again."
             )
         if value.device.type == "meta" or value.dtype not in READABLE:
             state = (
-                "offloaded"
-                if value.device.type == "meta"
-                else f"stored as {str(value.dtype).removeprefix('torch.')}"
+                "offloaded" if value.device.type == "meta" else f"stored as {str(value.dtype).removeprefix('torch.')}"
             )
             raise EncoderError(
                 f"The text encoder's weights are {state}, so they cannot be tuned. Load it in fp32, fp16 or bf16."
@@ -146,9 +144,7 @@ class Weights:
         return F.layer_norm(x, x.shape[-1:], self.vector(norm.weight), self.vector(norm.bias), norm.eps)
 
 
-def hidden_states(
-    tower: Tower, x: Tensor, weights: Weights, first: int = 0, last: int | None = None
-) -> Tensor:
+def hidden_states(tower: Tower, x: Tensor, weights: Weights, first: int = 0, last: int | None = None) -> Tensor:
     """Run layers `first` to `last` on `x` `[batch, length, width]`; after the very last one also the final norm.
 
     `x` is the sum of token and position embeddings for `first = 0`, else the output of layer `first - 1`. Attention is
@@ -199,9 +195,7 @@ def _has(module: nn.Module, *names: str) -> bool:
 
 def _is_transformers(module: nn.Module) -> bool:
     # 4.x nests these in CLIPTextTransformer; from 5 on CLIPTextModel holds them itself
-    return _has(module, "embeddings", "encoder", "final_layer_norm") and hasattr(
-        module.embeddings, "token_embedding"
-    )
+    return _has(module, "embeddings", "encoder", "final_layer_norm") and hasattr(module.embeddings, "token_embedding")
 
 
 def _is_open_clip(module: nn.Module) -> bool:

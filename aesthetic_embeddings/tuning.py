@@ -78,9 +78,7 @@ class DenseMatrix:
         return delta @ self.w
 
     def climb(self, delta: Tensor, x: Tensor, settings: Settings, k: int) -> None:
-        g = torch.mm(
-            delta.T, x, out=self.scratch[: delta.shape[1] * x.shape[1]].view(delta.shape[1], x.shape[1])
-        )
+        g = torch.mm(delta.T, x, out=self.scratch[: delta.shape[1] * x.shape[1]].view(delta.shape[1], x.shape[1]))
         adam(self.w, g, self.m, self.v, settings.step_size, k)
 
 
@@ -123,9 +121,7 @@ class _Product(torch.autograd.Function):
     """`x W^T`, whose backward moves W by the gradient as soon as that is known, and then forgets it."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, matrix: DenseMatrix | FactoredMatrix, climb: Callable[..., None]
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, matrix: DenseMatrix | FactoredMatrix, climb: Callable[..., None]) -> Tensor:
         ctx.save_for_backward(x)
         ctx.matrix, ctx.climb = matrix, climb
         return matrix.times(x)
@@ -180,8 +176,8 @@ def tune(
     """
     if projection.shape != (e.numel(), tower.width):
         raise EncoderError(
-            f"An aesthetic of {e.numel()} numbers and a text projection of {tuple(projection.shape)} do not fit a text "
-            f"encoder {tower.width} wide. Use an aesthetic that was made for this model's CLIP."
+            f"An aesthetic of {e.numel()} numbers and a projection of {tuple(projection.shape)} do not fit a "
+            f"text encoder {tower.width} wide. Use an aesthetic that was made for this model's CLIP."
         )
     report = on_step or (lambda k, similarity: None)
     with quiet(record.inputs.device.type):
@@ -211,7 +207,7 @@ def own(x: Tensor, like: Tensor) -> Tensor:
 
 
 class Prompt:
-    """The part of a recorded prompt that the objective depends on: chunks that hold text, each up to its end-of-text token.
+    """What of a recorded prompt the objective depends on: the chunks that hold text, each up to its end-of-text token.
 
     inputs, hidden: `[chunks, length, width]`, recorded token embeddings and final hidden states; ends: `[chunks]`, the
     end-of-text positions; used: `[chunks, length]`, True up to them; ids: the distinct tokens, sorted `[n]`;
@@ -221,9 +217,7 @@ class Prompt:
 
     def __init__(self, tower: Tower, record: Recording) -> None:
         ends = tower.end_of_text(record.ids)
-        keep = (
-            ends > 1
-        )  # position 0 is the beginning-of-text token; where the end follows at once, there is no text
+        keep = ends > 1  # position 0 is the beginning-of-text token; where the end follows at once, there is no text
         self.empty = not bool(keep.any())
         keep |= self.empty  # an empty prompt still has a similarity
         self.ends = ends[keep]
@@ -251,9 +245,7 @@ class Prompt:
 class Ascent(Weights):
     """The state of tuning one prompt: every weight that may move, by the slot it came from."""
 
-    def __init__(
-        self, tower: Tower, prompt: Prompt, e: Tensor, projection: Tensor, settings: Settings
-    ) -> None:
+    def __init__(self, tower: Tower, prompt: Prompt, e: Tensor, projection: Tensor, settings: Settings) -> None:
         super().__init__(like=prompt.inputs)
         self.tower, self.prompt, self.e, self.projection, self.settings = (
             tower,
@@ -272,7 +264,7 @@ class Ascent(Weights):
         self.vectors = {slot: own(slot.read(), self.like) for slot in slots}
         self.rows, self.positions = prompt.rows, own(tower.positions.read()[: prompt.length], self.like)
 
-        # `normalized` moves matrices alone: the tables and norms are shared with the padding, and the subject goes with them
+        # `normalized` moves matrices alone: the padding shares tables and norms, and the subject goes with them
         self.leaves = [] if settings.update == "normalized" else list(self.vectors.values())
         self.tables_move = bool(self.leaves) and whole
         self.leaves += [self.rows, self.positions] if self.tables_move else []
@@ -281,9 +273,7 @@ class Ascent(Weights):
         self.moments = [(torch.zeros_like(w), torch.zeros_like(w)) for w in self.leaves]
 
         with torch.no_grad():
-            self.entry = hidden_states(
-                tower, starting_from(tower, prompt.inputs), Weights(self.like), 0, self.first
-            )
+            self.entry = hidden_states(tower, starting_from(tower, prompt.inputs), Weights(self.like), 0, self.first)
 
     def _matrices(self, slots: list[Slot]) -> Iterator[tuple[Slot, DenseMatrix | FactoredMatrix]]:
         if self.settings.update == "adam":
@@ -310,9 +300,7 @@ class Ascent(Weights):
         if not self.tables_move:
             return self.entry.detach().requires_grad_()
         prompt = self.prompt
-        return (
-            torch.where(prompt.constant[..., None], prompt.inputs, self.rows[prompt.which]) + self.positions
-        )
+        return torch.where(prompt.constant[..., None], prompt.inputs, self.rows[prompt.which]) + self.positions
 
     def _objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The similarity `cos(c, e)`, mean over the chunks, and what is climbed: that, less the preservation term
@@ -347,9 +335,7 @@ class Ascent(Weights):
         return float(similarity.detach())
 
     def outcome(self) -> Outcome:
-        values: dict[Slot, Callable[[], Tensor]] = {
-            slot: matrix.value for slot, matrix in self.matrices.items()
-        }
+        values: dict[Slot, Callable[[], Tensor]] = {slot: matrix.value for slot, matrix in self.matrices.items()}
         if self.leaves:
             values |= {slot: vector.detach for slot, vector in self.vectors.items()}
         if not self.tables_move:

@@ -1,4 +1,4 @@
-"""Arithmetic on directions of the CLIP space. Vectors are `[dim]`, of any float dtype; no vector is changed in place."""
+"""Arithmetic on directions of the CLIP space. Vectors are `[dim]`, of any float dtype; none is changed in place."""
 
 from __future__ import annotations
 

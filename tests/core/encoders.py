@@ -84,13 +84,27 @@ class OpenClipEncoder(Encoder):
         return model.ln_final(x), penultimate
 
 
+class WithVectors(nn.Module):
+    """A token embedding with textual-inversion vectors put in, as the hosts wrap it."""
+
+    def __init__(self, wrapped: nn.Module, where: Tensor, vectors: Tensor) -> None:
+        super().__init__()
+        self.wrapped, self.where, self.vectors = wrapped, where, vectors
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return torch.where(self.where[..., None], self.vectors, self.wrapped(ids))
+
+
+def put_vectors_in(enc: Encoder, where: Tensor, vectors: Tensor) -> None:
+    for module in list(enc.model.modules()):
+        if isinstance(getattr(module, "token_embedding", None), nn.Embedding):
+            module.token_embedding = WithVectors(module.token_embedding, where, vectors)
+
+
 KINDS = ("text", "projection", "clip", "open_clip", "casting")
 
 
-def encoder(
-    kind: str, dtype: torch.dtype = torch.float64, activation: str = "quick_gelu", eos: int = EOS
-) -> Encoder:
-    """A random encoder with weights large enough that attention and activations are far from linear."""
+def encoder(kind: str, dtype: torch.dtype = torch.float64, activation: str = "quick_gelu", eos: int = EOS) -> Encoder:
     torch.manual_seed(1)
     config = CLIPTextConfig(**TEXT, hidden_act=activation, eos_token_id=eos)
     made: Encoder
@@ -114,16 +128,12 @@ def encoder(
 
 
 def randomise(model: nn.Module) -> None:
+    """Weights large enough that attention saturates and activations bend; norms stay near one."""
     with torch.no_grad():
-        for name, p in model.named_parameters():
-            p.copy_(
-                torch.randn_like(p) * 0.15
-                + (
-                    1.0
-                    if p.dim() == 1 and "norm" in name + "norm_" * ("ln_" in name) and "weight" in name
-                    else 0.0
-                )
-            )
+        for module in model.modules():
+            for name, p in module.named_parameters(recurse=False):
+                around_one = isinstance(module, nn.LayerNorm) and name == "weight"
+                p.copy_(torch.randn_like(p) * 0.15 + float(around_one))
 
 
 def open_clip_text(activation: str) -> nn.Module:

@@ -29,9 +29,7 @@ def tune_copy(
     """A tuned deep copy of `encoder.model`, and the similarities before, after each step."""
     model = copy.deepcopy(encoder.model)
     text = getattr(model, "text_model", model)
-    named = {
-        n: p for n, p in text.named_parameters() if not n.startswith("text_projection") and n != "cls_emb"
-    }
+    named = {n: p for n, p in text.named_parameters() if not n.startswith("text_projection") and n != "cls_emb"}
     if last_layers:
         count = 1 + max(int(part) for n in named for part in n.split(".") if part.isdigit())
         named = {n: p for n, p in named.items() if _tunes(n, count - last_layers)}
@@ -55,7 +53,7 @@ def tune_copy(
     similarities = []
     for k in range(steps):
         similarity, loss = similarity_and_loss()
-        similarities.append(float(similarity))
+        similarities.append(float(similarity.detach()))
         optimizer.zero_grad()
         loss.backward()
         if update == "adam":
