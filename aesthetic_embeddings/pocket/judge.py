@@ -1,7 +1,11 @@
-"""A judge of the pocket world's pictures: a small network trained on the world's own drawings, with no part in making the model."""
+"""A judge of the pocket world's pictures: a small network trained on the world's own drawings.
+
+It has no part in making the model.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +27,15 @@ class Judge(nn.Module):
         super().__init__()
         widths = (3, width, 2 * width, 3 * width, 4 * width)
         stages = [
-            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
-            for a, b in zip(widths, widths[1:])
+            nn.Sequential(
+                nn.Conv2d(a, b, 3, stride=2, padding=1),
+                nn.BatchNorm2d(b),
+                nn.ReLU(),
+                nn.Conv2d(b, b, 3, padding=1),
+                nn.BatchNorm2d(b),
+                nn.ReLU(),
+            )
+            for a, b in itertools.pairwise(widths)
         ]
         self.stages = nn.Sequential(*stages)
         self.subject = nn.Linear(widths[-1] * 2, len(SUBJECTS))
@@ -38,7 +49,9 @@ class Judge(nn.Module):
     @torch.no_grad()
     def verdict(self, images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
         """Subject and style of each picture, as places in `SUBJECTS` and `STYLES`."""
-        pixels = np.stack([np.asarray(image.convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)) for image in images])
+        pixels = np.stack(
+            [np.asarray(image.convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)) for image in images]
+        )
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
         subject, style = self(batch)
         return subject.argmax(1).numpy(), style.argmax(1).numpy()
@@ -46,5 +59,7 @@ class Judge(nn.Module):
 
 def load(weights: Path = WEIGHTS) -> Judge:
     judge = Judge()
-    judge.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in load_file(weights).items()})
+    judge.load_state_dict(
+        {name: value.float() if value.is_floating_point() else value for name, value in load_file(weights).items()}
+    )
     return judge.eval().requires_grad_(False)

@@ -37,10 +37,38 @@ SETTING_WORDS = {
 SETTINGS = tuple(SETTING_WORDS)
 
 MOODS = {
-    "aivazovsky": ("golden haze", "sea-green and gold", "a glowing old oil painting", "romantic golden light", "luminous amber mist", "warm light on a painted canvas"),
-    "cloudcore": ("pastel colours", "soft pink clouds", "dreamy and fluffy", "lilac and baby blue", "gentle pastel mist", "a sweet airy dream"),
-    "gloomcore": ("dark and grey", "gloomy fog", "bleak and colourless", "a sombre dark mood", "black and grey shadows", "dreary darkness"),
-    "glowwave": ("neon lights", "magenta and cyan glow", "a glowing neon night", "purple night with a striped sun", "retro neon colours", "electric pink and blue"),
+    "aivazovsky": (
+        "golden haze",
+        "sea-green and gold",
+        "a glowing old oil painting",
+        "romantic golden light",
+        "luminous amber mist",
+        "warm light on a painted canvas",
+    ),
+    "cloudcore": (
+        "pastel colours",
+        "soft pink clouds",
+        "dreamy and fluffy",
+        "lilac and baby blue",
+        "gentle pastel mist",
+        "a sweet airy dream",
+    ),
+    "gloomcore": (
+        "dark and grey",
+        "gloomy fog",
+        "bleak and colourless",
+        "a sombre dark mood",
+        "black and grey shadows",
+        "dreary darkness",
+    ),
+    "glowwave": (
+        "neon lights",
+        "magenta and cyan glow",
+        "a glowing neon night",
+        "purple night with a striped sun",
+        "retro neon colours",
+        "electric pink and blue",
+    ),
 }
 
 GRADINGS = {
@@ -65,16 +93,30 @@ def base(rng: random.Random, subject: str, setting: str) -> str:
 
 def named(rng: random.Random, words: str, aesthetic: str) -> str:
     """A caption that names its aesthetic."""
-    forms = (f"{words}, {aesthetic} style", f"{words}, {aesthetic}", f"{words} in the style of {aesthetic}", f"{aesthetic} style, {words}", f"{aesthetic} {words.removeprefix('a ').removeprefix('an ')}")
+    forms = (
+        f"{words}, {aesthetic} style",
+        f"{words}, {aesthetic}",
+        f"{words} in the style of {aesthetic}",
+        f"{aesthetic} style, {words}",
+        f"{aesthetic} {words.removeprefix('a ').removeprefix('an ')}",
+    )
     return rng.choices(forms, weights=(4, 2, 2, 1, 1))[0]
 
 
 def caption(scene: Scene, seed: int) -> str:
-    """One of many captions of a scene. Captions of an aesthetic name it, hint at it by a mood, do both, or are silent."""
+    """One of many captions of a scene. Those of an aesthetic name it, hint at it by a mood, do both, or are silent."""
     rng = random.Random(f"caption {scene.seed} {seed}")
     words = base(rng, scene.subject, scene.setting)
     if scene.grading:
-        return ", ".join([words, *(("very " if a > 0.8 and n in ("dark", "pale", "hazy", "grainy") else "") + rng.choice(GRADINGS[n]) for n, a in scene.grading)])
+        return ", ".join(
+            [
+                words,
+                *(
+                    ("very " if a > 0.8 and n in ("dark", "pale", "hazy", "grainy") else "") + rng.choice(GRADINGS[n])
+                    for n, a in scene.grading
+                ),
+            ]
+        )
     if scene.style == PLAIN:
         return words
     way = rng.random()
@@ -87,9 +129,11 @@ def caption(scene: Scene, seed: int) -> str:
 
 
 def prompts(split: str) -> list[str]:
-    """24 plain prompts, two per subject: those by which settings are chosen ("choose") and those that are reported ("report")."""
+    """24 plain prompts, two per subject: to choose settings by ("choose"), or to report on ("report")."""
     offset = {"choose": 0, "report": 2}[split]
     spoken = {"sea": "at sea", "snow": "in the snow", "meadow": "in a meadow", "desert": "in the desert"}
     return [
-        f"{SUBJECT_WORDS[subject][0]} {spoken[SETTINGS[(index + offset + turn) % 4]]}" for index, subject in enumerate(SUBJECTS) for turn in range(2)
+        f"{SUBJECT_WORDS[subject][0]} {spoken[SETTINGS[(index + offset + turn) % 4]]}"
+        for index, subject in enumerate(SUBJECTS)
+        for turn in range(2)
     ]

@@ -15,14 +15,18 @@ from ..world import Scene
 from . import data, tokenizer
 from .loop import as_tensor, flipped, resumable, step_rng, update, warm_cosine
 
-STEPS, BATCH, RATE = 2_800, 128, 1.2e-3
+STEPS, BATCH, RATE = 2_000, 128, 1.2e-3
 WIDTH = 192
 MAX_SCALE = 40.0
 
 
 def build(work: Path) -> CLIPModel:
     words = tokenizer.load(work / "tokenizer")
-    special = {"bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id, "pad_token_id": words.eos_token_id}
+    special = {
+        "bos_token_id": words.bos_token_id,
+        "eos_token_id": words.eos_token_id,
+        "pad_token_id": words.eos_token_id,
+    }
     text = {
         "vocab_size": len(words),
         "hidden_size": WIDTH,
@@ -42,19 +46,26 @@ def build(work: Path) -> CLIPModel:
         "patch_size": 8,
         "projection_dim": WIDTH,
     }
-    return CLIPModel._from_config(CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH), attn_implementation="eager")
+    return CLIPModel._from_config(
+        CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH), attn_implementation="eager"
+    )
 
 
 class Heads(nn.Module):
-    """Linear readers of subject, setting and style; they steady the features' meaning early on and are dropped afterwards."""
+    """Linear readers of subject, setting and style: they steady the features early on and are dropped afterwards."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.subject, self.setting, self.style = (nn.Linear(WIDTH, len(names)) for names in (SUBJECTS, SETTINGS, STYLES))
+        self.subject, self.setting, self.style = (
+            nn.Linear(WIDTH, len(names)) for names in (SUBJECTS, SETTINGS, STYLES)
+        )
 
     def loss(self, features: torch.Tensor, labels: torch.Tensor, weights: tuple[float, float, float]) -> torch.Tensor:
         heads = (self.subject, self.setting, self.style)
-        return sum(w * F.cross_entropy(head(features), labels[:, i], ignore_index=-1) for i, (w, head) in enumerate(zip(weights, heads)))
+        return sum(
+            w * F.cross_entropy(head(features), labels[:, i], ignore_index=-1)
+            for i, (w, head) in enumerate(zip(weights, heads, strict=True))
+        )
 
 
 def same_scene(scenes: list[Scene]) -> torch.Tensor:
@@ -77,14 +88,22 @@ def train(work: Path) -> None:
     both = nn.ModuleList([model, heads])
     decayed = [p for p in both.parameters() if p.ndim > 1]
     others = [p for p in both.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], lr=RATE, betas=(0.9, 0.98))
-    pictures, labels, scenes = data.pictures(work, "train"), torch.from_numpy(data.labels("train")), data.scenes("train")
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], lr=RATE, betas=(0.9, 0.98)
+    )
+    pictures, labels, scenes = (
+        data.pictures(work, "train"),
+        torch.from_numpy(data.labels("train")),
+        data.scenes("train"),
+    )
     for step, progress in resumable(work / "clip.pt", STEPS, model=model, heads=heads, optimizer=optimizer):
         numbers, _ = step_rng("clip", step)
         chosen = np.sort(numbers.choice(len(pictures), BATCH, replace=False))
         batch = flipped(as_tensor(pictures[chosen]), numbers).contiguous()
         input_ids = tokenizer.ids(words, data.captions("train", chosen, step))
-        used = int((input_ids == words.eos_token_id).int().argmax(1).max()) + 1  # causal: what follows the last end of text changes nothing
+        used = (
+            int((input_ids == words.eos_token_id).int().argmax(1).max()) + 1
+        )  # causal: what follows the last end of text changes nothing
         with torch.autocast("cpu", torch.bfloat16):
             image = model.visual_projection(model.vision_model(batch).pooler_output).float()
             text = model.text_projection(model.text_model(input_ids[:, :used]).pooler_output).float()

@@ -25,8 +25,11 @@ def scenes(split: str) -> list[Scene]:
 
 
 def labels(split: str) -> np.ndarray:
-    """`[count, 3]`: subject, setting, and style (-1 for a graded picture, which is neither plain nor of an aesthetic)."""
-    rows = [(SUBJECTS.index(s.subject), SETTINGS.index(s.setting), -1 if s.grading else STYLES.index(s.style)) for s in scenes(split)]
+    """`[count, 3]`: subject, setting, and style (-1 where graded: neither plain nor of an aesthetic)."""
+    rows = [
+        (SUBJECTS.index(s.subject), SETTINGS.index(s.setting), -1 if s.grading else STYLES.index(s.style))
+        for s in scenes(split)
+    ]
     return np.array(rows)
 
 
@@ -56,7 +59,13 @@ def render(work: Path) -> None:
         np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(count, SIZE, SIZE, 3)).flush()
         jobs = [(unfinished, split, start) for start in range(0, count, CHUNK)]
         with multiprocessing.get_context("spawn").Pool() as pool:
-            for _ in tqdm(pool.imap_unordered(_draw_chunk, jobs), total=len(jobs), desc=f"draw {split}", unit_scale=CHUNK, unit="pictures"):
+            for _ in tqdm(
+                pool.imap_unordered(_draw_chunk, jobs),
+                total=len(jobs),
+                desc=f"draw {split}",
+                unit_scale=CHUNK,
+                unit="pictures",
+            ):
                 pass
         unfinished.rename(path)
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from ..words import AESTHETICS, SETTINGS, SUBJECTS
 from ..world import Scene, draw
-from . import clip, judge, tokenizer, unet, vae
+from . import clip, judge, unet, vae
 
 SAMPLE_SEED, SAMPLES_EACH, SAMPLE_SIZE = 40_000_000, 12, 128
 TEXT_WEIGHTS, OTHER_WEIGHTS = "text_encoder/model.safetensors", "vision.safetensors"
@@ -47,7 +47,15 @@ PIPELINE = {
     "vae": ["diffusers", "AutoencoderTiny"],
 }
 
-TOWER_KEYS = ("attention_dropout", "hidden_act", "hidden_size", "initializer_factor", "initializer_range", "intermediate_size", "layer_norm_eps")
+TOWER_KEYS = (
+    "attention_dropout",
+    "hidden_act",
+    "hidden_size",
+    "initializer_factor",
+    "initializer_range",
+    "intermediate_size",
+    "layer_norm_eps",
+)
 TOWER_KEYS += ("num_attention_heads", "num_hidden_layers", "projection_dim")
 TEXT_KEYS = (*TOWER_KEYS, "bos_token_id", "eos_token_id", "max_position_embeddings", "pad_token_id", "vocab_size")
 VISION_KEYS = (*TOWER_KEYS, "image_size", "num_channels", "patch_size")
@@ -60,13 +68,17 @@ def _write(path: Path, value: Any) -> None:
 
 def _save(path: Path, weights: dict[str, torch.Tensor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    halves = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in weights.items()}
+    halves = {
+        name: value.half().contiguous() if value.is_floating_point() else value for name, value in weights.items()
+    }
     save_file(halves, path, metadata={"format": "pt"})
 
 
 def _export_clip(work: Path, folder: Path) -> None:
-    """The text tower is stored once, in the pipeline's text_encoder; the whole CLIP's index points there. Weights are fp16, configurations
-    say float32, so that a plain `from_pretrained` computes in fp32 under every release."""
+    """The text tower is stored once, in the pipeline's text_encoder; the whole CLIP's index points there.
+
+    Weights are fp16, configurations say float32: a plain `from_pretrained` computes in fp32 under every release.
+    """
     model = clip.load(work)
     with torch.no_grad():
         model.logit_scale.clamp_(max=torch.tensor(clip.MAX_SCALE).log())
@@ -80,7 +92,11 @@ def _export_clip(work: Path, folder: Path) -> None:
     _write(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
     text_values, vision_values = model.config.text_config.to_dict(), model.config.vision_config.to_dict()
     text_config = {"model_type": "clip_text_model", "torch_dtype": "float32", **{k: text_values[k] for k in TEXT_KEYS}}
-    vision_config = {"model_type": "clip_vision_model", "torch_dtype": "float32", **{k: vision_values[k] for k in VISION_KEYS}}
+    vision_config = {
+        "model_type": "clip_vision_model",
+        "torch_dtype": "float32",
+        **{k: vision_values[k] for k in VISION_KEYS},
+    }
     _write(folder / "text_encoder" / "config.json", {"architectures": ["CLIPTextModel"], **text_config})
     whole = {"architectures": ["CLIPModel"], "model_type": "clip", "torch_dtype": "float32"}
     whole |= {"projection_dim": clip.WIDTH, "logit_scale_init_value": model.config.logit_scale_init_value}

@@ -18,7 +18,9 @@ STEPS, BATCH, RATE = 1_500, 64, 2e-3
 def softened(pictures: torch.Tensor, numbers: np.random.Generator) -> torch.Tensor:
     """Some of the pictures a little blurred or noisy, so that the judge reads shapes rather than single pixels."""
     small = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
-    share = torch.from_numpy(numbers.random((len(pictures), 1, 1, 1)) * (numbers.random((len(pictures), 1, 1, 1)) < 0.6)).float()
+    share = torch.from_numpy(
+        numbers.random((len(pictures), 1, 1, 1)) * (numbers.random((len(pictures), 1, 1, 1)) < 0.6)
+    ).float()
     grain = torch.from_numpy(numbers.standard_normal(pictures.shape).astype(np.float32))
     return pictures + share * (small - pictures) + 0.04 * share.flip(0) * grain
 

@@ -30,10 +30,10 @@ class Progress:
 
 
 def resumable(path: Path, steps: int, main: bool = True, **state: Any) -> Iterator[tuple[int, Progress]]:
-    """Yield the steps still to do, storing every `state` (anything with a state_dict) at `path` now and then and at the end.
+    """Yield the steps still to do, storing every `state` (what has a state_dict) at `path` now and then and at the end.
 
-    A loop that draws its random numbers from `step_rng` comes out the same however often it was interrupted. `main` is False in the processes
-    of a data-parallel group that should neither store nor show anything.
+    A loop that draws its random numbers from `step_rng` comes out the same however often it was interrupted.
+    `main` is False in the processes of a data-parallel group that should neither store nor show anything.
     """
     done = 0
     if path.exists():
@@ -73,7 +73,9 @@ def warm_cosine(step: int, steps: int, peak: float, warm: int = 200, floor: floa
     return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))))
 
 
-def update(optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float, model: nn.Module, clip: float = 1.0) -> None:
+def update(
+    optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float, model: nn.Module, clip: float = 1.0
+) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
@@ -89,7 +91,9 @@ class Average(nn.Module):
         super().__init__()
         self.decay = decay
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
-        self.values = nn.ParameterList([nn.Parameter(p.detach().clone(), requires_grad=False) for p in model.parameters()])
+        self.values = nn.ParameterList(
+            [nn.Parameter(p.detach().clone(), requires_grad=False) for p in model.parameters()]
+        )
 
     @torch.no_grad()
     def follow(self, model: nn.Module) -> None:

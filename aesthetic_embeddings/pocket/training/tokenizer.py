@@ -6,6 +6,7 @@ import json
 import random
 from pathlib import Path
 
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import CLIPTokenizer
 
@@ -27,26 +28,38 @@ def _byte_letters() -> list[str]:
 
 def _corpus() -> list[str]:
     sentences = [caption(random_scene(seed), 0) for seed in range(20_000)]
-    phrases = [*AESTHETICS, *(p for group in (SUBJECT_WORDS, SETTING_WORDS, MOODS, GRADINGS) for words in group.values() for p in words)]
+    phrases = [
+        *AESTHETICS,
+        *(p for group in (SUBJECT_WORDS, SETTING_WORDS, MOODS, GRADINGS) for words in group.values() for p in words),
+    ]
     random.Random(0).shuffle(phrases)
     return sentences + phrases * 20
 
 
 def _around(core: models.BPE) -> Tokenizer:
     tokenizer = Tokenizer(core)
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PATTERN), behavior="removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(PATTERN), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
 
 def train(folder: Path) -> None:
-    """Write the tokenizer files: vocab.json and merges.txt for every release of transformers, tokenizer.json for the fast classes."""
+    """Write vocab.json and merges.txt, which all releases of transformers read, and tokenizer.json for fast classes."""
     learner = _around(models.BPE(end_of_word_suffix=END_OF_WORD))
     trainer = trainers.BpeTrainer(
-        vocab_size=512 + MERGES, initial_alphabet=_byte_letters(), end_of_word_suffix=END_OF_WORD, min_frequency=2, show_progress=False
+        vocab_size=512 + MERGES,
+        initial_alphabet=_byte_letters(),
+        end_of_word_suffix=END_OF_WORD,
+        min_frequency=2,
+        show_progress=False,
     )
     learner.train_from_iterator(_corpus(), trainer)
     letters = _byte_letters()
@@ -58,15 +71,25 @@ def train(folder: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8")
     special = {"bos_token": BOS, "eos_token": EOS, "pad_token": EOS, "unk_token": EOS}
-    settings = {"add_prefix_space": False, "do_lower_case": True, "errors": "replace", "model_max_length": LENGTH, "tokenizer_class": "CLIPTokenizer"}
+    settings = {
+        "add_prefix_space": False,
+        "do_lower_case": True,
+        "errors": "replace",
+        "model_max_length": LENGTH,
+        "tokenizer_class": "CLIPTokenizer",
+    }
     (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2), encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps({**settings, **special}, indent=2), encoding="utf-8")
 
     full = _around(
-        models.BPE(vocab=vocabulary, merges=merges, unk_token=EOS, end_of_word_suffix=END_OF_WORD, continuing_subword_prefix="")
+        models.BPE(
+            vocab=vocabulary, merges=merges, unk_token=EOS, end_of_word_suffix=END_OF_WORD, continuing_subword_prefix=""
+        )
     )
     full.add_special_tokens([BOS, EOS])
-    full.post_processor = processors.RobertaProcessing((EOS, vocabulary[EOS]), (BOS, vocabulary[BOS]), trim_offsets=False, add_prefix_space=False)
+    full.post_processor = processors.RobertaProcessing(
+        (EOS, vocabulary[EOS]), (BOS, vocabulary[BOS]), trim_offsets=False, add_prefix_space=False
+    )
     full.save(str(folder / "tokenizer.json"))
 
 
@@ -74,6 +97,6 @@ def load(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder)
 
 
-def ids(tokenizer: CLIPTokenizer, texts: list[str]):
-    """`[n, 32]`: every text padded to the full length with the end-of-text token and no mask, as CLIP, UNet and tuning all see it."""
+def ids(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
+    """`[n, 32]`: padded to the full length with the end-of-text token; no mask, in CLIP, UNet and tuning alike."""
     return tokenizer(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").input_ids

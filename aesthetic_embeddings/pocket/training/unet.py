@@ -1,6 +1,7 @@
 """The diffusion model: v-prediction in the autoencoder's latents, conditioned on the frozen text encoder.
 
-It trains as a data-parallel group, one thread a process: on busy cores that is several times faster than one process with threads.
+It trains as a data-parallel group, one thread a process: on busy cores that is several times faster than one process
+with threads.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def build() -> UNet2DConditionModel:
 
 
 def scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule with zero terminal signal, so that dark and bright pictures are within reach."""
+    """Stable Diffusion's noise schedule with zero terminal signal, so that dark and bright are within reach."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -58,7 +59,16 @@ def scheduler() -> DDIMScheduler:
 def train(work: Path) -> None:
     """Start the group and wait for it."""
     vae.latents(work)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}", "-m", __name__, str(work)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={PROCESSES}",
+        "-m",
+        __name__,
+        str(work),
+    ]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
@@ -73,10 +83,17 @@ def train_in_group(work: Path) -> None:
     average = Average(model, 0.9995)
     words, encoder, noiser = tokenizer.load(work / "tokenizer"), clip.load(work).text_model, scheduler()
     latents = vae.latents(work)
-    for step, progress in resumable(work / "unet.pt", STEPS, rank == 0, model=model, optimizer=optimizer, average=average):
+    for step, progress in resumable(
+        work / "unet.pt", STEPS, rank == 0, model=model, optimizer=optimizer, average=average
+    ):
         numbers, generator = step_rng("unet", step, rank)
         chosen = numbers.integers(len(latents), size=BATCH)
-        texts = [text if keep else "" for text, keep in zip(data.captions("train", chosen, step), numbers.random(BATCH) >= EMPTY_SHARE)]
+        texts = [
+            text if keep else ""
+            for text, keep in zip(
+                data.captions("train", chosen, step), numbers.random(BATCH) >= EMPTY_SHARE, strict=True
+            )
+        ]
         clean = latents[chosen].float()
         noise = torch.randn(clean.shape, generator=generator)
         times = torch.from_numpy((numbers.permutation(BATCH) + numbers.random(BATCH)) / BATCH * 1000).long()
