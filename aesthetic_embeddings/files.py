@@ -1,4 +1,4 @@
-"""Where the user's files live, and how one is written: whole, or not at all."""
+"""Where the user's files live, how they are found, and how one is written: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import FileError
@@ -46,6 +47,20 @@ def write_whole(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file below `folder` in alphabetical order, except what is hidden by a leading dot.
+
+    Links to folders are followed, and each folder is visited once, so that a link to its own parent ends.
+    """
+    seen = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if real not in seen else []
+        if real not in seen:
+            yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+        seen.add(real)
 
 
 def _place(windows: str, linux: str, mac_folder: str, linux_folder: str) -> Path:

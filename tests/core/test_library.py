@@ -1,0 +1,304 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aesthetic_embeddings.embedding import AestheticEmbedding, load
+from aesthetic_embeddings.errors import AestheticError, FileError
+from aesthetic_embeddings.library import Library, check_name, default_folders
+
+L = "clip-vit-l-14"
+
+
+def embedding(seed=0, name=""):
+    return AestheticEmbedding({L: torch.randn(768, generator=torch.Generator().manual_seed(seed))}, name)
+
+
+def put(path: Path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        embedding(seed).save(path, overwrite=True)
+    else:
+        torch.save(embedding(seed).vectors[L], path)
+    return path
+
+
+def holds(e, seed):
+    return e.content_hash == embedding(seed).content_hash
+
+
+def test_names_are_paths_below_any_of_the_folders(tmp_path):
+    put(tmp_path / "one" / "moods" / "very" / "dark.pt", 1)
+    put(tmp_path / "one" / "Sea v1.2.safetensors", 2)
+    put(tmp_path / "two" / "art.bin", 3)
+    put(tmp_path / "two" / ".hidden.pt", 4)
+    (tmp_path / "two" / "readme.txt").write_text("not ours")
+    library = Library([tmp_path / "one", tmp_path / "two", tmp_path / "missing"])
+    assert library.names() == ["art", "moods/very/dark", "Sea v1.2"]
+    e = library.get("moods/very/dark")
+    assert e.name == "moods/very/dark"
+    assert holds(e, 1)
+    assert not (tmp_path / "missing").exists()
+
+
+def test_links_are_followed_and_end(tmp_path):
+    put(tmp_path / "elsewhere" / "dark.pt")
+    (tmp_path / "lib").mkdir()
+    try:
+        (tmp_path / "lib" / "linked").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "lib")
+    except OSError:
+        pytest.skip("this system allows no links")
+    assert Library([tmp_path / "lib"]).names() == ["linked/dark"]
+
+
+def test_a_folder_within_another_is_not_read_twice(tmp_path):
+    put(tmp_path / "sub" / "dark.pt")
+    assert [e.name for e in Library([tmp_path, tmp_path / "sub"]).entries] == ["sub/dark"]
+
+
+def test_bad_files_are_listed_with_their_fault(tmp_path):
+    put(tmp_path / "good.pt")
+    (tmp_path / "bad.pt").write_bytes(b"")
+    library = Library([tmp_path])
+    assert library.names() == ["good"]
+    fault = next(e.fault for e in library.entries if e.name == "bad")
+    assert "bad.pt is empty" in fault
+    with pytest.raises(FileError, match=r"bad\.pt is empty"):
+        library.get("bad")
+
+
+def test_equal_content_is_offered_once_but_found_by_every_name(tmp_path):
+    put(tmp_path / "one" / "a.pt", 1)
+    put(tmp_path / "two" / "b.safetensors", 1)
+    put(tmp_path / "two" / "a.pt", 1)
+    library = Library([tmp_path / "one", tmp_path / "two"])
+    assert library.names() == ["a"]
+    assert [(e.name, e.duplicate_of, e.fault) for e in library.entries] == [
+        ("a", "", ""),
+        ("b", "a", ""),
+        ("a", "a", ""),
+    ]
+    assert holds(library.get("b"), 1)
+
+
+def test_of_one_name_the_first_folder_and_the_safetensors_count(tmp_path):
+    put(tmp_path / "one" / "dark.pt", 1)
+    put(tmp_path / "one" / "dark.safetensors", 2)
+    put(tmp_path / "two" / "dark.safetensors", 3)
+    library = Library([tmp_path / "one", tmp_path / "two"])
+    assert library.names() == ["dark"]
+    assert holds(library.get("dark"), 2)
+    hidden = [e for e in library.entries if e.fault]
+    assert len(hidden) == 2
+    assert all("is hidden by" in e.fault for e in hidden)
+    assert holds(library.find(embedding(3).content_hash), 3)
+
+
+def test_refresh_sees_what_is_new_gone_and_made_anew(tmp_path):
+    put(tmp_path / "a.safetensors", 1)
+    put(tmp_path / "b.safetensors", 2)
+    library = Library([tmp_path])
+    kept = library.entries[1].embedding
+    put(tmp_path / "a.safetensors", 5)  # the same size, and perhaps within one tick of the clock
+    put(tmp_path / "c.pt", 3)
+    library.refresh()
+    assert holds(library.get("a"), 5)
+    assert library.names() == ["a", "b", "c"]
+    assert library.entries[1].embedding.vectors[L] is not None
+    assert kept.content_hash == library.get("b").content_hash
+    (tmp_path / "b.safetensors").unlink()
+    library.refresh()
+    assert library.names() == ["a", "c"]
+
+
+def test_an_unchanged_file_is_not_read_again(tmp_path, monkeypatch):
+    put(tmp_path / "a.pt")
+    library = Library([tmp_path])
+    monkeypatch.setattr("aesthetic_embeddings.library.load", None)
+    library.refresh()
+    assert library.names() == ["a"]
+
+
+def test_an_unknown_name_brings_up_what_comes_close(tmp_path):
+    library = Library([tmp_path])
+    with pytest.raises(AestheticError, match="no aesthetic yet"):
+        library.get("dark")
+    put(tmp_path / "glowwave.pt", 1)
+    put(tmp_path / "sea.pt", 2)
+    library.refresh()
+    with pytest.raises(AestheticError, match=r"'glowave'\. Did you mean glowwave\?"):
+        library.get("glowave")
+    with pytest.raises(AestheticError, match=r"'x'\. There are glowwave, sea\."):
+        library.get("x")
+
+
+def test_a_renamed_file_is_found_by_its_content(tmp_path):
+    put(tmp_path / "a.pt", 1)
+    library = Library([tmp_path])
+    digest = embedding(1).content_hash
+    library.rename("a", "moods/b")
+    assert library.find(digest).name == "moods/b"
+    assert library.find(digest[:10].upper()).name == "moods/b"
+    assert library.find(digest[:7]) is None
+    assert library.find("0" * 64) is None
+
+
+# ---- changes ----
+
+
+def test_new_files_go_to_the_first_folder(tmp_path):
+    library = Library([tmp_path / "new", tmp_path])
+    path = library.save(embedding(1, "moods/dark"))
+    assert path == tmp_path / "new" / "moods" / "dark.safetensors"
+    assert holds(library.get("moods/dark"), 1)
+
+
+def test_a_taken_name_is_refused_unless_told_otherwise(tmp_path):
+    put(tmp_path / "one" / "dark.safetensors", 1)
+    put(tmp_path / "two" / "sea.pt", 2)
+    library = Library([tmp_path / "one", tmp_path / "two"])
+    for name in ("dark", "sea"):
+        with pytest.raises(AestheticError, match=f"called '{name}' already"):
+            library.save(embedding(3, name))
+        library.save(embedding(3, name), overwrite=True)
+        assert holds(library.get(name), 3)
+    assert holds(load(tmp_path / "two" / "sea.pt"), 2)
+    for name in ("DARK", "Sea"):
+        with pytest.raises(AestheticError, match="would be one file"):
+            library.save(embedding(4, name), overwrite=True)
+
+
+def test_names_that_differ_only_in_how_an_accent_is_written_collide(tmp_path):
+    library = Library([tmp_path])
+    library.save(embedding(1, "caf\N{LATIN SMALL LETTER E WITH ACUTE}"))
+    with pytest.raises(AestheticError, match="would be one file"):
+        library.save(embedding(2, "cafe\N{COMBINING ACUTE ACCENT}"))
+
+
+def test_rename_keeps_the_kind_of_file_and_overwrites_nothing(tmp_path):
+    put(tmp_path / "two" / "dark.pt", 1)
+    put(tmp_path / "two" / "sea.pt", 2)
+    library = Library([tmp_path / "one", tmp_path / "two"])
+    with pytest.raises(AestheticError, match="called 'sea' already"):
+        library.rename("dark", "sea")
+    with pytest.raises(AestheticError, match="cannot be a name"):
+        library.rename("dark", "../sea")
+    assert library.rename("dark", "Dark") == tmp_path / "two" / "Dark.pt"
+    assert library.names() == ["Dark", "sea"]
+
+
+def test_delete_takes_good_and_bad_files(tmp_path):
+    put(tmp_path / "a.pt")
+    (tmp_path / "bad.pt").write_bytes(b"x")
+    library = Library([tmp_path])
+    library.delete("a")
+    library.delete("bad")
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(AestheticError, match="no aesthetic"):
+        library.delete("a")
+
+
+def test_what_the_system_refuses_is_said(tmp_path):
+    put(tmp_path / "a.pt")
+    library = Library([tmp_path])
+    (tmp_path / "a.pt").unlink()
+    with pytest.raises(FileError, match=r"a\.pt cannot be renamed"):
+        library.rename("a", "b")
+    library = Library([put(tmp_path / "b.pt").parent])
+    (tmp_path / "b.pt").unlink()
+    with pytest.raises(FileError, match=r"b\.pt cannot be deleted"):
+        library.delete("b")
+
+
+def test_import_makes_safetensors_of_legacy_files(tmp_path):
+    library = Library([tmp_path / "lib"])
+    old = put(tmp_path / "sac_8plus.pt", 1)
+    path = library.import_(old)
+    assert path == tmp_path / "lib" / "sac_8plus.safetensors"
+    assert load(path).notes == "imported from sac_8plus.pt"
+    assert library.import_(old, "art/best").name == "best.safetensors"
+    with pytest.raises(AestheticError, match="already"):
+        library.import_(put(tmp_path / "sac_8plus.pt", 2))
+
+
+def test_a_legacy_file_is_imported_beside_itself(tmp_path):
+    library = Library([put(tmp_path / "dark.pt", 1).parent])
+    library.import_(tmp_path / "dark.pt")
+    assert library.names() == ["dark"]
+    assert not any(e.fault for e in library.entries)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/",
+        "/etc/dark",
+        "a//b",
+        "a/",
+        "..",
+        "../a",
+        "a/../../b",
+        ".",
+        ".hidden",
+        "C:/a",
+        "c:a",
+        "a\\b",
+        "\\\\server\\share",
+        "a?",
+        "a*",
+        "<a>",
+        'a"',
+        "a|b",
+        "a\nb",
+        "a\0",
+        "a.",
+        "a ",
+        " a",
+        "x /y",
+        "con",
+        "NUL",
+        "aux.txt",
+        "moods/com1",
+        "LPT9.old",
+        "a\udc80",
+        "x" * 201,
+    ],
+)
+def test_names_that_are_no_files_everywhere_are_refused(tmp_path, name):
+    with pytest.raises(AestheticError, match="cannot be a name"):
+        Library([tmp_path]).save(embedding(name=name))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["dark", "moods/dark & wet", "v1.2", "console", "com", "海", "a.b/c", "nulls", "x" * 200]
+)
+def test_good_names_are_let_through(name):
+    check_name(name)
+
+
+@given(st.text(st.sampled_from("aA./\\ :~*"), max_size=8))
+def test_no_name_that_passes_leaves_the_folder(name):
+    try:
+        check_name(name)
+    except AestheticError:
+        return
+    folder = os.path.join(os.sep, "lib")
+    assert os.path.normpath(os.path.join(folder, name)) == os.path.join(folder, *name.split("/"))
+
+
+def test_the_default_folder_is_the_users_own_or_as_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.delenv("AESTHETIC_EMBEDDINGS", raising=False)
+    assert default_folders()[0].parts[-2:] == ("aesthetic-gradients", "embeddings")
+    monkeypatch.setenv("AESTHETIC_EMBEDDINGS", os.pathsep.join([str(tmp_path / "a"), "", str(tmp_path / "b")]))
+    assert default_folders() == [tmp_path / "a", tmp_path / "b"]
+
+
+def test_a_library_needs_a_folder():
+    with pytest.raises(AestheticError, match="at least one folder"):
+        Library([])
