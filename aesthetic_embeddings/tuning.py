@@ -169,7 +169,7 @@ def tune(
 ) -> Tuned:
     """Ascend the objective for one prompt; the tower itself is only read.
 
-    record: the tower's call on the prompt, `[chunks, length]`; the objective is the mean over the chunks that hold text.
+    record: the tower's call on the prompt, `[chunks, length]`; the objective is the mean over those that hold text.
     e: `[dim]`, the aesthetic; only its direction counts. projection: `[dim, width]`.
     on_step: called with the number of steps done and the similarity then; what it raises ends the tuning.
     An empty prompt is left alone, as published. Raises EncoderError where e or the projection do not fit the tower.

@@ -1,0 +1,299 @@
+"""The command line: `aesthetic-gradients --help`."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from . import pocket
+from .embedding import AestheticEmbedding, blend
+from .errors import AestheticError
+from .families import SERVES
+from .library import Library, default_folders
+from .settings import Settings
+from .vectors import unit
+
+out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+class Commands(click.Group):
+    """Shows errors that are meant for the user as one line, with exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AestheticError as error:
+            if ctx.params.get("debug"):
+                raise
+            notes.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+            sys.exit(2)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option(
+    "--library", "folders", multiple=True, type=click.Path(path_type=Path), help="Folder of aesthetics; repeatable."
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def main(ctx: click.Context, folders: tuple[Path, ...], debug: bool) -> None:
+    """Any prompt in the taste of a folder of pictures: aesthetic gradients for Stable Diffusion."""
+    ctx.obj = list(folders) or default_folders()
+
+
+def library(ctx: click.Context) -> Library:
+    return Library(ctx.obj)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A bar on stderr; yields `advance(done=None, total=None)`, which sets the count, or adds one to it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=notes, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+
+        def advance(done: int | None = None, total: int | None = None) -> None:
+            bar.update(task, completed=done, total=total, advance=1 if done is None else None)
+
+        yield advance
+
+
+@main.command()
+@click.argument("name")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--encoder", default=str(pocket.MODEL), help="CLIP folder, or hub id in the local cache.", show_default="pocket"
+)
+@click.option("--batch-size", default=8, type=click.IntRange(1), help="Pictures encoded at a time.")
+@click.option("--overwrite", is_flag=True, help="Replace an aesthetic of that name.")
+@click.pass_context
+def create(
+    ctx: click.Context, name: str, paths: Sequence[Path], encoder: str, batch_size: int, overwrite: bool
+) -> None:
+    """Make the aesthetic NAME from pictures and folders of pictures."""
+    from .gather import gather
+
+    with progress("looking at pictures") as advance:
+        found = gather(list(paths), encoder, name=name, batch_size=batch_size, on_progress=advance)
+    for path, reason in found.skipped:
+        notes.print(f"skipped {path}: {reason}", markup=False, soft_wrap=True)
+    path = library(ctx).save(found.embedding, overwrite=overwrite)
+    likeness = float(found.similarities.mean())
+    out.print(
+        f"{path}: {found.embedding.images} pictures, mean similarity to their mean {likeness:.2f}", soft_wrap=True
+    )
+
+
+@main.command("list")
+@click.pass_context
+def list_(ctx: click.Context) -> None:
+    """List the aesthetics."""
+    entries = library(ctx).entries
+    if not entries:
+        out.print(f"no aesthetics yet in {', '.join(map(str, ctx.obj))}; make one with `aesthetic-gradients create`")
+        return
+    table = Table("name", "families", "images", "created", "hash", box=None)
+    for entry in entries:
+        e = entry.embedding
+        if e is None or entry.fault:
+            notes.print(f"{entry.name}: {entry.fault}", style="red", markup=False, soft_wrap=True)
+        else:
+            name = entry.name + (f" (same as {entry.duplicate_of})" if entry.duplicate_of else "")
+            table.add_row(name, ", ".join(e.vectors), str(e.images or "?"), e.created[:10], e.content_hash[:10])
+    out.print(table)
+
+
+@main.command()
+@click.argument("name")
+@click.pass_context
+def show(ctx: click.Context, name: str) -> None:
+    """Show what the aesthetic NAME is, which models it serves, and which others are like it."""
+    all_ = library(ctx)
+    e = all_.get(name)
+    out.print(f"{name}   {e.content_hash[:10]}   {e.images or '?'} images   {e.created}", markup=False)
+    out.print(f"encoder {e.encoder or 'unknown'}   {e.notes}", markup=False, soft_wrap=True)
+    for family, vector in e.vectors.items():
+        serves = SERVES.get(family, "models with this text encoder, such as the one it was made with")
+        out.print(f"\n{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {serves}")
+        others = [other for other in all_.names() if other != name and family in all_.get(other).vectors]
+        likeness = {other: float(unit(vector) @ unit(all_.get(other).vectors[family])) for other in others}
+        for other in sorted(likeness, key=likeness.__getitem__, reverse=True):
+            out.print(f"  {likeness[other]:+.2f}  {other}", markup=False)
+
+
+@main.command("blend")
+@click.argument("new")
+@click.argument("parts", nargs=-1, required=True, metavar="NAME=WEIGHT...")
+@click.option("--overwrite", is_flag=True)
+@click.pass_context
+def blend_(ctx: click.Context, new: str, parts: Sequence[str], overwrite: bool) -> None:
+    """Save a weighted mix of aesthetics as NEW; a negative weight pushes away: blend dusk sac=0.7 gloom=-0.3"""
+    all_ = library(ctx)
+    out.print(all_.save(mixed(all_, parts, new), overwrite=overwrite), soft_wrap=True)
+
+
+def mixed(all_: Library, parts: Sequence[str], name: str = "") -> AestheticEmbedding:
+    """The embedding that `["a=0.7", "b=-0.3"]` means; `["a"]` is a itself."""
+    if len(parts) == 1 and "=" not in parts[0]:
+        return all_.get(parts[0])
+    weighted = []
+    for part in parts:
+        known, _, weight = part.rpartition("=") if "=" in part else (part, "", "1")
+        try:
+            weighted.append((all_.get(known), float(weight)))
+        except ValueError:
+            raise AestheticError(f"The weight in {part!r} should be a number, as in {known}=0.7.") from None
+    return blend(weighted, name or " ".join(parts))
+
+
+@main.command()
+@click.argument("old")
+@click.argument("new")
+@click.pass_context
+def rename(ctx: click.Context, old: str, new: str) -> None:
+    """Rename the aesthetic OLD to NEW."""
+    out.print(library(ctx).rename(old, new), soft_wrap=True)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def delete(ctx: click.Context, names: Sequence[str], yes: bool) -> None:
+    """Delete aesthetics."""
+    if not yes:
+        click.confirm(f"Delete {', '.join(names)}?", abort=True)
+    for name in names:
+        out.print(f"deleted {library(ctx).delete(name)}", soft_wrap=True)
+
+
+@main.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--overwrite", is_flag=True)
+@click.pass_context
+def import_(ctx: click.Context, files: Sequence[Path], overwrite: bool) -> None:
+    """Copy embedding files, such as .pt files of the old extension, into the library as safetensors."""
+    for file in files:
+        out.print(library(ctx).import_(file, overwrite=overwrite), soft_wrap=True)
+
+
+def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for each field of `Settings`, from its own label, range and help."""
+    for field in reversed(dataclasses.fields(Settings)):
+        about, kind = field.metadata, type(field.default)
+        flag = f"--{field.name.replace('_', '-')}"
+        if kind is bool:
+            option = click.option(flag, is_flag=True, help=about["help"])
+        elif about["choices"]:
+            option = click.option(flag, type=click.Choice(about["choices"]), default=field.default, help=about["help"])
+        else:
+            option = click.option(flag, type=kind, default=field.default, help=about["help"])
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("prompt")
+@click.option(
+    "--aesthetic", "aesthetics", multiple=True, required=True, metavar="NAME[=WEIGHT]", help="Repeat it for a mix."
+)
+@with_settings
+@click.option("--negative-prompt", default="", help="Left plain: never personalised.")
+@click.option(
+    "--model", default=str(pocket.MODEL), show_default="pocket", help="Diffusers folder, cached hub id, or checkpoint."
+)
+@click.option(
+    "--projection", type=click.Path(exists=True, path_type=Path), help="File or folder with the text projection."
+)
+@click.option(
+    "--seed", type=int, default=None, help="Of the first picture; the next ones count up.", show_default="random"
+)
+@click.option("--count", type=click.IntRange(1, 1000), default=1)
+@click.option("--sampler-steps", type=click.IntRange(1, 1000), default=20)
+@click.option("--cfg", type=click.FloatRange(0), default=5.0, help="Guidance scale.")
+@click.option("--size", type=int, nargs=2, default=None, metavar="W H", help="By default the model's own.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("out"), help="PNG file, or folder.")
+@click.option("--compare", is_flag=True, help="One sheet: original and personalised side by side.")
+@click.pass_context
+def generate(ctx: click.Context, prompt: str, aesthetics: Sequence[str], **options: Any) -> None:
+    """Make pictures of PROMPT in the taste of an aesthetic."""
+    from .generation import load_pipeline, pictures, save_picture, sheet
+    from .pipelines import personalized_prompt
+
+    settings = Settings(**{field.name: options[field.name] for field in dataclasses.fields(Settings)})
+    embedding = mixed(library(ctx), aesthetics)
+    with notes.status("loading the model"):
+        pipeline = load_pipeline(options["model"])
+    with progress("tuning the text encoder", settings.steps) as advance:
+        conditioning = personalized_prompt(
+            pipeline,
+            prompt,
+            embedding,
+            settings,
+            negative_prompt=options["negative_prompt"],
+            projection=options["projection"],
+            on_step=lambda k, _: advance(k),
+        )
+    for note in conditioning.notes:
+        notes.print(note, markup=False, soft_wrap=True)
+    for family, similarities in conditioning.similarities.items():
+        out.print(
+            f"similarity to {embedding.name} ({family}): {similarities[0]:.3f} -> {similarities[-1]:.3f}", markup=False
+        )
+
+    seed = random.randrange(2**32) if options["seed"] is None else options["seed"]
+    seeds = range(seed, seed + options["count"])
+    steps, kinds = options["sampler_steps"], 2 if options["compare"] else 1
+    with progress("sampling", steps * len(seeds) * kinds) as advance:
+
+        def sample(arguments: Any) -> Any:
+            return pictures(
+                pipeline, arguments, seeds, steps=steps, cfg=options["cfg"], size=options["size"], on_step=advance
+            )
+
+        personal = sample(conditioning.arguments)
+        plain = sample({"prompt": prompt, "negative_prompt": options["negative_prompt"]}) if options["compare"] else []
+
+    model = "pocket" if options["model"] == str(pocket.MODEL) else options["model"]
+    about = {"version": 1, "prompt": prompt, "negative_prompt": options["negative_prompt"], "model": model}
+    about |= {"sampler_steps": steps, "cfg": options["cfg"], "aesthetic": embedding.name}
+    about |= {"aesthetic_hash": embedding.content_hash, "settings": dataclasses.asdict(settings)}
+    about |= {"similarities": conditioning.similarities}
+    if options["compare"]:
+        shown = list(map(list, zip(plain, personal, strict=True)))
+        path = single_file(options["output"], "compare.png")
+        save_picture(
+            sheet(shown, ["original", f"personalised: {embedding.name}"]), path, about | {"seeds": list(seeds)}
+        )
+        out.print(path, soft_wrap=True)
+        return
+    for seed, image in zip(seeds, personal, strict=True):
+        path = single_file(options["output"], f"{seed}.png")
+        if len(seeds) > 1 and path == options["output"]:
+            path = path.with_stem(f"{path.stem}-{seed}")
+        save_picture(image, path, about | {"seed": seed, "size": image.size})
+        out.print(path, soft_wrap=True)
+
+
+def single_file(output: Path, name: str) -> Path:
+    """`output` itself where that is a PNG file, else the file `name` in the folder that it is."""
+    return output if output.suffix.lower() == ".png" else output / name
+
+
+@main.command("fetch-projection")
+def fetch_projection_() -> None:
+    """Download CLIP ViT-L/14's text projection (2.4 MB), which SD1 checkpoints lack, into the cache."""
+    from .projection import fetch_projection
+
+    with progress("fetching the text projection") as advance:
+        path = fetch_projection(on_progress=advance)
+    out.print(path, soft_wrap=True)

@@ -1,0 +1,116 @@
+"""Conditioning for diffusers pipelines: Stable Diffusion 1 and 2, and SDXL with its two text encoders.
+
+Nothing here imports diffusers: a pipeline is whatever has `encode_prompt` and text encoders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .conditioning import blended, personalize
+from .embedding import AestheticEmbedding
+from .errors import EncoderError
+from .families import family
+from .projection import text_projection
+from .recording import Recording, recording
+from .settings import Settings
+from .towers import Tower, find_tower
+from .tuning import Tuned
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a pipeline takes in place of a prompt: `pipeline(**conditioning.arguments)`.
+
+    similarities: for each CLIP family that was tuned, `steps + 1` cosines: before, after each step.
+    notes: sentences for the user, such as which encoder was left alone and why.
+    """
+
+    arguments: dict[str, Tensor]
+    similarities: dict[str, tuple[float, ...]]
+    notes: tuple[str, ...] = ()
+
+
+def personalized_prompt(
+    pipeline: Any,
+    prompt: str,
+    embedding: AestheticEmbedding,
+    settings: Settings | None = None,
+    *,
+    negative_prompt: str | None = None,
+    projection: str | Path | Tensor | None = None,
+    clip_skip: int | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Conditioning:
+    """Encode `prompt` with the pipeline's text encoders tuned towards `embedding`; the negative prompt stays plain.
+
+    Every text encoder for which the embedding has a vector is tuned towards that vector; the others are left alone,
+    and said to be. The pipeline is as it was afterwards.
+
+    projection: the text projection `[dim, width]` of an encoder that has none of its own, or a file or folder that holds
+        it; by default one kept beside the pipeline's own files, or in the local caches (see `text_projection`).
+    on_step: called with the number of steps done and the similarity, for each encoder in turn.
+
+    Raises EncoderError where no text encoder of the pipeline can be tuned towards the embedding.
+    """
+    settings = settings or Settings()
+    models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2")]
+    towers = [find_tower(model) for model in models if model is not None]
+
+    def encode(text: str, **options: Any) -> tuple[Tensor, ...]:
+        options = {"do_classifier_free_guidance": False, "clip_skip": clip_skip, **options}
+        with torch.no_grad():
+            return pipeline.encode_prompt(text, device=pipeline._execution_device, num_images_per_prompt=1, **options)
+
+    def recorded(text: str) -> tuple[list[Recording], tuple[Tensor, ...]]:
+        with recording(*towers) as found:
+            encoded = encode(text)
+        return [calls[0] for calls in found], encoded
+
+    records, plain = recorded(prompt)
+    texts = recorded(settings.text)[0] if settings.text and settings.text_strength else [None] * len(towers)
+    tuned: dict[str, Tuned] = {}
+    notes = []
+    for tower, record, text in zip(towers, records, texts, strict=True):
+        try:
+            matrix = _projection(pipeline, tower, projection)
+            name = family(tower.width, len(tower.layers), matrix.shape[0])
+            tuned[name] = personalize(tower, record, embedding, settings, matrix, text, on_step)
+        except EncoderError as error:
+            if len(towers) == 1:
+                raise
+            notes.append(f"The text encoder {tower.width} wide is left alone. {error}")
+    if not tuned:
+        raise EncoderError(" ".join(notes))
+
+    with ExitStack() as overlays:
+        for each in tuned.values():
+            overlays.enter_context(each.laid_over())
+        personal = encode(prompt)
+    both = encode(prompt, do_classifier_free_guidance=True, negative_prompt=negative_prompt)
+    names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+    arguments = {}
+    for name, p, t, b in zip(names, plain, personal, both, strict=False):
+        arguments[name] = b if name.startswith("negative") else blended(p, t, settings)
+    return Conditioning(arguments, {name: each.similarities for name, each in tuned.items()}, tuple(notes))
+
+
+def _projection(pipeline: Any, tower: Tower, given: str | Path | Tensor | None) -> Tensor:
+    if tower.projection is not None:
+        return tower.projection
+    if isinstance(given, Tensor):
+        return given
+    return text_projection(tower.width, given or beside(pipeline))
+
+
+def beside(pipeline: Any) -> Path | None:
+    """The pipeline's own folder, where that also holds the CLIP that its text encoder is half of."""
+    folder = Path(getattr(pipeline.config, "_name_or_path", "") or "")
+    return folder if (folder / "config.json").is_file() and (folder / "model_index.json").is_file() else None
