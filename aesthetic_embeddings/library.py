@@ -66,24 +66,21 @@ class Library:
                 stat = path.stat()
             except OSError:
                 continue  # gone since it was listed, or a link to nothing
-            key = (
-                path,
-                stat.st_mtime_ns,
-                stat.st_size,
-                stat.st_ino,
-            )  # clocks are coarse; a file made anew has a new inode
+            # clocks are coarse, so size and time can agree by chance; a file made anew has another inode
+            key = (path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
             read[key] = found = self._read.get(key) or _load(path)
             if isinstance(found, FileError):
                 entries.append(Entry(name, path, None, fault=str(found)))
                 continue
-            entry = Entry(
-                name, path, dataclasses.replace(found, name=name), duplicate_of=first.get(found.content_hash, "")
-            )
-            if name in named and not entry.duplicate_of:
-                entry = dataclasses.replace(entry, fault=f"{path} is hidden by {named[name].path}. Rename one of them.")
-            first.setdefault(found.content_hash, name)
-            named.setdefault(name, entry)
+            known = first.get(found.content_hash, "")
+            entry = Entry(name, path, dataclasses.replace(found, name=name), duplicate_of=known)
             entries.append(entry)
+            if name not in named:
+                named[name] = entry
+                first.setdefault(found.content_hash, name)
+            elif not known:
+                fault = f"{path} is hidden by {named[name].path}. Rename one of them."
+                entries[-1] = dataclasses.replace(entry, fault=fault)
         self._read, self._named, self.entries = read, named, tuple(entries)
 
     def names(self) -> list[str]:
@@ -150,7 +147,7 @@ class Library:
         return path
 
     def import_(self, path: str | os.PathLike[str], name: str = "", *, overwrite: bool = False) -> Path:
-        """Save any embedding file, such as a legacy one, in the first folder as safetensors, and return the new file."""
+        """Save any embedding file, such as a legacy one, in the first folder as safetensors; returns the new file."""
         path = Path(path)
         embedding = load(path)
         notes = embedding.notes or f"imported from {path.name}"

@@ -98,6 +98,15 @@ def test_of_one_name_the_first_folder_and_the_safetensors_count(tmp_path):
     assert holds(library.find(embedding(3).content_hash), 3)
 
 
+def test_what_is_hidden_under_one_name_is_offered_under_another(tmp_path):
+    put(tmp_path / "dark.safetensors", 1)
+    put(tmp_path / "dark.pt", 2)
+    put(tmp_path / "sea.pt", 2)
+    library = Library([tmp_path])
+    assert library.names() == ["dark", "sea"]
+    assert holds(library.get("sea"), 2)
+
+
 def test_refresh_sees_what_is_new_gone_and_made_anew(tmp_path):
     put(tmp_path / "a.safetensors", 1)
     put(tmp_path / "b.safetensors", 2)
