@@ -122,7 +122,7 @@ def sheet(
     labels: Sequence[str] = (),
     cell: int = 256,
 ) -> Image.Image:
-    """Pictures in a grid, each fitted into a square of `cell` pixels; titles above the columns, labels beside the rows."""
+    """Pictures in a grid, each fitted into `cell` x `cell` pixels; titles above the columns, labels beside the rows."""
     gap, font = 8, _font(max(14, cell // 14))
     top = 2 * font.size + gap if columns else gap
     left = cell * 3 // 4 if labels else gap

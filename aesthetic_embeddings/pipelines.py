@@ -52,7 +52,7 @@ def personalized_prompt(
     """Encode `prompt` with the pipeline's text encoders tuned towards `embedding`; the negative prompt stays plain.
 
     Every text encoder for which the embedding has a vector is tuned towards that vector; the others are left alone,
-    and said to be. The pipeline is as it was afterwards.
+    which the notes say. The pipeline is as it was afterwards.
 
     projection: the text projection `[dim, width]` of an encoder that has none of its own, or a file or folder that holds
         it; by default one kept beside the pipeline's own files, or in the local caches (see `text_projection`).

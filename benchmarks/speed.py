@@ -4,8 +4,8 @@
     python -m benchmarks.speed --runs 3 --only "adam, 8 tokens"
 
 The tower has the shape of CLIP ViT-L/14's, with random weights. Extra memory is the process's peak minus what it held
-with the model loaded and run once. Times on a shared machine drift; the two are therefore run in turn, and the ratio is what
-to quote.
+with the model loaded and run once. Times on a shared machine drift; the two are therefore run in turn, and the ratio
+is what to quote.
 """
 
 from __future__ import annotations

@@ -70,6 +70,14 @@ def assert_as_it_was(before: dict[str, Any], model: nn.Module) -> None:
         assert_same(value, after[name])
 
 
+def run_or_skip(enc: Encoder, ids: Tensor) -> Tensor:
+    """The last hidden states; old torch has no fp16 on the CPU, and no autocast for open_clip's mask."""
+    try:
+        return enc.run(enc.model, ids)[0]
+    except RuntimeError as error:
+        pytest.skip(f"the encoder itself does not run here: {error}")
+
+
 def lend(enc: Encoder, settings: Settings | None = None, **options: Any) -> Any:
     settings = settings or Settings(steps=3, step_size=1e-3)
     dtype = next(enc.model.parameters()).dtype
@@ -89,7 +97,7 @@ def test_the_encoder_comes_back_as_it_was(kind, mode, update):
         p.grad = torch.full_like(p, float(i))
     ids = prompt(8, 3)
     with MODES[mode]():
-        plain = enc.run(enc.model, ids)[0]
+        plain = run_or_skip(enc, ids)
         before = snapshot(enc.model)
         with lend(enc, Settings(steps=3, step_size=1e-3, update=update)) as run:
             tuned = enc.run(enc.model, ids)[0]
@@ -105,6 +113,7 @@ def test_the_encoder_comes_back_as_it_was(kind, mode, update):
 def test_stored_in_any_precision(kind, dtype):
     """Half precision is tuned in fp32 from what is stored, so that it ends where its fp32 copy ends."""
     enc = encoder(kind, dtype)
+    run_or_skip(enc, prompt(8, 3))
     wide = Encoder.__new__(type(enc))
     wide.model, wide.projection = copy.deepcopy(enc.model).float(), enc.projection
     settings = Settings(steps=5, step_size=1e-3, update="normalized")

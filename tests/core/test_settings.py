@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aesthetic_embeddings import AestheticError, Settings
+
+
+def test_every_field_says_what_surfaces_need():
+    for field in dataclasses.fields(Settings):
+        about = field.metadata
+        assert about["label"]
+        assert about["help"].endswith(".")
+        if type(field.default) in (int, float):
+            assert about["low"] <= field.default <= about["high"]
+
+
+def test_labels_are_unique():
+    labels = [field.metadata["label"] for field in dataclasses.fields(Settings)]
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"steps": -1}, "between 0 and 100"),
+        ({"steps": 101}, "between 0 and 100"),
+        ({"steps": 2.5}, "whole number"),
+        ({"steps": True}, "whole number"),
+        ({"step_size": float("nan")}, "between 0 and 1"),
+        ({"step_size": "1e-4"}, "a number"),
+        ({"weight": 1.01}, "between 0 and 1"),
+        ({"update": "sgd"}, "one of adam, normalized, gradient"),
+        ({"blend": None}, "should be text"),
+        ({"text_negative": 1}, "true or false"),
+    ],
+)
+def test_wrong_values_are_said(wrong, said):
+    with pytest.raises(AestheticError, match=said) as error:
+        Settings(**wrong)
+    assert next(iter(wrong)) in str(error.value)
+
+
+def test_what_sliders_hand_over_is_taken():
+    assert Settings(steps=5.0, step_size=1, weight=0) == Settings(steps=5, step_size=1.0, weight=0.0)
+
+
+@given(st.sampled_from([f.name for f in dataclasses.fields(Settings)]), st.from_type(object) | st.floats() | st.text())
+def test_no_value_gives_another_error(name, value):
+    try:
+        made = Settings(**{name: value})
+    except AestheticError:
+        return
+    assert type(getattr(made, name)) is type(getattr(Settings(), name))
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().steps = 3

@@ -1,0 +1,32 @@
+#!/usr/bin/env python3
+"""Pictures in, a picture in their taste out: `python try.py [FOLDER] [PROMPT]`.
+
+Sets up its own environment in this folder on first use. Without arguments it takes the bundled samples; whatever the
+folder, it runs on the bundled pocket model, so that nothing else is downloaded and no GPU is needed.
+"""
+
+import sys
+from pathlib import Path
+
+from tools.environments import ROOT, TORCH, environment, run
+
+samples = ROOT / "aesthetic_embeddings" / "pocket" / "samples" / "aivazovsky"
+folder = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else samples
+prompt = sys.argv[2] if len(sys.argv) > 2 else "a castle in a meadow"
+python = environment("try", [TORCH, f"{ROOT}[cli]"])
+command = [python, "-m", "aesthetic_embeddings.cli", "--library", ROOT / "out" / "aesthetics"]
+run(*command, "create", "mine", folder, "--overwrite")
+run(
+    *command,
+    "generate",
+    prompt,
+    "--aesthetic",
+    "mine",
+    "--seed",
+    "1",
+    "--count",
+    "4",
+    "--compare",
+    "--output",
+    "out/compare.png",
+)
