@@ -137,3 +137,8 @@ def prompts(split: str) -> list[str]:
         for index, subject in enumerate(SUBJECTS)
         for turn in range(2)
     ]
+
+
+def prompt_subjects() -> list[int]:
+    """For each of a split's prompts, the place of its subject in `SUBJECTS`."""
+    return [index for index in range(len(SUBJECTS)) for _ in range(2)]

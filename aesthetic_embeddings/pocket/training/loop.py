@@ -109,7 +109,7 @@ class Average(nn.Module):
 
 def as_tensor(pictures: np.ndarray) -> torch.Tensor:
     """uint8 `[n, h, w, 3]` to `[-1, 1]` `[n, 3, h, w]`, channels last in memory, as convolutions like it."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).to(torch.float32).div(127.5).sub(1)
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).to(torch.float32).div(127.5).sub(1)
 
 
 def flipped(pictures: torch.Tensor, numbers: np.random.Generator) -> torch.Tensor:

@@ -90,7 +90,9 @@ def train(folder: Path) -> None:
     full.post_processor = processors.RobertaProcessing(
         (EOS, vocabulary[EOS]), (BOS, vocabulary[BOS]), trim_offsets=False, add_prefix_space=False
     )
-    full.save(str(folder / "tokenizer.json"))
+    described = json.loads(full.to_str())
+    described["model"]["merges"] = [f"{a} {b}" for a, b in merges]  # as tokenizers before 0.20 want them
+    (folder / "tokenizer.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
 
 
 def load(folder: Path) -> CLIPTokenizer:

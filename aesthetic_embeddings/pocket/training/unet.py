@@ -23,7 +23,7 @@ from .loop import Average, resumable, step_rng, update, warm_cosine
 STEPS, BATCH, RATE = 9_500, 32, 1e-3  # the batch is one process's
 PROCESSES = 2
 EMPTY_SHARE = 0.1
-CONDITION_NOISE = 0.25
+CONDITION_NOISE = 0.5  # makes the model follow the drift of a tuned encoder gracefully
 
 
 def build() -> UNet2DConditionModel:

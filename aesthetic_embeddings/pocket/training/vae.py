@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -14,6 +16,7 @@ from .loop import Average, as_tensor, flipped, resumable, step_rng, update, warm
 
 STEPS, BATCH, RATE = 4_200, 16, 2e-3
 CHANNELS = 8
+ENCODED_AT_ONCE = 250
 
 
 def build() -> AutoencoderTiny:
@@ -73,15 +76,25 @@ def load(work: Path) -> AutoencoderTiny:
     return model.eval().requires_grad_(False)
 
 
-@torch.no_grad()
+def _encode(job: tuple[Path, str, int]) -> torch.Tensor:
+    work, split, start = job
+    torch.set_num_threads(1)
+    batch = as_tensor(data.pictures(work, split)[start : start + ENCODED_AT_ONCE])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        return _loaded(work).encoder(batch).half().contiguous()
+
+
+@cache
+def _loaded(work: Path) -> AutoencoderTiny:
+    return load(work).to(memory_format=torch.channels_last)
+
+
 def latents(work: Path, split: str = "train") -> torch.Tensor:
     """All pictures of a split as fp16 latents `[count, 8, 16, 16]`, computed once."""
     path = work / "data" / f"{split}-latents.pt"
     if not path.exists():
-        model, pictures = load(work).to(memory_format=torch.channels_last), data.pictures(work, split)
-        parts = []
-        for start in tqdm(range(0, len(pictures), 200), desc="latents"):
-            with torch.autocast("cpu", torch.bfloat16):
-                parts.append(model.encoder(as_tensor(pictures[start : start + 200])).half().contiguous())
+        jobs = [(work, split, start) for start in range(0, data.COUNTS[split], ENCODED_AT_ONCE)]
+        with multiprocessing.get_context("spawn").Pool() as pool:
+            parts = list(tqdm(pool.imap(_encode, jobs), total=len(jobs), desc="latents", mininterval=5))
         torch.save(torch.cat(parts), path)
     return torch.load(path, weights_only=True)
