@@ -165,7 +165,10 @@ _GLOBALS: Mapping[str, Any] = {
     "torch FloatStorage": torch.float32,
     "torch HalfStorage": torch.float16,
     "torch BFloat16Storage": torch.bfloat16,
-    "torch LongStorage": torch.int64,  # position ids in a state dict
+    "torch LongStorage": torch.int64,  # this one and the following stand in state dicts, beside what we want
+    "torch IntStorage": torch.int32,
+    "torch ByteStorage": torch.uint8,
+    "torch BoolStorage": torch.bool,
 }
 
 

@@ -1,0 +1,188 @@
+"""The text projection of encoders that have none of their own: SD1 checkpoints, and the CLIP ViT-L/14 of SDXL.
+
+An aesthetic lives in CLIP's shared space, which text features enter through one matrix. Stable Diffusion does not need
+it, so its checkpoints leave it out. It is 2.4 MB of the 1.7 GB of `openai/clip-vit-large-patch14`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from . import legacy
+from .errors import EncoderError, FileError
+from .files import cache_folder, write_whole
+
+_REPOSITORY, _FILE = "openai/clip-vit-large-patch14", "model.safetensors"
+_NAME, _SIZE = "text_projection.weight", 768
+_CACHED = "clip-vit-l-14-text-projection.safetensors"
+_HEADER_LIMIT = 4 * 2**20  # CLIP's is 0.1 MB
+_CHUNK = 2**16
+
+
+def text_projection(width: int, path: str | os.PathLike[str] | None = None) -> Tensor:
+    """The text projection `[dim, width]`, fp32, so that `feature = projection @ pooled`, for an encoder `width` wide.
+
+    path: a safetensors or .pt file that holds one, or the folder of a CLIP in transformers format. Without it, that of
+        CLIP ViT-L/14 is looked for on this machine: in our cache folder, then in the hub's. Nothing is downloaded.
+
+    Raises EncoderError where there is none, or none of this width, and FileError where a file is not what it should be.
+    """
+    if path is not None:
+        return _of_width(_read(Path(path)), width, path)
+    if width != _SIZE:
+        raise EncoderError(
+            f"This text encoder ({width} wide) comes without its text projection. Give a file that has it, such as a "
+            "checkpoint or the folder of the whole CLIP."
+        )
+    for candidate in (cache_folder() / _CACHED, cache_folder() / _FILE, _in_hub_cache()):
+        if candidate is not None and candidate.is_file():
+            return _of_width(_read(candidate), width, candidate)
+    raise EncoderError(
+        "The text projection of CLIP ViT-L/14 is missing: SD1 checkpoints come without it. Fetch it once (2.4 MB) with "
+        "`aesthetic-gradients fetch-projection`. On a machine without network: put "
+        f"{_FILE} of https://huggingface.co/{_REPOSITORY}, or {_CACHED} from a machine that has fetched it, "
+        f"into {cache_folder()}."
+    )
+
+
+def fetch_projection(on_progress: Callable[[int, int], object] | None = None, endpoint: str | None = None) -> Path:
+    """Download CLIP ViT-L/14's text projection alone, by byte range, into our cache folder, and return the file.
+
+    on_progress: called with bytes done and bytes in all; raise `Interrupted` from it to stop. A file that is there
+        already is kept until the new one is whole.
+    endpoint: the hub's address; by default that in HF_ENDPOINT, else https://huggingface.co. Proxies are used as the
+        environment says.
+
+    Raises FileError, which names the address, where the hub does not answer, or not with this matrix.
+    """
+    endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    url = f"{endpoint.rstrip('/')}/{_REPOSITORY}/resolve/main/{_FILE}"
+    try:
+        length = int.from_bytes(_fetch(url, 0, 8), "little")
+        if not 2 <= length <= _HEADER_LIMIT:
+            raise ValueError("it is no safetensors")
+        about = json.loads(_fetch(url, 8, length))[_NAME]
+        begin, end = about["data_offsets"]
+        if (about["dtype"], about["shape"], end - begin) != ("F32", [_SIZE, _SIZE], 4 * _SIZE * _SIZE):
+            raise ValueError("its text projection has another size or dtype")
+        raw = _fetch(url, 8 + length + begin, end - begin, on_progress)
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FileError(
+            f"The text projection could not be fetched from {url}: {error}. Check the network and try again, or put "
+            f"the file into {cache_folder()} yourself."
+        ) from error
+    header = json.dumps({_NAME: about | {"data_offsets": [0, len(raw)]}}).encode()
+    data = len(header).to_bytes(8, "little") + header + raw
+    _checked(safetensors.torch.load(data)[_NAME], url)
+    path = cache_folder() / _CACHED
+    write_whole(path, data)
+    return path
+
+
+def _fetch(url: str, start: int, length: int, on_progress: Callable[[int, int], object] | None = None) -> bytes:
+    """`length` bytes of the file at `url`, from `start` on, and never more, whatever the server would send."""
+    if start < 0 or length <= 0:
+        raise ValueError("its header makes no sense")
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-{start + length - 1}"})
+    received = bytearray()
+    with urllib.request.urlopen(request, timeout=30, context=_certificates()) as response:
+        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise ValueError("the server sends whole files only, which would be 1.7 GB")
+        while len(received) < length:
+            chunk = response.read(min(_CHUNK, length - len(received)))
+            if not chunk:
+                raise ValueError(f"the connection ended after {len(received)} of {length} bytes")
+            received += chunk
+            if on_progress:
+                on_progress(len(received), length)
+    return bytes(received)
+
+
+def _certificates() -> ssl.SSLContext:
+    """The system's certificates, and certifi's where it is installed: some Pythons on macOS know of no others."""
+    context = ssl.create_default_context()
+    with contextlib.suppress(ImportError, OSError):
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+def _in_hub_cache() -> Path | None:
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    found = try_to_load_from_cache(_REPOSITORY, _FILE)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _read(path: Path) -> Tensor:
+    """The text projection in a file, or in a folder of transformers format, as `[dim, width]`."""
+    if path.is_dir():
+        files = [path / name for name in (_FILE, "pytorch_model.bin") if (path / name).is_file()]
+        if not files:
+            raise FileError(
+                f"{path} has neither {_FILE} nor pytorch_model.bin, so it is no CLIP in transformers format."
+            )
+        path = files[0]
+    chosen = ""
+
+    def choose(names: list[str]) -> str:
+        nonlocal chosen
+        chosen = _chosen(names, path)
+        return chosen
+
+    try:
+        with open(path, "rb") as file:
+            head = file.read(9)
+        if head.startswith(b"PK") and head[8:] != b"{":
+            matrix = legacy.read_named(path, choose)
+        else:
+            with safe_open(path, framework="pt") as tensors:
+                matrix = tensors.get_tensor(choose(list(tensors.keys())))
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except SafetensorError as error:
+        raise FileError(f"{path} is neither a safetensors nor a .pt file, or is damaged.") from error
+    # transformers has a Linear's weight, `[dim, width]`; open_clip a parameter `[width, dim]`, for `pooled @ parameter`
+    return _checked(matrix if chosen.endswith(".weight") else matrix.T, path)
+
+
+def _chosen(names: list[str], path: Path) -> str:
+    """The one name of a text projection, alone or at the end of a checkpoint's longer one."""
+    found = [name for name in names if f".{name}".endswith((".text_projection.weight", ".text_projection"))]
+    if len(found) != 1:
+        many = f"{len(found)} text projections ({', '.join(found[:3])})" if found else "no text projection"
+        raise FileError(f"{path} holds {many}; it should hold one, such as {_NAME}.")
+    return found[0]
+
+
+def _checked(matrix: Tensor, source: object) -> Tensor:
+    matrix = matrix.float()
+    if matrix.dim() != 2 or not bool(torch.isfinite(matrix).all()) or bool((matrix.norm(dim=1) == 0).any()):
+        raise FileError(
+            f"The text projection in {source} is damaged: it should be a matrix of finite numbers, without empty rows."
+        )
+    return matrix.contiguous()
+
+
+def _of_width(matrix: Tensor, width: int, source: object) -> Tensor:
+    if matrix.shape[1] != width:
+        raise EncoderError(
+            f"The text projection in {source} is for a text encoder {matrix.shape[1]} wide; this one is {width}."
+        )
+    return matrix

@@ -1,0 +1,273 @@
+import contextlib
+import functools
+import json
+import os
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import huggingface_hub
+import pytest
+import safetensors.torch
+import torch
+from transformers import CLIPConfig, CLIPModel
+
+from aesthetic_embeddings.errors import EncoderError, FileError, Interrupted
+from aesthetic_embeddings.projection import fetch_projection, text_projection
+
+PATH = "/openai/clip-vit-large-patch14/resolve/main/model.safetensors"
+
+
+def matrix(rows=768, columns=768):
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(1)) * 0.03
+
+
+def checkpoint(**changes):
+    """A CLIP's file: the projection lies between other tensors."""
+    tensors = {
+        "logit_scale": torch.tensor(4.6),
+        "text_projection.weight": matrix(),
+        "visual.weight": torch.ones(50, 50),
+    }
+    return safetensors.torch.save(tensors | changes, {"format": "pt"})
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Our cache folder, and an empty hub cache beside it."""
+    found = functools.partial(huggingface_hub.try_to_load_from_cache, cache_dir=tmp_path / "hub")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", found)
+    monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+# ---- what is on this machine ----
+
+
+def test_a_missing_projection_says_how_to_get_it(cache):
+    with pytest.raises(EncoderError) as error:
+        text_projection(768)
+    for part in ("aesthetic-gradients fetch-projection", "2.4 MB", "model.safetensors", str(cache)):
+        assert part in str(error.value)
+
+
+def test_other_widths_need_a_file():
+    with pytest.raises(EncoderError, match=r"1024 wide.*Give a file"):
+        text_projection(1024)
+
+
+def test_the_offline_way_works_as_the_error_says(cache):
+    cache.mkdir()
+    (cache / "model.safetensors").write_bytes(checkpoint())
+    assert torch.equal(text_projection(768), matrix())
+
+
+def test_the_hubs_cache_is_looked_into(tmp_path):
+    repository = tmp_path / "hub" / "models--openai--clip-vit-large-patch14"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    (repository / "snapshots" / "abc").mkdir(parents=True)
+    (repository / "snapshots" / "abc" / "model.safetensors").write_bytes(checkpoint())
+    assert torch.equal(text_projection(768), matrix())
+
+
+def test_each_format_has_its_own_orientation(tmp_path):
+    """`[dim, width]` in transformers, `[width, dim]` in open_clip: a square matrix does not show which it is."""
+    square = matrix(8, 8)
+    for name, stored in {
+        "text_projection.weight": square,
+        "text_model.text_projection.weight": square,
+        "text_projection": square.T,
+        "cond_stage_model.model.text_projection": square.T,
+    }.items():
+        file = tmp_path / "x.safetensors"
+        safetensors.torch.save_file({name: stored.contiguous(), "other": torch.ones(3)}, file)
+        assert torch.equal(text_projection(8, file), square)
+        file = tmp_path / "x.bin"
+        torch.save({name: stored, "position_ids": torch.arange(7), "mask": torch.ones(2, dtype=torch.bool)}, file)
+        assert torch.equal(text_projection(8, str(file)), square)
+    torch.save({"state_dict": {"text_projection": matrix(8, 6).half()}}, tmp_path / "x.pt")
+    assert torch.equal(text_projection(8, tmp_path / "x.pt"), matrix(8, 6).half().float().T)
+
+
+def test_the_folder_of_a_clip(tmp_path):
+    sizes = {"intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {"hidden_size": 8, "vocab_size": 9, **sizes}
+    vision = {"hidden_size": 8, "image_size": 8, "patch_size": 4, **sizes}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=6))
+    model.save_pretrained(tmp_path / "new", safe_serialization=True)
+    (tmp_path / "old").mkdir()
+    torch.save(model.state_dict(), tmp_path / "old" / "pytorch_model.bin")
+    pooled = torch.randn(3, 8)
+    for folder in (tmp_path / "new", tmp_path / "old"):
+        torch.testing.assert_close(pooled @ text_projection(8, folder).T, model.text_projection(pooled))
+    with pytest.raises(FileError, match="no CLIP in transformers format"):
+        text_projection(8, tmp_path)
+
+
+def test_files_that_do_not_serve_are_named(tmp_path):
+    file = tmp_path / "x.safetensors"
+
+    def holding(**tensors):
+        safetensors.torch.save_file(tensors, file)
+        return file
+
+    with pytest.raises(FileError, match=r"x\.safetensors cannot be read"):
+        text_projection(8, file)
+    with pytest.raises(FileError, match=r"x\.safetensors holds no text projection"):
+        text_projection(8, holding(my_text_projection=matrix(8, 8)))
+    with pytest.raises(FileError, match=r"x\.safetensors holds 2 text projections \(a\.text"):
+        text_projection(8, holding(**{"a.text_projection": matrix(8, 8), "b.text_projection": matrix(8, 8)}))
+    with pytest.raises(EncoderError, match=r"x\.safetensors is for a text encoder 6 wide; this one is 8"):
+        text_projection(8, holding(**{"text_projection.weight": matrix(8, 6)}))
+    for bad in (torch.full((8, 8), float("nan")), torch.ones(8), torch.eye(8).index_fill(0, torch.tensor(2), 0)):
+        with pytest.raises(FileError, match=r"x\.safetensors is damaged"):
+            text_projection(8, holding(**{"text_projection.weight": bad}))
+    for data in (b"", b"neither", b"PK\3\4", checkpoint()[:5000]):
+        file.write_bytes(data)
+        with pytest.raises(FileError, match=r"x\.safetensors"):
+            text_projection(8, file)
+
+
+# ---- the one tensor from the hub ----
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves byte ranges of `data`, unless `fault` says otherwise; remembers what it was asked for, and how much it sent."""
+
+    daemon_threads = True
+
+    def __init__(self, data):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.data, self.fault, self.asked, self.sent = data, "", [], 0
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        hub = self.server
+        hub.asked.append((self.path, self.headers["Range"]))
+        if hub.fault == "404":
+            return self.send_error(404)
+        if self.path == PATH and hub.fault != "direct":
+            self.send_response(302)  # as the real hub does, to its storage
+            self.send_header("Location", f"{hub.address}/storage?signed=1")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        start, end = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"]).groups())
+        part = hub.data[start : end + 1]
+        ranged = hub.fault not in ("whole", "lies")
+        self.send_response(200 if hub.fault == "whole" else 206)
+        if ranged:
+            self.send_header("Content-Range", f"bytes {start}-{end}/{len(hub.data)}")
+        else:
+            part = hub.data * 20  # more than fits in the buffers between the two
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        if hub.fault == "cut" and len(part) > 10**6:
+            part = part[:100_000]
+        with contextlib.suppress(ConnectionError):
+            for at in range(0, len(part), 2**16):
+                hub.sent += self.wfile.write(part[at : at + 2**16])
+        return None
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = Hub(checkpoint())
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_only_the_one_tensor_is_fetched(hub, cache, monkeypatch):
+    calls = []
+    path = fetch_projection(lambda *call: calls.append(call), endpoint=hub.address)
+    assert path.parent == cache
+    assert torch.equal(text_projection(768), matrix())
+    assert os.listdir(cache) == [path.name]
+    header = int.from_bytes(hub.data[:8], "little")
+    assert hub.sent == 8 + header + 4 * 768 * 768
+    assert calls == sorted(calls)
+    assert calls[-1] == (4 * 768 * 768, 4 * 768 * 768)
+    assert {path for path, _ in hub.asked} == {PATH, "/storage?signed=1"}
+    hub.fault = "direct"
+    monkeypatch.setenv("HF_ENDPOINT", hub.address + "/")
+    assert fetch_projection() == path
+
+
+def test_a_server_that_sends_whole_files_is_stopped_at_once(hub, cache):
+    for hub.fault in ("whole", "lies"):
+        hub.sent = 0
+        with pytest.raises(FileError, match=r"whole files only, which would be 1\.7 GB"):
+            fetch_projection(endpoint=hub.address)
+        assert hub.sent < 20 * len(hub.data)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(("fault", "says"), [("404", "404"), ("cut", "ended after 100000 of 2359296 bytes|Incomplete")])
+def test_faults_of_the_network_are_named_and_leave_nothing(hub, cache, fault, says):
+    hub.fault = fault
+    with pytest.raises(FileError, match=f"could not be fetched from {hub.address}.*({says})"):
+        fetch_projection(endpoint=hub.address)
+    assert not cache.exists()
+
+
+def test_no_server_at_all(hub):
+    address = hub.address
+    hub.shutdown()
+    hub.server_close()
+    with pytest.raises(FileError, match="could not be fetched"):
+        fetch_projection(endpoint=address)
+    with pytest.raises(FileError, match="could not be fetched"):
+        fetch_projection(endpoint="nonsense")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<html>Log in to this network</html>",
+        b"\0" * 100,
+        (12).to_bytes(8, "little") + b"not json at all",
+        checkpoint(**{"text_projection.weight": matrix().half()}),
+        checkpoint(**{"text_projection.weight": matrix(512, 512)}),
+        checkpoint(**{"text_projection.weight": torch.zeros(768, 768)}),
+        checkpoint(**{"text_projection.weight": torch.full((768, 768), float("nan"))}),
+        safetensors.torch.save({"other": torch.ones(3)}),
+        (90_000).to_bytes(8, "little") + b"[" * 90_000,
+        b"X\0\0\0\0\0\0\0"
+        + json.dumps({"text_projection.weight": {"dtype": "F32", "shape": 3, "data_offsets": "x"}}).encode(),
+    ],
+)
+def test_what_is_not_the_projection_is_not_kept(hub, cache, data):
+    hub.data = data
+    with pytest.raises(FileError, match=hub.address):
+        fetch_projection(endpoint=hub.address)
+    assert not cache.exists()
+
+
+def test_it_can_be_interrupted(hub, cache):
+    def stop(done, total):
+        raise Interrupted("enough")
+
+    with pytest.raises(Interrupted):
+        fetch_projection(stop, endpoint=hub.address)
+    assert not cache.exists()
+
+
+def test_a_fetch_that_fails_keeps_what_was_there(hub, cache):
+    path = fetch_projection(endpoint=hub.address)
+    hub.fault = "cut"
+    with pytest.raises(FileError):
+        fetch_projection(endpoint=hub.address)
+    assert os.listdir(cache) == [path.name]
+    assert torch.equal(text_projection(768), matrix())
