@@ -1,5 +1,6 @@
 import copy
 import io
+import sys
 import threading
 import warnings
 
@@ -9,11 +10,11 @@ import transformers
 from PIL import Image, ImageFile
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from aesthetic_embeddings import gather as gathering
 from aesthetic_embeddings.embedding import AestheticEmbedding
 from aesthetic_embeddings.errors import AestheticError, EncoderError, FileError, Interrupted
 from aesthetic_embeddings.gather import create, gather, to_rgb
 
+gathering = sys.modules[gather.__module__]  # the package's attribute of that name is the function
 SIZE = 32
 FAMILY = "clip-32x2-24"
 PilProcessor = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor

@@ -133,7 +133,7 @@ def test_files_that_do_not_serve_are_named(tmp_path):
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves byte ranges of `data`, unless `fault` says otherwise; remembers what it was asked for, and how much it sent."""
+    """Serves byte ranges of `data`, unless `fault` says otherwise; remembers what was asked and how much was sent."""
 
     daemon_threads = True
 
