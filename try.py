@@ -14,7 +14,7 @@ samples = ROOT / "aesthetic_embeddings" / "pocket" / "samples" / "aivazovsky"
 folder = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else samples
 prompt = sys.argv[2] if len(sys.argv) > 2 else "a castle in a meadow"
 python = environment("try", [TORCH, f"{ROOT}[cli]"])
-command = [python, "-m", "aesthetic_embeddings.cli", "--library", ROOT / "out" / "aesthetics"]
+command = [python, "-m", "aesthetic_embeddings", "--library", ROOT / "out" / "aesthetics"]
 run(*command, "create", "mine", folder, "--overwrite")
 run(
     *command,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +50,17 @@ class Commands(click.Group):
 def main(ctx: click.Context, folders: tuple[Path, ...], debug: bool) -> None:
     """Any prompt in the taste of a folder of pictures: aesthetic gradients for Stable Diffusion."""
     ctx.obj = list(folders) or default_folders()
+    if not debug:
+        hush()
+
+
+def hush() -> None:
+    """Keep the libraries' own warnings and bars off the terminal: they speak to developers, and --debug shows them."""
+    warnings.simplefilter("ignore")
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 def library(ctx: click.Context) -> Library:
@@ -84,8 +97,8 @@ def create(
 
     with progress("looking at pictures") as advance:
         found = gather(list(paths), encoder, name=name, batch_size=batch_size, on_progress=advance)
-    for path, reason in found.skipped:
-        notes.print(f"skipped {path}: {reason}", markup=False, soft_wrap=True)
+    for skipped, reason in found.skipped:
+        notes.print(f"skipped {skipped}: {reason}", markup=False, soft_wrap=True)
     path = library(ctx).save(found.embedding, overwrite=overwrite)
     likeness = float(found.similarities.mean())
     out.print(

@@ -109,10 +109,10 @@ def save_picture(image: Image.Image, path: str | Path, about: Mapping[str, Any])
 def read_about(path: str | Path) -> dict[str, Any]:
     """What `save_picture` wrote beside the pixels. Raises AestheticError where there is nothing of ours."""
     with Image.open(path) as image:
-        text = getattr(image, "text", {}).get(TEXT_KEY)
+        text = getattr(image, "text", {}).get(TEXT_KEY, "")
     try:
         return dict(json.loads(text))
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise AestheticError(f"{path} holds no settings of aesthetic-gradients.") from error
 
 

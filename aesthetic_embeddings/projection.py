@@ -132,13 +132,7 @@ def _in_hub_cache() -> Path | None:
 
 def _read(path: Path) -> Tensor:
     """The text projection in a file, or in a folder of transformers format, as `[dim, width]`."""
-    if path.is_dir():
-        files = [path / name for name in (_FILE, "pytorch_model.bin") if (path / name).is_file()]
-        if not files:
-            raise FileError(
-                f"{path} has neither {_FILE} nor pytorch_model.bin, so it is no CLIP in transformers format."
-            )
-        path = files[0]
+    path = _file_in(path) if path.is_dir() else path
     chosen = ""
 
     def choose(names: list[str]) -> str:
@@ -160,6 +154,21 @@ def _read(path: Path) -> Tensor:
         raise FileError(f"{path} is neither a safetensors nor a .pt file, or is damaged.") from error
     # transformers has a Linear's weight, `[dim, width]`; open_clip a parameter `[width, dim]`, for `pooled @ parameter`
     return _checked(matrix if chosen.endswith(".weight") else matrix.T, path)
+
+
+def _file_in(folder: Path) -> Path:
+    """The weights of a transformers folder, or that part of them which holds the projection."""
+    for name in (_FILE, "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            try:
+                parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+                return folder / parts[_chosen(list(parts), index)]
+            except (ValueError, KeyError, TypeError) as error:
+                raise FileError(f"{index} is damaged. Copy or download it again.") from error
+    raise FileError(f"{folder} has neither {_FILE} nor pytorch_model.bin, so it is no CLIP in transformers format.")
 
 
 def _chosen(names: list[str], path: Path) -> str:
