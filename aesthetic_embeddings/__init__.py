@@ -1,17 +1,17 @@
 """Aesthetic gradients: any prompt in the taste of a folder of pictures (Gallego 2022, arXiv 2209.12330).
 
-    import aesthetic_embeddings as ae
+import aesthetic_embeddings as ae
 
-    e = ae.create("pictures/", "openai/clip-vit-large-patch14", name="mine")
-    with ae.personalized(text_encoder, input_ids, e, ae.Settings(steps=10)) as run:
-        hidden = text_encoder(input_ids).last_hidden_state
-    print(run.similarities)
+e = ae.create("pictures/", "openai/clip-vit-large-patch14", name="mine")
+with ae.personalized(text_encoder, input_ids, e, ae.Settings(steps=10)) as run:
+    hidden = text_encoder(input_ids).last_hidden_state
+print(run.similarities)
 """
 
 from .conditioning import Run, blended, personalized
+from .creation import Gathering, create, gather
 from .embedding import AestheticEmbedding, blend, load
 from .errors import AestheticError, EncoderError, FileError, Interrupted
-from .gather import Gathering, create, gather
 from .library import Library
 from .pipelines import Conditioning, personalized_prompt
 from .projection import fetch_projection, text_projection

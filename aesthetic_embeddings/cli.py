@@ -21,7 +21,7 @@ from . import pocket
 from .embedding import AestheticEmbedding, blend
 from .errors import AestheticError
 from .families import SERVES
-from .library import Library, default_folders
+from .library import Library, check_name, default_folders
 from .settings import Settings
 from .vectors import unit
 
@@ -93,13 +93,15 @@ def create(
     ctx: click.Context, name: str, paths: Sequence[Path], encoder: str, batch_size: int, overwrite: bool
 ) -> None:
     """Make the aesthetic NAME from pictures and folders of pictures."""
-    from .gather import gather
+    from .creation import gather
 
+    all_ = library(ctx)
+    check_name(name) if overwrite else all_.check_free(name)
     with progress("looking at pictures") as advance:
         found = gather(list(paths), encoder, name=name, batch_size=batch_size, on_progress=advance)
     for skipped, reason in found.skipped:
         notes.print(f"skipped {skipped}: {reason}", markup=False, soft_wrap=True)
-    path = library(ctx).save(found.embedding, overwrite=overwrite)
+    path = all_.save(found.embedding, overwrite=overwrite)
     likeness = float(found.similarities.mean())
     out.print(
         f"{path}: {found.embedding.images} pictures, mean similarity to their mean {likeness:.2f}", soft_wrap=True

@@ -103,6 +103,12 @@ class Library:
         usable = (e.embedding for e in self.entries if whole and e.embedding is not None)
         return next((e for e in usable if e.content_hash.startswith(content_hash.lower())), None)
 
+    def check_free(self, name: str) -> None:
+        """Raise AestheticError unless a new file may have this name: before the work that would go into it."""
+        check_name(name)
+        for taken in self._taken(name):
+            raise _taken_error(name, taken)
+
     def save(self, embedding: AestheticEmbedding, *, overwrite: bool = False) -> Path:
         """Write `embedding` into the first folder, under its name, and return the file.
 

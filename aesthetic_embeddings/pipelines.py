@@ -54,8 +54,8 @@ def personalized_prompt(
     Every text encoder for which the embedding has a vector is tuned towards that vector; the others are left alone,
     which the notes say. The pipeline is as it was afterwards.
 
-    projection: the text projection `[dim, width]` of an encoder that has none of its own, or a file or folder that holds
-        it; by default one kept beside the pipeline's own files, or in the local caches (see `text_projection`).
+    projection: the text projection `[dim, width]` of an encoder that has none of its own, or a file or folder that
+        holds it; by default one kept beside the pipeline's own files, or in the local caches (see `text_projection`).
     on_step: called with the number of steps done and the similarity, for each encoder in turn.
 
     Raises EncoderError where no text encoder of the pipeline can be tuned towards the embedding.

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the network is a bug
+os.environ.setdefault("TQDM_DISABLE", "1")  # bars of the libraries, which the command line keeps quiet too
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
 

@@ -21,6 +21,7 @@ from . import families
 from .embedding import AestheticEmbedding, now
 from .errors import AestheticError, EncoderError, FileError
 from .files import walk
+from .recording import evaluating
 
 Source: TypeAlias = "str | os.PathLike[str] | Image.Image"
 Encoder: TypeAlias = Any  # a folder, a hub id, or a transformers model; transformers is imported only when used
@@ -102,7 +103,7 @@ def gather(
         if on_progress:
             on_progress(len(features) + len(skipped), total)
 
-    with _evaluating(eye.model), contextlib.closing(_ahead(eye.prepare, sources, batch_size)) as prepared:
+    with evaluating(eye.model), contextlib.closing(_ahead(eye.prepare, sources, batch_size)) as prepared:
         for number, (source, pixels) in enumerate(prepared, 1):
             label = f"picture {number}" if source is None else str(source)
             if isinstance(pixels, str):
@@ -332,18 +333,6 @@ def _processor(source: str, model: Any) -> Any:
             return kind.from_pretrained(source, local_files_only=True)
     size = getattr(model.config, "vision_config", model.config).image_size
     return kind(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
-
-
-@contextlib.contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Dropout off, and afterwards every module in the mode it had."""
-    before = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training
 
 
 def _out_of_memory(error: BaseException) -> bool:

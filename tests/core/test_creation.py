@@ -1,6 +1,5 @@
 import copy
 import io
-import sys
 import threading
 import warnings
 
@@ -10,11 +9,11 @@ import transformers
 from PIL import Image, ImageFile
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from aesthetic_embeddings import creation
+from aesthetic_embeddings.creation import create, gather, to_rgb
 from aesthetic_embeddings.embedding import AestheticEmbedding
 from aesthetic_embeddings.errors import AestheticError, EncoderError, FileError, Interrupted
-from aesthetic_embeddings.gather import create, gather, to_rgb
 
-gathering = sys.modules[gather.__module__]  # the package's attribute of that name is the function
 SIZE = 32
 FAMILY = "clip-32x2-24"
 PilProcessor = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
@@ -281,7 +280,7 @@ def test_bad_files_are_skipped_and_listed_with_their_reason(model, pictures, mon
     (pictures / "a.txt").write_text("a caption")
     (pictures / "meta.json").write_text("{}")
     (pictures / "._a.png").write_bytes(b"hidden by macOS")
-    monkeypatch.setattr(gathering, "_PIXEL_LIMIT", 5000)
+    monkeypatch.setattr(creation, "_PIXEL_LIMIT", 5000)
     result = gather(pictures, model)
     skipped = {file.replace("\\", "/").rpartition("/")[2]: reason for file, reason in result.skipped}
     assert len(result.files) == result.embedding.images == 4
@@ -305,7 +304,7 @@ def test_a_file_that_breaks_its_reader_breaks_no_more(model, pictures, monkeypat
     def broken(image):
         raise ZeroDivisionError("in a plugin")
 
-    monkeypatch.setattr(gathering, "to_rgb", broken)
+    monkeypatch.setattr(creation, "to_rgb", broken)
     with pytest.raises(AestheticError, match=r"None of the pictures.*4 in all.*a\.png: damaged.*in a plugin"):
         create(pictures, model)
 
@@ -389,7 +388,7 @@ def test_pictures_are_read_only_a_little_ahead(model, monkeypatch):
             pulled += 1
             yield noise(seed=i)
 
-    prepare = gathering._Eye.prepare
+    prepare = creation._Eye.prepare
 
     def noting(self, source):
         threads.add(threading.current_thread())
@@ -400,7 +399,7 @@ def test_pictures_are_read_only_a_little_ahead(model, monkeypatch):
         worst = max(worst, pulled - done)
         assert total == 0
 
-    monkeypatch.setattr(gathering._Eye, "prepare", noting)
+    monkeypatch.setattr(creation._Eye, "prepare", noting)
     assert create(many(), model, batch_size=4, on_progress=progress).images == 60
     assert worst <= 2 * 4 + 1
     assert threading.main_thread() not in threads

@@ -1,0 +1,151 @@
+"""Conditioning for diffusers pipelines: the pocket model is a real SD1 pipeline; SDXL's is two small random towers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+import aesthetic_embeddings as ae
+from aesthetic_embeddings import pocket
+
+from .encoders import TEXT, randomise
+
+diffusers = pytest.importorskip("diffusers")
+L, G = "clip-32x3-24", "clip-40x2-28"
+PROMPT = "a castle in a meadow"
+
+
+@pytest.fixture(scope="module")
+def sd1() -> Any:
+    return diffusers.StableDiffusionPipeline.from_pretrained(pocket.MODEL)
+
+
+@pytest.fixture(scope="module")
+def embedding() -> ae.AestheticEmbedding:
+    return ae.create(pocket.SAMPLES / "glowwave", str(pocket.MODEL))
+
+
+def sdxl(**config: Any) -> Any:
+    tokenizer = CLIPTokenizer.from_pretrained(pocket.MODEL)
+    ids = {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": tokenizer.model_max_length,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    second = {"hidden_size": 40, "intermediate_size": 80, "num_hidden_layers": 2, "projection_dim": 28}
+    first, second = CLIPTextConfig(**{**TEXT, **ids}), CLIPTextConfig(**{**TEXT, **ids, **second}, hidden_act="gelu")
+    encoders = CLIPTextModel(first).eval(), CLIPTextModelWithProjection(second).eval()
+    for encoder in encoders:
+        randomise(encoder)
+    return diffusers.StableDiffusionXLPipeline(
+        vae=None,
+        text_encoder=encoders[0],
+        text_encoder_2=encoders[1],
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=None,
+        scheduler=None,
+        **config,
+    )
+
+
+def vectors(**dims: int) -> ae.AestheticEmbedding:
+    return ae.AestheticEmbedding({family: torch.randn(dim) for family, dim in dims.items()}, name="random")
+
+
+def plain(pipeline: Any, prompt: str = PROMPT, negative: str | None = None) -> tuple[torch.Tensor, ...]:
+    with torch.no_grad():
+        return pipeline.encode_prompt(
+            prompt, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=True, negative_prompt=negative
+        )
+
+
+def test_sd1_is_what_the_core_computes(sd1, embedding):
+    settings = ae.Settings(steps=5)
+    ours = ae.personalized_prompt(sd1, PROMPT, embedding, settings, negative_prompt="fog")
+    ids = sd1.tokenizer(PROMPT, padding="max_length", return_tensors="pt").input_ids
+    projection = ae.text_projection(sd1.text_encoder.config.hidden_size, pocket.MODEL)
+    with torch.no_grad(), ae.personalized(sd1.text_encoder, ids, embedding, settings, projection) as run:
+        expected = sd1.text_encoder(ids).last_hidden_state
+    assert torch.equal(ours.arguments["prompt_embeds"], expected)
+    (similarities,) = ours.similarities.values()
+    assert similarities == run.similarities
+    assert similarities[-1] > similarities[0]
+    before = plain(sd1, negative="fog")
+    assert torch.equal(ours.arguments["negative_prompt_embeds"], before[1])
+    assert not torch.equal(ours.arguments["prompt_embeds"], before[0])
+
+
+def test_a_picture_can_be_made_of_it(sd1, embedding):
+    arguments = ae.personalized_prompt(sd1, PROMPT, embedding, ae.Settings(steps=2)).arguments
+    out = sd1(**arguments, num_inference_steps=2, output_type="pil")
+    assert out.images[0].size == (64, 64)
+
+
+@pytest.mark.parametrize("nothing", [{"weight": 0}, {"steps": 0}, {"step_size": 0}])
+def test_nothing_changes_bit_for_bit(sd1, embedding, nothing):
+    ours = ae.personalized_prompt(sd1, PROMPT, embedding, ae.Settings(**nothing))
+    assert torch.equal(ours.arguments["prompt_embeds"], plain(sd1)[0])
+
+
+def test_a_turned_aesthetic(sd1, embedding):
+    """All the way to the text, the target is the text itself, or its opposite."""
+    for negative, similarity in ((False, 1.0), (True, -1.0)):
+        settings = ae.Settings(steps=0, text=PROMPT, text_strength=1, text_negative=negative)
+        (found,) = ae.personalized_prompt(sd1, PROMPT, embedding, settings).similarities.values()
+        assert found[0] == pytest.approx(similarity, abs=1e-5)
+
+
+def test_sdxl_tunes_both_towers_and_the_pooled_output():
+    pipeline, projection = sdxl(), torch.randn(24, 32)
+    before = plain(pipeline)
+    ours = ae.personalized_prompt(
+        pipeline, PROMPT, vectors(**{L: 24, G: 28}), ae.Settings(step_size=1e-3), projection=projection
+    )
+    hidden, pooled = ours.arguments["prompt_embeds"], ours.arguments["pooled_prompt_embeds"]
+    assert not torch.equal(hidden[..., :32], before[0][..., :32])
+    assert not torch.equal(hidden[..., 32:], before[0][..., 32:])
+    assert not torch.equal(pooled, before[2])
+    assert set(ours.similarities) == {L, G}
+    assert all(s[-1] > s[0] for s in ours.similarities.values())
+    assert not ours.notes
+    for after, b in zip(plain(pipeline), before, strict=True):
+        assert torch.equal(after, b)
+
+
+def test_sdxl_with_a_vector_for_one_tower_tunes_that_one_and_says_so():
+    pipeline = sdxl()
+    before = plain(pipeline)
+    ours = ae.personalized_prompt(pipeline, PROMPT, vectors(**{G: 28}), projection=torch.randn(24, 32))
+    assert torch.equal(ours.arguments["prompt_embeds"][..., :32], before[0][..., :32])
+    assert not torch.equal(ours.arguments["prompt_embeds"][..., 32:], before[0][..., 32:])
+    assert set(ours.similarities) == {G}
+    assert len(ours.notes) == 1
+    assert L in ours.notes[0]
+
+
+def test_sdxl_without_a_projection_for_its_first_tower():
+    ours = ae.personalized_prompt(sdxl(), PROMPT, vectors(**{L: 24, G: 28}))
+    assert set(ours.similarities) == {G}
+    assert "projection" in ours.notes[0]
+
+
+def test_an_aesthetic_for_none_of_the_towers_is_refused(sd1):
+    with pytest.raises(ae.EncoderError, match="made for clip-vit-l-14"):
+        ae.personalized_prompt(sdxl(), PROMPT, vectors(**{"clip-vit-l-14": 768}), projection=torch.randn(24, 32))
+    with pytest.raises(ae.EncoderError, match="made for clip-vit-l-14"):
+        ae.personalized_prompt(sd1, PROMPT, vectors(**{"clip-vit-l-14": 768}))
+
+
+def test_sdxls_empty_negative_prompt_stays_zero():
+    pipeline = sdxl(force_zeros_for_empty_prompt=True)
+    ours = ae.personalized_prompt(pipeline, PROMPT, vectors(**{G: 28}))
+    assert not ours.arguments["negative_prompt_embeds"].any()
+    assert not ours.arguments["negative_pooled_prompt_embeds"].any()
+    with_text = ae.personalized_prompt(pipeline, PROMPT, vectors(**{G: 28}), negative_prompt="fog")
+    assert torch.equal(with_text.arguments["negative_prompt_embeds"], plain(pipeline, negative="fog")[1])

@@ -1,0 +1,170 @@
+"""The command line on the pocket model, as its user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+click_testing = pytest.importorskip("click.testing")
+
+from aesthetic_embeddings import AestheticEmbedding, load, pocket  # noqa: E402
+from aesthetic_embeddings.cli import main  # noqa: E402
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "library"
+
+
+@pytest.fixture
+def run(folder, monkeypatch) -> Any:
+    """Runs a command; gives its output, and fails where its exit status is not the one expected."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object, status: int = 0, input: str | None = None) -> str:
+        arguments = ["--library", str(folder), *map(str, words)]
+        result = click_testing.CliRunner().invoke(main, arguments, input=input)
+        assert result.exit_code == status, (result.output, result.exception)
+        return result.output
+
+    return run
+
+
+@pytest.fixture
+def sac(run) -> None:
+    run("create", "sac", pocket.SAMPLES / "glowwave")
+
+
+def test_create_list_and_show(run, sac, folder):
+    assert load(folder / "sac.safetensors").images == 12
+    run("create", "moods/gloom", pocket.SAMPLES / "gloomcore")
+    listed = run("list")
+    assert "sac" in listed
+    assert "moods/gloom" in listed
+    shown = run("show", "sac")
+    assert "12 images" in shown
+    assert "moods/gloom" in shown
+    assert "norm" in shown
+
+
+def test_an_existing_name_is_kept_unless_asked(run, sac, folder):
+    before = (folder / "sac.safetensors").read_bytes()
+    assert "already" in run("create", "sac", pocket.SAMPLES / "gloomcore", status=2)
+    assert (folder / "sac.safetensors").read_bytes() == before
+    run("create", "sac", pocket.SAMPLES / "gloomcore", "--overwrite")
+    assert (folder / "sac.safetensors").read_bytes() != before
+
+
+def test_pictures_that_cannot_be_read_are_listed(run, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (80, 60), "teal").save(pictures / "good.png")
+    (pictures / "bad.jpg").write_bytes(b"\xff\xd8 cut")
+    said = run("create", "mine", pictures)
+    assert "bad.jpg" in said
+    assert "1 pictures" in said
+
+
+def test_blend_rename_delete_and_import(run, sac, folder, tmp_path):
+    run("create", "gloom", pocket.SAMPLES / "gloomcore")
+    run("blend", "dusk", "sac=0.7", "gloom=-0.3")
+    sac_, gloom, dusk = (load(folder / f"{name}.safetensors").vectors for name in ("sac", "gloom", "dusk"))
+    (family,) = dusk
+    mixed = 0.7 * sac_[family] / sac_[family].norm() - 0.3 * gloom[family] / gloom[family].norm()
+    assert torch.allclose(dusk[family], mixed)
+    assert "number" in run("blend", "x", "sac=much", status=2)
+    assert "cancels" in run("blend", "x", "sac=1", "sac=-1", status=2)
+    run("rename", "dusk", "evening/dusk")
+    assert (folder / "evening" / "dusk.safetensors").is_file()
+    run("delete", "evening/dusk", status=1, input="n\n")
+    run("delete", "evening/dusk", "--yes")
+    assert not (folder / "evening" / "dusk.safetensors").exists()
+    torch.save(torch.randn(1, 768).half(), tmp_path / "legacy.pt")
+    run("import", tmp_path / "legacy.pt")
+    assert list(load(folder / "legacy.safetensors").vectors) == ["clip-vit-l-14"]
+
+
+def test_generate_writes_its_settings_into_the_picture(run, sac, folder, tmp_path):
+    path = tmp_path / "picture.png"
+    options = ("--steps", 2, "--sampler-steps", 2, "--seed", 7, "--negative-prompt", 'fog, "rain"\n')
+    said = run("generate", "a ship at sea", "--aesthetic", "sac", *options, "--output", path)
+    assert "similarity" in said
+    with Image.open(path) as image:
+        assert image.size == (64, 64)
+        about = json.loads(image.text["aesthetic-gradients"])
+    assert about["prompt"] == "a ship at sea"
+    assert about["negative_prompt"] == 'fog, "rain"\n'
+    assert about["seed"] == 7
+    assert about["settings"]["steps"] == 2
+    assert about["aesthetic_hash"] == load(folder / "sac.safetensors").content_hash
+    before = path.read_bytes()
+    run("generate", "a ship at sea", "--aesthetic", "sac", *options, "--output", path)
+    assert path.read_bytes() == before
+
+
+def test_generate_many_and_compare(run, sac, tmp_path):
+    options = ("--aesthetic", "sac", "--steps", 1, "--sampler-steps", 1, "--seed", 3, "--count", 2)
+    run("generate", "a tree", *options, "--output", tmp_path / "many")
+    assert sorted(p.name for p in (tmp_path / "many").iterdir()) == ["3.png", "4.png"]
+    run("generate", "a tree", *options, "--output", tmp_path / "tree.png")
+    assert (tmp_path / "tree-3.png").is_file()
+    run("generate", "a tree", *options, "--compare", "--output", tmp_path / "compare.png")
+    with Image.open(tmp_path / "compare.png") as image:
+        assert image.width > 2 * 256
+        assert image.height > 2 * 256
+
+
+def test_a_mix_on_the_fly(run, sac, tmp_path):
+    run("create", "gloom", pocket.SAMPLES / "gloomcore")
+    options = ("--steps", 1, "--sampler-steps", 1, "--seed", 3, "--output", tmp_path / "mix.png")
+    said = run("generate", "a tree", "--aesthetic", "sac=0.7", "--aesthetic", "gloom=0.3", *options)
+    assert "sac=0.7 gloom=0.3" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("show", "sax"), "sac"),
+        (("generate", "a tree", "--aesthetic", "nothing"), "no aesthetic called"),
+        (("generate", "a tree", "--aesthetic", "sac", "--steps", "101"), "steps"),
+        (("generate", "a tree", "--aesthetic", "sac", "--model", "nobody/nothing"), "nobody/nothing"),
+        (("create", "../out", "PICTURES"), "cannot be a name"),
+        (("create", "x", "PICTURES", "--encoder", "nobody/nothing"), "nobody/nothing"),
+        (("rename", "sac", "CON"), "CON"),
+    ],
+)
+def test_errors_are_one_line_and_exit_status_2(run, sac, words, said):
+    words = [pocket.SAMPLES / "glowwave" if word == "PICTURES" else word for word in words]
+    output = run(*words, status=2)
+    assert said in output
+    assert "Traceback" not in output
+    assert len(output.strip().splitlines()) == 1
+
+
+def test_ctrl_c_leaves_nothing_behind(run, sac, folder, tmp_path, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "out" / "picture.png"
+    monkeypatch.setattr("aesthetic_embeddings.generation.pictures", interrupted)
+    assert "Aborted" in run("generate", "a tree", "--aesthetic", "sac", "--steps", 1, "--output", path, status=1)
+    assert not path.parent.exists()
+    monkeypatch.setattr("aesthetic_embeddings.creation.gather", interrupted)
+    run("create", "new", pocket.SAMPLES / "gloomcore", status=1)
+    assert [p.name for p in folder.iterdir()] == ["sac.safetensors"]
+
+
+def test_debug_shows_the_traceback(run, folder):
+    result = click_testing.CliRunner().invoke(main, ["--debug", "--library", str(folder), "show", "nothing"])
+    assert result.exit_code == 1
+    assert type(result.exception).__name__ == "AestheticError"
+
+
+def test_an_aesthetic_of_another_clip_is_refused(run, folder):
+    AestheticEmbedding({"clip-vit-l-14": torch.randn(768)}, name="sd1").save(folder / "sd1.safetensors")
+    assert "clip-vit-l-14" in run("generate", "a tree", "--aesthetic", "sd1", status=2)
