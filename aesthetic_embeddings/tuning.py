@@ -42,19 +42,20 @@ def adam(w: Tensor, g: Tensor, m: Tensor, v: Tensor, eps: float, k: int) -> None
     w.addcdiv_(m, (v / (1 - BETA2**k)).sqrt_().add_(EPS), value=eps / (1 - BETA1**k))
 
 
-def gradient_scale(eps: float) -> float:
-    """`w += eps * g`: the paper's equation 2."""
-    return eps
+def linear_step(settings: Settings, delta: Tensor, x: Tensor, k: int) -> float:
+    """The factor c of `w += c * g` for a matrix with `g = delta^T x`, under the two rules that are linear in g.
 
+    gradient:    w += eps * g                                                   (the paper's equation 2)
+    normalized:  w += eps * (1 - (k-1)/n) * sqrt(numel(w)) * g / ||g||_F        (no step where g = 0)
 
-def normalized_scale(eps: float, delta: Tensor, x: Tensor, k: int, n: int) -> float:
-    """`w += eps * (1 - (k-1)/n) * sqrt(numel(w)) * g / ||g||_F` for a matrix with `g = delta^T x`; 0 where g = 0.
-
-    The first step has the root-mean-square size of Adam's; the decay ends the oscillation that a constant size shows.
-    `||delta^T x||_F^2 = sum((delta delta^T) * (x x^T))` needs no matrix of w's size.
+    The first normalized step has the root-mean-square size of Adam's; the decay ends the oscillation that a constant
+    size shows. `||delta^T x||_F^2 = sum((delta delta^T) * (x x^T))` needs no matrix of w's size.
     """
+    if settings.update == "gradient":
+        return settings.step_size
     norm = float(((delta @ delta.T) * (x @ x.T)).sum().clamp(min=0).sqrt())
-    return eps * (1 - (k - 1) / n) * (delta.shape[1] * x.shape[1]) ** 0.5 / norm if norm > 0 else 0.0
+    decay = 1 - (k - 1) / settings.steps
+    return settings.step_size * decay * (delta.shape[1] * x.shape[1]) ** 0.5 / norm if norm > 0 else 0.0
 
 
 # ---------------------------------------------------------------- matrices that move
@@ -64,10 +65,8 @@ class DenseMatrix:
     """`W`, a copy that Adam moves, with its two moments. `scratch` holds a gradient for no longer than one step."""
 
     def __init__(self, w: Tensor, scratch: Tensor) -> None:
-        self.w, self.m, self.v, self.scratch = w.clone(), torch.zeros_like(w), torch.zeros_like(w), scratch
-
-    def value(self) -> Tensor:
-        return self.w
+        self.w, self.m, self.v = w.clone(), torch.zeros_like(w), torch.zeros_like(w)
+        self.g = scratch[: w.numel()].view_as(w)
 
     def times(self, x: Tensor) -> Tensor:
         """`x W^T`"""
@@ -78,8 +77,11 @@ class DenseMatrix:
         return delta @ self.w
 
     def climb(self, delta: Tensor, x: Tensor, settings: Settings, k: int) -> None:
-        g = torch.mm(delta.T, x, out=self.scratch[: delta.shape[1] * x.shape[1]].view(delta.shape[1], x.shape[1]))
-        adam(self.w, g, self.m, self.v, settings.step_size, k)
+        """Take step k along the gradient `delta^T x`."""
+        adam(self.w, torch.mm(delta.T, x, out=self.g), self.m, self.v, settings.step_size, k)
+
+    def tuned(self) -> Callable[[], Tensor]:
+        return self.w.detach  # and let the moments go
 
 
 class FactoredMatrix:
@@ -89,32 +91,26 @@ class FactoredMatrix:
         self.read = read
         w = read()
         self.a, self.b = w.new_empty(0, w.shape[0]), w.new_empty(0, w.shape[1])
-        self.dense: Tensor | None = None
-
-    def value(self) -> Tensor:
-        return torch.addmm(self.read() if self.dense is None else self.dense, self.a.T, self.b)
 
     def times(self, x: Tensor) -> Tensor:
-        w = self.read() if self.dense is None else self.dense
-        return x @ w.T + (x @ self.b.T) @ self.a
+        return x @ self.read().T + (x @ self.b.T) @ self.a
 
     def times_transposed(self, delta: Tensor) -> Tensor:
-        w = self.read() if self.dense is None else self.dense
-        return delta @ w + (delta @ self.a.T) @ self.b
+        return delta @ self.read() + (delta @ self.a.T) @ self.b
 
     def climb(self, delta: Tensor, x: Tensor, settings: Settings, k: int) -> None:
-        if settings.update == "normalized":
-            scale = normalized_scale(settings.step_size, delta, x, k, settings.steps)
-        else:
-            scale = gradient_scale(settings.step_size)
-        if scale == 0:
-            return
+        scale = linear_step(settings, delta, x, k)
         self.a, self.b = torch.cat([self.a, scale * delta]), torch.cat([self.b, x])
-        if (
-            self.a.numel() + self.b.numel() > self.a.shape[1] * self.b.shape[1]
-        ):  # long prompts: now the matrix is smaller
-            self.dense = self.value()
-            self.a, self.b = self.a[:0].clone(), self.b[:0].clone()
+        rank, (height, width) = len(self.a), (self.a.shape[1], self.b.shape[1])
+        if rank * (height + width) > height * width:  # many steps of a long prompt: the matrix itself is smaller
+            w = self._value()
+            self.read, self.a, self.b = lambda: w, self.a.new_empty(0, height), self.b.new_empty(0, width)
+
+    def tuned(self) -> Callable[[], Tensor]:
+        return self._value
+
+    def _value(self) -> Tensor:
+        return torch.addmm(self.read(), self.a.T, self.b)
 
 
 class _Product(torch.autograd.Function):
@@ -182,7 +178,7 @@ def tune(
     report = on_step or (lambda k, similarity: None)
     with quiet(record.inputs.device.type):
         prompt = Prompt(tower, record)
-        e, projection = own(unit(e.flatten().double()), prompt.inputs), own(projection, prompt.inputs)
+        e, projection = own(unit(e.flatten().cpu().double()), prompt.inputs), own(projection, prompt.inputs)
         if settings.changes_nothing or prompt.empty:
             similarity = float(prompt.similarity(prompt.hidden, projection, e))
             return Tuned(tower, (similarity,) * (settings.steps + 1))
@@ -247,13 +243,8 @@ class Ascent(Weights):
 
     def __init__(self, tower: Tower, prompt: Prompt, e: Tensor, projection: Tensor, settings: Settings) -> None:
         super().__init__(like=prompt.inputs)
-        self.tower, self.prompt, self.e, self.projection, self.settings = (
-            tower,
-            prompt,
-            e,
-            projection,
-            settings,
-        )
+        self.tower, self.prompt, self.settings = tower, prompt, settings
+        self.e, self.projection = e, projection
         layers, whole = len(tower.layers), settings.last_layers == 0
         self.first = 0 if whole else max(0, layers - settings.last_layers)
         moving = tower.layers[self.first :]
@@ -330,12 +321,12 @@ class Ascent(Weights):
             for w, g, (m, v) in zip(self.leaves, gradients, self.moments, strict=True):
                 if self.settings.update == "adam":
                     adam(w, g, m, v, self.settings.step_size, k)
-                else:
-                    w.add_(g, alpha=gradient_scale(self.settings.step_size))
+                else:  # equation 2
+                    w.add_(g, alpha=self.settings.step_size)
         return float(similarity.detach())
 
     def outcome(self) -> Outcome:
-        values: dict[Slot, Callable[[], Tensor]] = {slot: matrix.value for slot, matrix in self.matrices.items()}
+        values: dict[Slot, Callable[[], Tensor]] = {slot: matrix.tuned() for slot, matrix in self.matrices.items()}
         if self.leaves:
             values |= {slot: vector.detach for slot, vector in self.vectors.items()}
         if not self.tables_move:
