@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
+from safetensors import SafetensorError, safe_open
 
 from .errors import AestheticError
 from .files import write_whole
@@ -33,31 +34,57 @@ def load_pipeline(model: str | Path) -> Any:
     cuda = torch.cuda.is_available()
     options: dict[str, Any] = {"torch_dtype": torch.float16 if cuda else torch.float32, "local_files_only": True}
     try:
-        if Path(model).suffix in (".safetensors", ".ckpt") and Path(model).is_file():
-            pipeline = _class_for(Path(model)).from_single_file(str(model), **options)
+        if Path(model).suffix in (".safetensors", ".ckpt"):
+            kind, config = _about_checkpoint(Path(model))
+            pipeline = getattr(diffusers, kind).from_single_file(str(model), config=str(config), **options)
         else:
             pipeline = diffusers.DiffusionPipeline.from_pretrained(str(model), **options)
     except (OSError, ValueError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise AestheticError(
             f"{model} is no diffusers folder, no checkpoint file and no model in the local Hugging Face cache, or is "
-            f"not complete ({reason}). Nothing is downloaded here: fetch it first, for example with "
-            f"`huggingface-cli download {model}`."
+            f"not complete ({reason}). Nothing is downloaded here: for a model of the hub, run `hf download` first."
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to("cuda" if cuda else "mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _class_for(checkpoint: Path) -> Any:
-    import diffusers
-    from safetensors import safe_open
+def _about_checkpoint(checkpoint: Path) -> tuple[str, Path]:
+    """The pipeline class for a checkpoint file, and the folder with the configuration and tokenizer that go with it.
 
-    if checkpoint.suffix == ".safetensors":
+    That is a diffusers folder beside the checkpoint, called like it, or one of its family in the hub's cache. Left to
+    itself, diffusers would download the latter.
+    """
+    from huggingface_hub import snapshot_download
+
+    if not checkpoint.is_file():
+        raise AestheticError(f"{checkpoint} does not exist.")
+    names = _tensor_names(checkpoint)
+    kind, family = "StableDiffusionPipeline", "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    if any(name.startswith("conditioner.") for name in names):
+        kind, family = "StableDiffusionXLPipeline", "stabilityai/stable-diffusion-xl-base-1.0"
+    elif any(name.startswith("cond_stage_model.model.") for name in names):
+        family = "stabilityai/stable-diffusion-2-1"
+    beside = checkpoint.with_suffix("")
+    if (beside / "model_index.json").is_file():
+        return kind, beside
+    try:
+        return kind, Path(snapshot_download(family, local_files_only=True))
+    except OSError as error:
+        raise AestheticError(
+            f"{checkpoint} holds weights alone. The configuration and tokenizer of {family} are needed too: have them "
+            f"in the local Hugging Face cache, or put its folder, without weights, beside the checkpoint as {beside}."
+        ) from error
+
+
+def _tensor_names(checkpoint: Path) -> list[str]:
+    if checkpoint.suffix == ".ckpt":  # pickles are left to diffusers, and taken for SD1 checkpoints
+        return []
+    try:
         with safe_open(checkpoint, framework="pt") as file:
-            names = list(file.keys())
-        if any(name.startswith("conditioner.") for name in names):
-            return diffusers.StableDiffusionXLPipeline
-    return diffusers.StableDiffusionPipeline
+            return list(file.keys())
+    except SafetensorError as error:
+        raise AestheticError(f"{checkpoint} is damaged, or no safetensors file.") from error
 
 
 def pictures(
