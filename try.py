@@ -13,7 +13,7 @@ from tools.environments import ROOT, TORCH, environment, run
 samples = ROOT / "aesthetic_embeddings" / "pocket" / "samples" / "aivazovsky"
 folder = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else samples
 prompt = sys.argv[2] if len(sys.argv) > 2 else "a castle in a meadow"
-python = environment("try", [TORCH, f"{ROOT}[cli]"])
+python = environment("try", [TORCH, "--editable", f"{ROOT}[cli]"])
 command = [python, "-m", "aesthetic_embeddings", "--library", ROOT / "out" / "aesthetics"]
 run(*command, "create", "mine", folder, "--overwrite")
 run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from .embedding import AestheticEmbedding
 from .errors import AestheticError, EncoderError
 from .families import family
+from .projection import text_projection
 from .recording import Recording, check, embeddings_replaced, evaluating, record_once
 from .settings import Settings
 from .towers import Tower, find_tower
@@ -33,7 +35,7 @@ def personalized(
     input_ids: Tensor,
     embedding: AestheticEmbedding | Tensor,
     settings: Settings | None = None,
-    projection: Tensor | None = None,
+    projection: Tensor | str | Path | None = None,
     *,
     input_embeddings: Tensor | None = None,
     text_ids: Tensor | None = None,
@@ -47,7 +49,8 @@ def personalized(
     text_encoder: a transformers CLIPTextModel, CLIPTextModelWithProjection or CLIPModel, or an open_clip model.
     input_ids: `[chunks, length]`, the chunks of one prompt; each begins with the beginning-of-text token.
     embedding: the aesthetic, or its vector `[dim]`.
-    projection: `[dim, width]`, the text projection, where the encoder has none of its own.
+    projection: `[dim, width]`, the text projection, where the encoder has none of its own, or a file or folder that
+        holds it; by default that of CLIP ViT-L/14 where it is on this machine (see `text_projection`).
     input_embeddings: `[chunks, length, width]`, recorded token embeddings, in place of the table's rows; those that
         differ from their id's row (textual inversion) are constants.
     text_ids: `[chunks, length]`, the tokens of `settings.text`.
@@ -87,23 +90,25 @@ def personalize(
     record: Recording,
     embedding: AestheticEmbedding | Tensor,
     settings: Settings,
-    projection: Tensor | None = None,
+    projection: Tensor | str | Path | None = None,
     text: Recording | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Tuned:
     """Check a recorded prompt and tune its tower; `text` is the recording of `settings.text`."""
-    projection = tower.projection if tower.projection is not None else projection
-    if projection is None:
-        raise EncoderError(
-            "The text encoder has no text projection, which maps its output to the space of the aesthetic. "
-            "Pass one as `projection`: see aesthetic_embeddings.text_projection."
-        )
+    projection = projection_for(tower, projection)
     check(tower, record)
     e = vector_for(embedding, tower, projection)
     if text is not None:
         direction = text_feature(tower, text, projection).to(e)
         e = slerp(e, -direction if settings.text_negative else direction, settings.text_strength)
     return tune(tower, record, e, projection, settings, on_step)
+
+
+def projection_for(tower: Tower, given: Tensor | str | Path | None = None) -> Tensor:
+    """The tower's own text projection, else the given one, else one that is found on this machine; `[dim, width]`."""
+    if tower.projection is not None:
+        return tower.projection
+    return given if isinstance(given, Tensor) else text_projection(tower.width, given)
 
 
 def vector_for(embedding: AestheticEmbedding | Tensor, tower: Tower, projection: Tensor) -> Tensor:

@@ -14,14 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .conditioning import blended, personalize
+from .conditioning import blended, personalize, projection_for
 from .embedding import AestheticEmbedding
 from .errors import EncoderError
 from .families import family
-from .projection import text_projection
 from .recording import Recording, recording
 from .settings import Settings
-from .towers import Tower, find_tower
+from .towers import find_tower
 from .tuning import Tuned
 
 
@@ -80,7 +79,7 @@ def personalized_prompt(
     notes = []
     for tower, record, text in zip(towers, records, texts, strict=True):
         try:
-            matrix = _projection(pipeline, tower, projection)
+            matrix = projection_for(tower, beside(pipeline) if projection is None else projection)
             name = family(tower.width, len(tower.layers), matrix.shape[0])
             tuned[name] = personalize(tower, record, embedding, settings, matrix, text, on_step)
         except EncoderError as error:
@@ -100,14 +99,6 @@ def personalized_prompt(
     for name, p, t, b in zip(names, plain, personal, both, strict=False):
         arguments[name] = b if name.startswith("negative") else blended(p, t, settings)
     return Conditioning(arguments, {name: each.similarities for name, each in tuned.items()}, tuple(notes))
-
-
-def _projection(pipeline: Any, tower: Tower, given: str | Path | Tensor | None) -> Tensor:
-    if tower.projection is not None:
-        return tower.projection
-    if isinstance(given, Tensor):
-        return given
-    return text_projection(tower.width, given or beside(pipeline))
 
 
 def beside(pipeline: Any) -> Path | None:

@@ -278,7 +278,7 @@ def test_weights_in_fp8_are_refused():
 def test_wrong_sizes_are_refused():
     enc = encoder("text", torch.float32)
     ids = prompt(8)
-    with pytest.raises(EncoderError, match="no text projection"), personalized(enc.model, ids, aesthetic()):
+    with pytest.raises(EncoderError, match="without its text projection"), personalized(enc.model, ids, aesthetic()):
         pass
     with (
         pytest.raises(EncoderError, match="do not fit"),
