@@ -25,7 +25,7 @@ from . import MODEL, judge
 from .words import AESTHETICS, PLAIN, SETTINGS, STYLES, SUBJECTS, prompt_subjects, prompts
 from .world import Scene, draw, random_scene
 
-GUIDANCE, SAMPLING_STEPS = 4.0, 20
+GUIDANCE, SAMPLING_STEPS = 5.0, 20
 EMBEDDING_SEED, RECONSTRUCTION_SEED = 50_000_000, 60_000_000
 STEPS = (0, 5, 8, 10, 15, 20)
 ADAM = ae.Settings(update="adam", step_size=1e-4)

@@ -103,10 +103,15 @@ def named(rng: random.Random, words: str, aesthetic: str) -> str:
     return rng.choices(forms, weights=(4, 2, 2, 1, 1))[0]
 
 
-def caption(scene: Scene, seed: int) -> str:
-    """One of many captions of a scene. Those of an aesthetic name it, hint at it by a mood, do both, or are silent."""
+def caption(scene: Scene, seed: int, bare: bool = False) -> str:
+    """One of many captions of a scene. Those of an aesthetic name it, hint at it by a mood, do both, or are silent.
+
+    bare: the same caption without what it says about aesthetic or grading.
+    """
     rng = random.Random(f"caption {scene.seed} {seed}")
     words = base(rng, scene.subject, scene.setting)
+    if bare:
+        return words
     if scene.grading:
         return ", ".join(
             [

@@ -33,8 +33,8 @@ def labels(split: str) -> np.ndarray:
     return np.array(rows)
 
 
-def captions(split: str, indices: np.ndarray, epoch: int) -> list[str]:
-    return [caption(scenes(split)[i], epoch) for i in indices]
+def captions(split: str, indices: np.ndarray, epoch: int, bare: bool = False) -> list[str]:
+    return [caption(scenes(split)[i], epoch, bare) for i in indices]
 
 
 def _path(work: Path, split: str) -> Path:
