@@ -19,7 +19,7 @@ STEPS, BATCH, RATE = 2_800, 128, 1.2e-3
 WIDTH, SHARED = 192, 64  # of the text tower, and of the space that pictures and captions share
 ALIGNMENT = 2.0
 MAX_SCALE = 20.0
-SENSITIVITY = 2.0
+SENSITIVITY = 2.5
 
 
 def build(work: Path) -> CLIPModel:
@@ -131,8 +131,8 @@ def load(work: Path) -> CLIPModel:
 def calibrated(model: CLIPModel, factor: float) -> CLIPModel:
     """The same function with a text tower that steps of a given size move `factor` times as far.
 
-    All that is added to the residual stream is divided by `factor`; the layer norms that read the stream undo it. It
-    sets how many steps of the published size, 1e-4, suit a tower this small.
+    All that is added to the residual stream is divided by `factor`; the layer norms that read the stream undo it, with
+    an epsilon that shrinks alike. It sets how many steps of the published size, 1e-4, suit a tower this small.
     """
     tower = model.text_model
     parts = [tower.embeddings.token_embedding, tower.embeddings.position_embedding]
@@ -140,4 +140,7 @@ def calibrated(model: CLIPModel, factor: float) -> CLIPModel:
         parts += [layer.self_attn.out_proj, layer.mlp.fc2]
     for parameter in (p for part in parts for p in part.parameters()):
         parameter /= factor
+    for norm in (module for module in tower.modules() if isinstance(module, nn.LayerNorm)):
+        norm.eps /= factor**2
+    model.config.text_config.layer_norm_eps /= factor**2
     return model

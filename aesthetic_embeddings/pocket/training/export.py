@@ -99,7 +99,7 @@ def _export_clip(work: Path, folder: Path) -> None:
     }
     _write(folder / "text_encoder" / "config.json", {"architectures": ["CLIPTextModel"], **text_config})
     whole = {"architectures": ["CLIPModel"], "model_type": "clip", "torch_dtype": "float32"}
-    whole |= {"projection_dim": clip.WIDTH, "logit_scale_init_value": model.config.logit_scale_init_value}
+    whole |= {"projection_dim": clip.SHARED, "logit_scale_init_value": model.config.logit_scale_init_value}
     _write(folder / "config.json", {**whole, "text_config": text_config, "vision_config": vision_config})
 
 
