@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -29,8 +29,11 @@ GUIDANCE, SAMPLING_STEPS = 5.0, 20
 EMBEDDING_SEED, RECONSTRUCTION_SEED = 50_000_000, 60_000_000
 STEPS = (0, 5, 8, 10, 15, 20)
 ADAM = ae.Settings(update="adam", step_size=1e-4)
-NORMALIZED = [ae.Settings(update="normalized", step_size=size, steps=20) for size in (1e-5, 2e-5, 3e-5, 5e-5)]
-PRESERVING = [ae.Settings(update="adam", step_size=1e-4, steps=20, preservation=p) for p in (1.0, 2.0, 4.0, 8.0)]
+NORMALIZED = [ae.Settings(update="normalized", step_size=size, steps=20) for size in (2e-5, 3e-5, 5e-5)]
+PRESERVING = [ae.Settings(update="adam", step_size=1e-4, steps=20, preservation=p) for p in (0.3, 1.0, 3.0)]
+
+CONDITIONS = len(STEPS) - 1 + len(NORMALIZED) + len(PRESERVING) + 5 + len(STEPS)  # each for every aesthetic
+SCORES = 1 + len(AESTHETICS) * CONDITIONS
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Studio:
         self.pipeline = StableDiffusionPipeline.from_pretrained(model)
         self.pipeline.set_progress_bar_config(disable=True)
         self.judge = judge.load()
+        self.bar = tqdm(desc="report", total=SCORES, unit="score")
         self.embeddings = {style: ae.create(renders(style), model, name=style) for style in STYLES}
 
     @cache  # noqa: B019 - one studio a process
@@ -88,6 +92,7 @@ class Studio:
         found = self.judge.verdict(
             self.pictures([self.conditioning(t, embedding, settings) for t in texts], first_seed)
         )
+        self.bar.update()
         subject, right = found[0] == prompt_subjects(), found[1] == STYLES.index(style)
         return Score(float(right.mean()), float(subject.mean()), float((right & subject).mean()))
 
@@ -124,7 +129,7 @@ def reconstructed_subjects(studio: Studio, count: int = 600) -> float:
     return float((studio.judge.verdict(images)[0] == [SUBJECTS.index(s.subject) for s in scenes]).mean())
 
 
-def best(studio: Studio, candidates: Sequence[ae.Settings], value) -> ae.Settings:
+def best(studio: Studio, candidates: Sequence[ae.Settings], value: Callable[[dict[str, Score]], float]) -> ae.Settings:
     """The settings that do best on the prompts for choosing, by `value` of the aesthetics' scores."""
     return max(candidates, key=lambda settings: value(studio.personalised("choose", settings)))
 
@@ -146,7 +151,6 @@ def table(header: str, rows: Iterable[str]) -> list[str]:
 
 def report(model: Path) -> str:
     """The whole report as Markdown."""
-    bar = tqdm(desc="report", total=13 + len(STEPS), unit="row")
     studio = Studio(model)
     lines = ["# The pocket model, measured", ""]
     words = prompts("report")
@@ -157,12 +161,10 @@ def report(model: Path) -> str:
 
     plain = studio.score("report", PLAIN, words, None, ADAM)
     named = {a: studio.score("report", a, [f"{w}, {a} style" for w in words], None, ADAM) for a in AESTHETICS}
-    bar.update(5)
     nothing = random_direction(studio.embeddings[PLAIN])
     adam = best(studio, [replace(ADAM, steps=n) for n in STEPS[1:]], both_right)
     normalized = best(studio, NORMALIZED, both_right)
     preserving = best(studio, PRESERVING, subject_at_style)
-    bar.update(5)
     aimless = {a: studio.score("report", a, words, nothing, adam) for a in AESTHETICS}
     rows = {
         "plain prompt": {PLAIN: plain},
@@ -176,7 +178,6 @@ def report(model: Path) -> str:
         ),
         f"a random direction, adam, n = {adam.steps}": aimless,
     }
-    bar.update(3)
     each = " | ".join(AESTHETICS)
     lines += table(
         f"condition | style | subject | both | both for {each}",
@@ -190,7 +191,6 @@ def report(model: Path) -> str:
     sweep = {}
     for n in STEPS:
         sweep[n] = studio.personalised("report", replace(ADAM, steps=n))
-        bar.update()
     lines += table("n | style | subject | both", (f"{n} | {mean(scores.values())}" for n, scores in sweep.items()))
     lines += [
         f"Subject still seen after the autoencoder: {reconstructed_subjects(studio):.3f} of 600 drawings.",
@@ -199,7 +199,7 @@ def report(model: Path) -> str:
         "embeddings of 100 held-out drawings.",
         "",
     ]
-    bar.close()
+    studio.bar.close()
     return "\n".join(lines)
 
 

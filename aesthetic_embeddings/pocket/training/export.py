@@ -114,6 +114,8 @@ def export(work: Path, folder: Path) -> None:
         _write(place / "preprocessor_config.json", PREPROCESSOR)
     unet.load(work).half().save_pretrained(model / "unet")
     vae.load(work).half().save_pretrained(model / "vae")
+    settings = json.loads((model / "vae" / "config.json").read_text(encoding="utf-8"))
+    _write(model / "vae" / "config.json", {k: v for k, v in settings.items() if k != "block_out_channels"})  # derived
     unet.scheduler().save_pretrained(model / "scheduler")
     _write(model / "model_index.json", PIPELINE)
     _save(folder / "judge.safetensors", judge.load(work).state_dict())
