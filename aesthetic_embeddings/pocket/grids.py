@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
 
     def save(image: Image.Image, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        image.quantize(256).save(folder / f"{name}.png", optimize=True)
+        image.save(folder / f"{name}.png", optimize=True)
         print(folder / f"{name}.png")
 
     shown = prompts("report")[::2][:6]
