@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam as torch_adam
 
 from .errors import EncoderError
 from .overlay import overlaid
@@ -32,14 +33,33 @@ from .vectors import unit
 # ---------------------------------------------------------------- the update rules
 # `g` is the gradient of the objective, which is climbed; k = 1 ... n counts the steps.
 
-BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # as published, and torch's defaults
+
+#: The fused kernel is there for the CPU from torch 2.4 on.
+FUSED = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 4)
 
 
 def adam(w: Tensor, g: Tensor, m: Tensor, v: Tensor, eps: float, k: int) -> None:
-    """One step of Adam (Kingma & Ba 2015, algorithm 1), in place: what the published code does."""
-    m.lerp_(g, 1 - BETA1)
-    v.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
-    w.addcdiv_(m, (v / (1 - BETA2**k)).sqrt_().add_(EPS), value=eps / (1 - BETA1**k))
+    """One step of Adam (Kingma & Ba 2015, algorithm 1), in place, as torch.optim takes it in the published code.
+
+    m += (1 - beta1) (g - m),   v += (1 - beta2) (g^2 - v)
+    w += eps * m / (1 - beta1^k) / (sqrt(v / (1 - beta2^k)) + 1e-8)
+    """
+    torch_adam(
+        [w],
+        [g],
+        [m],
+        [v],
+        [],
+        [torch.tensor(float(k - 1), device=w.device)],
+        fused=FUSED and w.device.type in ("cpu", "cuda"),  # one pass over memory
+        amsgrad=False,
+        beta1=0.9,
+        beta2=0.999,
+        lr=eps,
+        weight_decay=0.0,
+        eps=1e-8,
+        maximize=True,
+    )
 
 
 def linear_step(settings: Settings, delta: Tensor, x: Tensor, k: int) -> float:
@@ -62,11 +82,13 @@ def linear_step(settings: Settings, delta: Tensor, x: Tensor, k: int) -> float:
 
 
 class DenseMatrix:
-    """`W`, a copy that Adam moves, with its two moments. `scratch` holds a gradient for no longer than one step."""
+    """`W`, a copy that moves; for Adam with its two moments. `scratch` holds a gradient for no longer than one step."""
 
-    def __init__(self, w: Tensor, scratch: Tensor) -> None:
-        self.w, self.m, self.v = w.clone(), torch.zeros_like(w), torch.zeros_like(w)
-        self.g = scratch[: w.numel()].view_as(w)
+    def __init__(self, w: Tensor, settings: Settings, scratch: Tensor) -> None:
+        self.w, self.settings = w.clone(), settings
+        if settings.update == "adam":
+            self.g = scratch[: w.numel()].view_as(w)
+            self.m, self.v = torch.zeros_like(w), torch.zeros_like(w)
 
     def times(self, x: Tensor) -> Tensor:
         """`x W^T`"""
@@ -76,9 +98,12 @@ class DenseMatrix:
         """`delta W`"""
         return delta @ self.w
 
-    def climb(self, delta: Tensor, x: Tensor, settings: Settings, k: int) -> None:
+    def climb(self, delta: Tensor, x: Tensor, k: int) -> None:
         """Take step k along the gradient `delta^T x`."""
-        adam(self.w, torch.mm(delta.T, x, out=self.g), self.m, self.v, settings.step_size, k)
+        if self.settings.update == "adam":
+            adam(self.w, torch.mm(delta.T, x, out=self.g), self.m, self.v, self.settings.step_size, k)
+        else:
+            self.w.addmm_(delta.T, x, alpha=linear_step(self.settings, delta, x, k))
 
     def tuned(self) -> Callable[[], Tensor]:
         return self.w.detach  # and let the moments go
@@ -87,8 +112,8 @@ class DenseMatrix:
 class FactoredMatrix:
     """`W + A^T B`: the stored matrix, read where it lies, and an update that is kept as its factors."""
 
-    def __init__(self, read: Callable[[], Tensor]) -> None:
-        self.read = read
+    def __init__(self, read: Callable[[], Tensor], settings: Settings) -> None:
+        self.read, self.settings = read, settings
         w = read()
         self.a, self.b = w.new_empty(0, w.shape[0]), w.new_empty(0, w.shape[1])
 
@@ -98,35 +123,31 @@ class FactoredMatrix:
     def times_transposed(self, delta: Tensor) -> Tensor:
         return delta @ self.read() + (delta @ self.a.T) @ self.b
 
-    def climb(self, delta: Tensor, x: Tensor, settings: Settings, k: int) -> None:
-        scale = linear_step(settings, delta, x, k)
-        self.a, self.b = torch.cat([self.a, scale * delta]), torch.cat([self.b, x])
-        rank, (height, width) = len(self.a), (self.a.shape[1], self.b.shape[1])
-        if rank * (height + width) > height * width:  # many steps of a long prompt: the matrix itself is smaller
-            w = self._value()
-            self.read, self.a, self.b = lambda: w, self.a.new_empty(0, height), self.b.new_empty(0, width)
+    def climb(self, delta: Tensor, x: Tensor, k: int) -> None:
+        step = linear_step(self.settings, delta, x, k)
+        self.a, self.b = torch.cat([self.a, step * delta]), torch.cat([self.b, x])
 
     def tuned(self) -> Callable[[], Tensor]:
-        return self._value
+        return lambda: torch.addmm(self.read(), self.a.T, self.b)
 
-    def _value(self) -> Tensor:
-        return torch.addmm(self.read(), self.a.T, self.b)
+
+Matrix: TypeAlias = "DenseMatrix | FactoredMatrix"
 
 
 class _Product(torch.autograd.Function):
     """`x W^T`, whose backward moves W by the gradient as soon as that is known, and then forgets it."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: DenseMatrix | FactoredMatrix, climb: Callable[..., None]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, matrix: Matrix, k: int) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.matrix, ctx.climb = matrix, climb
+        ctx.matrix, ctx.k = matrix, k
         return matrix.times(x)
 
     @staticmethod
     def backward(ctx: Any, *deltas: Tensor) -> tuple[Tensor, None, None]:
         (x,), (delta,) = ctx.saved_tensors, deltas
         down = ctx.matrix.times_transposed(delta)  # through W as it was in the forward
-        ctx.climb(ctx.matrix, delta.flatten(0, -2), x.flatten(0, -2))
+        ctx.matrix.climb(delta.flatten(0, -2), x.flatten(0, -2), ctx.k)
         return down, None, None
 
 
@@ -245,6 +266,7 @@ class Ascent(Weights):
         super().__init__(like=prompt.inputs)
         self.tower, self.prompt, self.settings = tower, prompt, settings
         self.e, self.projection = e, projection
+        self.k = 0
         layers, whole = len(tower.layers), settings.last_layers == 0
         self.first = 0 if whole else max(0, layers - settings.last_layers)
         moving = tower.layers[self.first :]
@@ -266,12 +288,15 @@ class Ascent(Weights):
         with torch.no_grad():
             self.entry = hidden_states(tower, starting_from(tower, prompt.inputs), Weights(self.like), 0, self.first)
 
-    def _matrices(self, slots: list[Slot]) -> Iterator[tuple[Slot, DenseMatrix | FactoredMatrix]]:
-        if self.settings.update == "adam":
-            scratch = self.like.new_empty(max(slot.read().numel() for slot in slots))
-            yield from ((slot, DenseMatrix(self.read(slot), scratch)) for slot in slots)
-        else:
-            yield from ((slot, FactoredMatrix(partial(self.read, slot))) for slot in slots)
+    def _matrices(self, slots: list[Slot]) -> Iterator[tuple[Slot, Matrix]]:
+        scratch = self.like.new_empty(max(slot.read().numel() for slot in slots))
+        rank = self.prompt.inputs[..., 0].numel() * self.settings.steps  # of the whole update, at most
+        for slot in slots:
+            height, width = slot.read().shape
+            if self.settings.update == "adam" or rank * (height + width) > height * width:
+                yield slot, DenseMatrix(self.read(slot), self.settings, scratch)
+            else:
+                yield slot, FactoredMatrix(partial(self.read, slot), self.settings)
 
     # how `hidden_states` reads the weights
 
@@ -279,10 +304,7 @@ class Ascent(Weights):
         return self.vectors[slot]
 
     def product(self, slot: Slot, x: Tensor) -> Tensor:
-        return _Product.apply(x, self.matrices[slot], self._climb)
-
-    def _climb(self, matrix: DenseMatrix | FactoredMatrix, delta: Tensor, x: Tensor) -> None:
-        matrix.climb(delta, x, self.settings, self.k)
+        return _Product.apply(x, self.matrices[slot], self.k)
 
     # the objective
 
