@@ -8,7 +8,7 @@ differentiates. Nothing is copied until somebody reads a slot, so weights that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -304,13 +304,3 @@ def _open_clip_projection(tower: Any) -> Tensor | None:
     if isinstance(projection, nn.Linear):
         return projection.weight
     return None if projection is None else projection.T  # open_clip computes `x @ P`: [width, dim]
-
-
-def slots(tower: Tower) -> Iterator[Slot]:
-    """Every slot of the tower, the table and the positions first."""
-    yield tower.table
-    yield tower.positions
-    for layer in tower.layers:
-        yield from (a.weight for a in layer.affines)
-        yield from layer.vectors
-    yield from (tower.final_norm.weight, tower.final_norm.bias)

@@ -220,7 +220,7 @@ def text_feature(tower: Tower, record: Recording, projection: Tensor) -> Tensor:
 
 def own(x: Tensor, like: Tensor) -> Tensor:
     """A normal tensor (see `recording.quiet`) with the values of `x`, in the dtype and on the device of `like`."""
-    return x.detach().to(device=like.device, dtype=like.dtype).clone()
+    return x.detach().to(like.dtype).to(like.device).clone()  # in this order: not every device knows fp64
 
 
 class Prompt:

@@ -41,7 +41,8 @@ def sac(run) -> None:
 
 
 def test_create_list_and_show(run, sac, folder):
-    assert load(folder / "sac.safetensors").images == 12
+    made = load(folder / "sac.safetensors")
+    assert (made.images, made.encoder) == (12, "pocket")
     run("create", "moods/gloom", pocket.SAMPLES / "gloomcore")
     listed = run("list")
     assert "sac" in listed
