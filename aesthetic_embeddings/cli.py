@@ -101,8 +101,10 @@ def create(
         found = gather(list(paths), encoder, name=name, batch_size=batch_size, on_progress=advance)
     for skipped, reason in found.skipped:
         notes.print(f"skipped {skipped}: {reason}", markup=False, soft_wrap=True)
-    about = {"encoder": "pocket"} if encoder == str(pocket.MODEL) else {}
-    path = all_.save(dataclasses.replace(found.embedding, **about), overwrite=overwrite)
+    made = found.embedding
+    if encoder == str(pocket.MODEL):  # whose folder is only called "model"
+        made = dataclasses.replace(made, encoder="pocket")
+    path = all_.save(made, overwrite=overwrite)
     likeness = float(found.similarities.mean())
     out.print(
         f"{path}: {found.embedding.images} pictures, mean similarity to their mean {likeness:.2f}", soft_wrap=True
