@@ -268,38 +268,34 @@ def generate(ctx: click.Context, prompt: str, aesthetics: Sequence[str], **optio
             f"similarity to {embedding.name} ({family}): {similarities[0]:.3f} -> {similarities[-1]:.3f}", markup=False
         )
 
-    seed = random.randrange(2**32) if options["seed"] is None else options["seed"]
-    seeds = range(seed, seed + options["count"])
-    steps, kinds = options["sampler_steps"], 2 if options["compare"] else 1
-    with progress("sampling", steps * len(seeds) * kinds) as advance:
-
-        def sample(arguments: Any) -> Any:
-            return pictures(
-                pipeline, arguments, seeds, steps=steps, cfg=options["cfg"], size=options["size"], on_step=advance
-            )
-
-        personal = sample(conditioning.arguments)
-        plain = sample({"prompt": prompt, "negative_prompt": options["negative_prompt"]}) if options["compare"] else []
-
-    model = "pocket" if options["model"] == str(pocket.MODEL) else options["model"]
-    about = {"version": 1, "prompt": prompt, "negative_prompt": options["negative_prompt"], "model": model}
+    first = random.randrange(2**32) if options["seed"] is None else options["seed"]
+    seeds, steps = range(first, first + options["count"]), options["sampler_steps"]
+    about = {"version": 1, "prompt": prompt, "negative_prompt": options["negative_prompt"]}
+    about |= {"model": "pocket" if options["model"] == str(pocket.MODEL) else options["model"]}
     about |= {"sampler_steps": steps, "cfg": options["cfg"], "aesthetic": embedding.name}
     about |= {"aesthetic_hash": embedding.content_hash, "settings": dataclasses.asdict(settings)}
     about |= {"similarities": conditioning.similarities}
+
+    columns: dict[str, dict[str, Any]] = {f"personalised: {embedding.name}": conditioning.arguments}
     if options["compare"]:
-        shown = list(map(list, zip(plain, personal, strict=True)))
+        columns = {"original": {"prompt": prompt, "negative_prompt": options["negative_prompt"]}, **columns}
+    rows = []
+    with progress("sampling", steps * len(seeds) * len(columns)) as advance:
+        series = [
+            pictures(pipeline, arguments, seeds, steps=steps, cfg=options["cfg"], size=options["size"], on_step=advance)
+            for arguments in columns.values()
+        ]
+        for seed, *images in zip(seeds, *series, strict=True):
+            if options["compare"]:
+                rows.append(images)
+                continue
+            path = single_file(options["output"], f"{seed}.png")
+            if len(seeds) > 1 and path == options["output"]:
+                path = path.with_stem(f"{path.stem}-{seed}")
+            out.print(save_picture(images[0], path, about | {"seed": seed, "size": images[0].size}), soft_wrap=True)
+    if options["compare"]:
         path = single_file(options["output"], "compare.png")
-        save_picture(
-            sheet(shown, ["original", f"personalised: {embedding.name}"]), path, about | {"seeds": list(seeds)}
-        )
-        out.print(path, soft_wrap=True)
-        return
-    for seed, image in zip(seeds, personal, strict=True):
-        path = single_file(options["output"], f"{seed}.png")
-        if len(seeds) > 1 and path == options["output"]:
-            path = path.with_stem(f"{path.stem}-{seed}")
-        save_picture(image, path, about | {"seed": seed, "size": image.size})
-        out.print(path, soft_wrap=True)
+        out.print(save_picture(sheet(rows, list(columns)), path, about | {"seeds": list(seeds)}), soft_wrap=True)
 
 
 def single_file(output: Path, name: str) -> Path:

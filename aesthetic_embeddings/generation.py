@@ -6,7 +6,7 @@ import io
 import json
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +96,8 @@ def pictures(
     cfg: float = 5.0,
     size: tuple[int, int] | None = None,
     on_step: Callable[[], None] = lambda: None,
-) -> list[Image.Image]:
-    """One picture for each seed, the same whatever the other seeds are.
+) -> Iterator[Image.Image]:
+    """One picture for each seed, as it is made, and the same whatever the other seeds are.
 
     conditioning: keyword arguments of the pipeline: a `prompt`, or `personalized_prompt(...).arguments`.
     steps: of the sampler. size: (width, height), by default the model's own. on_step: called after each sampler step.
@@ -108,7 +108,6 @@ def pictures(
         return values
 
     width, height = size or (None, None)
-    made = []
     for seed in seeds:
         out = pipeline(
             **conditioning,
@@ -119,8 +118,7 @@ def pictures(
             generator=torch.Generator("cpu").manual_seed(seed),  # so that a seed means the same on every device
             callback_on_step_end=stepped,
         )
-        made += out.images
-    return made
+        yield from out.images
 
 
 def save_picture(image: Image.Image, path: str | Path, about: Mapping[str, Any]) -> Path:

@@ -67,7 +67,7 @@ def test_seeds_do_not_depend_on_each_other():
     pipeline = load_pipeline(pocket.MODEL)
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    together = pictures(pipeline, {"prompt": "a tree"}, [1, 2], steps=2)
+    together = list(pictures(pipeline, {"prompt": "a tree"}, [1, 2], steps=2))
     (alone,) = pictures(pipeline, {"prompt": "a tree"}, [2], steps=2)
     assert np.array_equal(np.asarray(together[1]), np.asarray(alone))
     assert torch.equal(torch.get_rng_state(), state)

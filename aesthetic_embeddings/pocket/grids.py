@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
         arguments: dict[str, Any] = {"prompt": prompt}
         if aesthetic:
             arguments = ae.personalized_prompt(pipeline, prompt, embeddings[aesthetic], settings).arguments
-        return pictures(pipeline, arguments, [SEED])[0]
+        return next(pictures(pipeline, arguments, [SEED]))
 
     def save(image: Image.Image, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,8 @@ def test_pictures_come_out_in_the_taste_and_keep_their_subject(update):
     right = plain = kept = 0
     for i, prompt in enumerate(prompts):
         arguments = ae.personalized_prompt(pipeline, prompt, e, settings[update]).arguments
-        subject, seen = look.verdict(pictures(pipeline, arguments, [i]) + pictures(pipeline, {"prompt": prompt}, [i]))
+        both = (next(pictures(pipeline, a, [i])) for a in (arguments, {"prompt": prompt}))
+        subject, seen = look.verdict(list(both))
         right += int(seen[0] == style)
         plain += int(seen[1] == style)
         kept += int(subject[0] == subjects[i])
