@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -82,7 +81,7 @@ def linear_step(settings: Settings, delta: Tensor, x: Tensor, k: int) -> float:
 
 
 class DenseMatrix:
-    """`W`, a copy that moves; for Adam with its two moments. `scratch` holds a gradient for no longer than one step."""
+    """`W`, a copy that moves; for Adam with its two moments. `scratch`, shared by all, holds one gradient at a time."""
 
     def __init__(self, w: Tensor, settings: Settings, scratch: Tensor) -> None:
         self.w, self.settings = w.clone(), settings
@@ -110,25 +109,41 @@ class DenseMatrix:
 
 
 class FactoredMatrix:
-    """`W + A^T B`: the stored matrix, read where it lies, and an update that is kept as its factors."""
+    """`W + A^T B`: the stored matrix, read where it lies, and an update kept as its factors, `rank` rows at most."""
 
-    def __init__(self, read: Callable[[], Tensor], settings: Settings) -> None:
-        self.read, self.settings = read, settings
-        w = read()
-        self.a, self.b = w.new_empty(0, w.shape[0]), w.new_empty(0, w.shape[1])
+    def __init__(self, slot: Slot, settings: Settings, scratch: Tensor, rank: int) -> None:
+        self.slot, self.settings, self.scratch = slot, settings, scratch
+        height, width = slot.read().shape
+        self._a, self._b, self.filled = scratch.new_empty(rank, height), scratch.new_empty(rank, width), 0
+
+    @property
+    def w(self) -> Tensor:
+        """In the working dtype: where it is stored in another, a cast copy that lasts until the next matrix is read."""
+        stored, scratch = self.slot.read(), self.scratch
+        if (stored.dtype, stored.device) == (scratch.dtype, scratch.device):
+            return stored
+        return scratch[: stored.numel()].view(stored.shape).copy_(stored)
+
+    @property
+    def factors(self) -> tuple[Tensor, Tensor]:
+        return self._a[: self.filled], self._b[: self.filled]
 
     def times(self, x: Tensor) -> Tensor:
-        return x @ self.read().T + (x @ self.b.T) @ self.a
+        a, b = self.factors
+        return x @ self.w.T + (x @ b.T) @ a
 
     def times_transposed(self, delta: Tensor) -> Tensor:
-        return delta @ self.read() + (delta @ self.a.T) @ self.b
+        a, b = self.factors
+        return delta @ self.w + (delta @ a.T) @ b
 
     def climb(self, delta: Tensor, x: Tensor, k: int) -> None:
-        step = linear_step(self.settings, delta, x, k)
-        self.a, self.b = torch.cat([self.a, step * delta]), torch.cat([self.b, x])
+        new = slice(self.filled, self.filled + len(x))
+        torch.mul(delta, linear_step(self.settings, delta, x, k), out=self._a[new])
+        self._b[new] = x
+        self.filled = new.stop
 
     def tuned(self) -> Callable[[], Tensor]:
-        return lambda: torch.addmm(self.read(), self.a.T, self.b)
+        return lambda: torch.addmm(self.w, self.factors[0].T, self.factors[1])
 
 
 Matrix: TypeAlias = "DenseMatrix | FactoredMatrix"
@@ -296,7 +311,7 @@ class Ascent(Weights):
             if self.settings.update == "adam" or rank * (height + width) > height * width:
                 yield slot, DenseMatrix(self.read(slot), self.settings, scratch)
             else:
-                yield slot, FactoredMatrix(partial(self.read, slot), self.settings)
+                yield slot, FactoredMatrix(slot, self.settings, scratch, rank)
 
     # how `hidden_states` reads the weights
 
