@@ -12,9 +12,6 @@ _FAMILIES = {
     (1280, 32, 1280): "open-clip-vit-bigg-14",  # SDXL, SD3
 }
 
-#: What a vector of the old extension's `.pt` files is: they hold nothing but 768 numbers.
-LEGACY = "clip-vit-l-14"
-
 #: Family -> the Stable Diffusion models whose text encoder it is.
 SERVES = {
     "clip-vit-l-14": "SD1, and the first encoder of SDXL, SD3 and Flux",

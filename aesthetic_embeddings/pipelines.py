@@ -18,7 +18,7 @@ from .conditioning import blended, personalize, projection_for
 from .embedding import AestheticEmbedding
 from .errors import EncoderError
 from .families import family
-from .recording import Recording, recording
+from .recording import Recording, only, recording
 from .settings import Settings
 from .towers import find_tower
 from .tuning import Tuned
@@ -71,7 +71,7 @@ def personalized_prompt(
     def recorded(text: str) -> tuple[list[Recording], tuple[Tensor, ...]]:
         with recording(*towers) as found:
             encoded = encode(text)
-        return [calls[0] for calls in found], encoded
+        return [only(calls) for calls in found], encoded
 
     records, plain = recorded(prompt)
     texts = recorded(settings.text)[0] if settings.text and settings.text_strength else [None] * len(towers)

@@ -119,6 +119,11 @@ def record_once(tower: Tower, encode: Callable[[], Any]) -> Recording:
     """Run `encode` and return what the tower was called with. Raises EncoderError where it was not called just once."""
     with recording(tower) as (found,), torch.no_grad():
         encode()
+    return only(found)
+
+
+def only(found: list[Recording]) -> Recording:
+    """The one call of a tower that encoding one text makes. Raises EncoderError where it made none, or several."""
     if len(found) != 1:
         raise EncoderError(f"Encoding the prompt should call its text encoder once, but called it {len(found)} times.")
     return found[0]
