@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,45 @@ def personalize(
         direction = text_feature(tower, text, projection).to(e)
         e = slerp(e, -direction if settings.text_negative else direction, settings.text_strength)
     return tune(tower, record, e, projection, settings, on_step)
+
+
+def personalize_each(
+    towers: Sequence[Tower],
+    records: Sequence[Recording],
+    embedding: AestheticEmbedding,
+    settings: Settings,
+    projection: Tensor | str | Path | None = None,
+    texts: Sequence[Recording] | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> tuple[dict[str, Tuned], list[str]]:
+    """Tune every tower of a model for which `embedding` has a vector: by CLIP family, and sentences on the others.
+
+    Raises EncoderError where no tower can be tuned.
+    """
+    tuned: dict[str, Tuned] = {}
+    notes = []
+    directions: Sequence[Recording | None] = texts or [None] * len(towers)
+    for tower, record, text in zip(towers, records, directions, strict=True):
+        try:
+            matrix = projection_for(tower, projection)
+            name = family(tower.width, len(tower.layers), matrix.shape[0])
+            tuned[name] = personalize(tower, record, embedding, settings, matrix, text, on_step)
+        except EncoderError as error:
+            if len(towers) == 1:
+                raise
+            notes.append(f"The text encoder {tower.width} wide is left alone. {error}")
+    if not tuned:
+        raise EncoderError(" ".join(notes))
+    return tuned, notes
+
+
+@contextmanager
+def all_laid_over(tuned: Iterable[Tuned]) -> Iterator[None]:
+    """A block inside which the owners of all these towers compute with the tuned weights."""
+    with ExitStack() as overlays:
+        for each in tuned:
+            overlays.enter_context(each.laid_over())
+        yield
 
 
 def projection_for(tower: Tower, given: Tensor | str | Path | None = None) -> Tensor:

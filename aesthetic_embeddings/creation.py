@@ -19,7 +19,7 @@ from torch import Tensor
 
 from . import families
 from .embedding import AestheticEmbedding, now
-from .errors import AestheticError, EncoderError, FileError
+from .errors import AestheticError, EncoderError, FileError, out_of_memory
 from .files import walk
 from .recording import evaluating
 
@@ -265,7 +265,7 @@ class _Eye:
                 seen = self.model.vision_model(pixel_values=batch.to(weight.device, weight.dtype), return_dict=True)
                 found += self.model.visual_projection(seen.pooler_output).float().cpu()
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 if len(batch) == 1:
                     raise EncoderError(
@@ -333,9 +333,3 @@ def _processor(source: str, model: Any) -> Any:
             return kind.from_pretrained(source, local_files_only=True)
     size = getattr(model.config, "vision_config", model.config).image_size
     return kind(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    said = ("out of memory", "can't allocate memory", "not enough memory")
-    known = (MemoryError, torch.cuda.OutOfMemoryError)  # in torch 2.5 and later the same as torch.OutOfMemoryError
-    return isinstance(error, known) or any(words in str(error).lower() for words in said)

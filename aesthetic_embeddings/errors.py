@@ -1,5 +1,9 @@
 """Errors meant for the person at the page or the terminal: each says what is wrong and what to do next."""
 
+from __future__ import annotations
+
+import torch
+
 
 class AestheticError(Exception):
     """Base of every error of this package; its text can be shown to a user as it is."""
@@ -15,3 +19,10 @@ class EncoderError(AestheticError):
 
 class Interrupted(AestheticError):
     """The caller's callback asked to stop; nothing was written and nothing is left changed."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True for what torch raises when a device, or the machine, has no memory left."""
+    said = ("out of memory", "can't allocate memory", "not enough memory")
+    known = (MemoryError, torch.cuda.OutOfMemoryError)  # in torch 2.5 and later the same as torch.OutOfMemoryError
+    return isinstance(error, known) or any(words in str(error).lower() for words in said)

@@ -6,7 +6,6 @@ Nothing here imports diffusers: a pipeline is whatever has `encode_prompt` and t
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .conditioning import blended, personalize, projection_for
+from .conditioning import all_laid_over, blended, personalize_each
 from .embedding import AestheticEmbedding
-from .errors import EncoderError
-from .families import family
 from .recording import Recording, only, recording
 from .settings import Settings
 from .towers import find_tower
-from .tuning import Tuned
 
 
 @dataclass(frozen=True)
@@ -74,24 +70,11 @@ def personalized_prompt(
         return [only(calls) for calls in found], encoded
 
     records, plain = recorded(prompt)
-    texts = recorded(settings.text)[0] if settings.text and settings.text_strength else [None] * len(towers)
-    tuned: dict[str, Tuned] = {}
-    notes = []
-    for tower, record, text in zip(towers, records, texts, strict=True):
-        try:
-            matrix = projection_for(tower, beside(pipeline) if projection is None else projection)
-            name = family(tower.width, len(tower.layers), matrix.shape[0])
-            tuned[name] = personalize(tower, record, embedding, settings, matrix, text, on_step)
-        except EncoderError as error:
-            if len(towers) == 1:
-                raise
-            notes.append(f"The text encoder {tower.width} wide is left alone. {error}")
-    if not tuned:
-        raise EncoderError(" ".join(notes))
+    texts = recorded(settings.text)[0] if settings.text and settings.text_strength else None
+    matrix = beside(pipeline) if projection is None else projection
+    tuned, notes = personalize_each(towers, records, embedding, settings, matrix, texts, on_step)
 
-    with ExitStack() as overlays:
-        for each in tuned.values():
-            overlays.enter_context(each.laid_over())
+    with all_laid_over(tuned.values()):
         personal = encode(prompt)
     both = encode(prompt, do_classifier_free_guidance=True, negative_prompt=negative_prompt)
     names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")

@@ -51,10 +51,10 @@ def text_projection(width: int, path: str | os.PathLike[str] | None = None) -> T
         if candidate is not None and candidate.is_file():
             return _of_width(_read(candidate), width, candidate)
     raise EncoderError(
-        "The text projection of CLIP ViT-L/14 is missing: SD1 checkpoints come without it. Fetch it once (2.4 MB) with "
-        "`aesthetic-gradients fetch-projection`. On a machine without network: put "
-        f"{_FILE} of https://huggingface.co/{_REPOSITORY}, or {_CACHED} from a machine that has fetched it, "
-        f"into {cache_folder()}."
+        "The text projection of CLIP ViT-L/14 is missing: SD1 checkpoints come without it. Fetch it once (2.4 MB): in "
+        "a WebUI in the tab 'Create aesthetic embedding', elsewhere with `aesthetic-gradients fetch-projection`. On a "
+        f"machine without network: put {_FILE} of https://huggingface.co/{_REPOSITORY}, or {_CACHED} from a machine "
+        f"that has fetched it, into {cache_folder()}."
     )
 
 

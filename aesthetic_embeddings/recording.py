@@ -34,6 +34,10 @@ class Recording:
     hidden: Tensor
     precision: torch.dtype
 
+    def to(self, device: str) -> Recording:
+        """The same on another device; tuning runs where its recording is."""
+        return Recording(self.ids.to(device), self.inputs.to(device), self.hidden.to(device), self.precision)
+
 
 @contextmanager
 def recording(*towers: Tower) -> Iterator[list[list[Recording]]]:
@@ -120,6 +124,22 @@ def record_once(tower: Tower, encode: Callable[[], Any]) -> Recording:
     with recording(tower) as (found,), torch.no_grad():
         encode()
     return only(found)
+
+
+def of_text(calls: list[Recording], row: int) -> Recording:
+    """What one text of a batch went into: its row of every call, as the chunks of one prompt.
+
+    Hosts encode the texts of a batch side by side, one chunk of each text in a call. Raises EncoderError where the
+    tower was not called, or the calls do not fit together.
+    """
+    if not calls or any(call.ids.shape != calls[0].ids.shape for call in calls):
+        raise EncoderError("The text encoder was not called as CLIP's are: chunk after chunk, all of one length.")
+
+    def rows(name: str) -> Tensor:
+        return torch.stack([getattr(call, name)[row] for call in calls])
+
+    coarsest = max((call.precision for call in calls), key=lambda dtype: TOLERANCE.get(dtype, math.inf))
+    return Recording(rows("ids"), rows("inputs"), rows("hidden"), coarsest)
 
 
 def only(found: list[Recording]) -> Recording:

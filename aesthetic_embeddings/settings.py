@@ -125,3 +125,11 @@ def _finite(value: Any) -> bool:
 
 def _article(kind: type) -> str:
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
+
+
+#: Where to begin. Of `normalized`, twenty such steps kept every subject of the pocket model (docs/pocket.md).
+PRESETS = {
+    "Safe start": Settings(steps=10, step_size=5e-5, update="normalized"),
+    "The paper's": Settings(steps=10, step_size=1e-4, update="adam"),
+    "Strong": Settings(steps=20, step_size=1e-4, update="adam"),
+}

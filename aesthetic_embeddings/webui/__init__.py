@@ -1,0 +1,10 @@
+"""The extension for AUTOMATIC1111's WebUI and for Forge: `scripts/aesthetic_gradients.py` imports it.
+
+host.py         all that is asked of the host; the only module that imports the host's `modules`
+plan.py         what the user wants for one job
+seam.py         where a job's conditioning is made and cached, and how ours gets in
+conditioner.py  one prompt, encoded by the host's own code and tuned in between
+report.py       what is said under the picture
+accordion.py  tab.py  creating.py    the page
+script.py       the host's callbacks
+"""

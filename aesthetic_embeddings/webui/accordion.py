@@ -1,0 +1,123 @@
+"""The accordion in txt2img and img2img, drawn from the table in ../settings.py.
+
+Only what gradio 3.41 and 4.40 both have is used, so one builder serves both hosts. Labels and element ids are what
+hosts keep the user's defaults by, so they do not change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from ..library import Library
+from ..settings import PRESETS, Settings
+from .plan import DEFAULTS, HIRES, NAMES, NONE, exponent
+
+FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
+#: What the sliders offer, where that is less than what is accepted.
+RANGES = {"steps": (0, 50, 1), "step_size": (-5, -2, 0.01), "preservation": (0, 10, 0.1), "last_layers": (0, 32, 1)}
+LABELS = {"step_size": "Epsilon, as a power of ten"}
+INFO = {"step_size": "-4 is 0.0001, as published; -5 the weakest, -2 far too strong for adam."}
+
+
+def build(
+    elem_id: Callable[[str], str],
+    library: Library,
+    input_accordion: Callable[..., Any],
+    tool_button: Callable[..., Any],
+    is_img2img: bool,
+    warning: str = "",
+) -> dict[str, Any]:
+    """Draw it, and return its components by their names in `plan.NAMES`.
+
+    elem_id: makes the host's element id out of ours. input_accordion, tool_button: the host's widgets.
+    warning: a sentence for the top.
+    """
+    parts: dict[str, Any] = {}
+
+    def setting(name: str) -> None:
+        parts[name] = _widget(name, elem_id(name))
+
+    def embeddings(name: str, label: str, info: str) -> None:
+        parts[name] = gr.Dropdown(choices(library), value=NONE, label=label, info=info, elem_id=elem_id(name))
+
+    with input_accordion(False, label="Aesthetic gradients", elem_id=elem_id("accordion")) as parts["enabled"]:
+        if warning:
+            gr.HTML(f"<p class='aesthetic-warning'>{warning}</p>")
+        hint = gr.HTML(_hint(library), elem_id=elem_id("hint"))
+        with gr.Row():
+            embeddings("embedding", "Embedding", "The taste that the prompt's pictures take on.")
+            refresh = tool_button("\U0001f504", elem_id=elem_id("refresh"), tooltip="Embedding: refresh")
+            setting("update")
+        with gr.Row():
+            setting("steps")
+            setting("step_size")
+        with gr.Row(elem_classes="aesthetic-presets"):
+            buttons = {
+                name: gr.Button(name, size="sm", elem_id=elem_id(f"preset_{i}")) for i, name in enumerate(PRESETS)
+            }
+        with gr.Row():
+            setting("weight")
+            setting("blend")
+            setting("preservation")
+            setting("last_layers")
+        with gr.Row():
+            setting("text")
+            setting("text_strength")
+            setting("text_negative")
+        with gr.Row():
+            embeddings("negative", "Negative prompt", "None leaves the negative prompt alone.")
+            parts["hires"] = gr.Radio(
+                HIRES,
+                value=HIRES[0],
+                label="Hires pass",
+                info="The same, or the plain prompt.",
+                elem_id=elem_id("hires"),
+                visible=not is_img2img,
+            )
+
+    def names() -> list[Any]:
+        library.refresh()
+        for dropdown in dropdowns:  # for pages that are opened later
+            dropdown.choices = [(name, name) for name in choices(library)]
+        return [*(gr.update(choices=choices(library)) for _ in dropdowns), gr.update(value=_hint(library))]
+
+    dropdowns = [parts["embedding"], parts["negative"]]
+    refresh.click(names, inputs=[], outputs=[*dropdowns, hint], show_progress=False)
+    for name, button in buttons.items():
+        settings = PRESETS[name]
+        chosen = [f for f in FIELDS if not f.startswith("text")]
+        values = [exponent(settings.step_size) if f == "step_size" else getattr(settings, f) for f in chosen]
+        button.click(lambda values=values: values, inputs=[], outputs=[parts[f] for f in chosen], show_progress=False)
+    return {name: parts[name] for name in NAMES}
+
+
+def choices(library: Library) -> list[str]:
+    return [NONE, *library.names()]
+
+
+def _widget(name: str, elem_id: str) -> Any:
+    about, value = FIELDS[name].metadata, DEFAULTS[name]
+    common = {"label": LABELS.get(name, about["label"]), "info": INFO.get(name, about["help"]), "elem_id": elem_id}
+    if about["choices"]:
+        return gr.Dropdown(list(about["choices"]), value=value, **common)
+    if isinstance(value, bool):
+        return gr.Checkbox(value, **common)
+    if isinstance(value, str):
+        return gr.Textbox(value, lines=1, **common)
+    low, high, step = RANGES.get(name, (about["low"], about["high"], 0.01))
+    return gr.Slider(low, high, exponent(value) if about["log"] else value, step=step, **common)
+
+
+def _hint(library: Library) -> str:
+    faults = [f"<li>{entry.fault}</li>" for entry in library.entries if entry.fault]
+    listed = f"<p>Files that are no good:</p><ul>{''.join(faults)}</ul>" if faults else ""
+    if library.names():
+        return listed
+    return (
+        "<p>There is no aesthetic yet. Make one in the tab <b>Create aesthetic embedding</b>, or put .safetensors or "
+        f".pt files into <code>{library.folders[0]}</code> and press \U0001f504.</p>{listed}"
+    )

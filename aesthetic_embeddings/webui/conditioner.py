@@ -1,0 +1,181 @@
+"""One prompt, encoded by the host's own code and tuned in between: record, check, tune, replay (see ../recording.py).
+
+Emphasis, BREAK, AND, prompt editing, clip skip, LoRA and textual inversion all work because the host does them itself,
+the second time with the tuned weights laid over its text encoder.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..conditioning import all_laid_over, blended, personalize_each
+from ..errors import AestheticError, Interrupted, out_of_memory
+from ..memory import Memory, fingerprint
+from ..recording import Recording, of_text, recording
+from ..settings import Settings
+from ..towers import Tower, find_tower
+from ..tuning import Tuned
+from . import host
+from .plan import Target
+
+Cond: TypeAlias = "Tensor | dict[str, Tensor]"  # SDXL's has parts; `[batch, ...]` each
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one text. Where `tuned` is False it stayed plain, and `notes` say why.
+
+    similarities: for each CLIP family, `steps + 1` cosines; seconds: what tuning took, 0 where it was remembered.
+    """
+
+    target: Target
+    tuned: bool
+    similarities: dict[str, tuple[float, ...]]
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Remembered:
+    cond: dict[str, Tensor]
+    similarities: dict[str, tuple[float, ...]]
+    notes: tuple[str, ...]
+
+
+#: Some two hundred prompts of SD1; on the CPU, where it is nothing.
+memory: Memory[Remembered] = Memory(64 * 2**20)
+
+
+class Conditioner:
+    """Stands in for the host's model while it turns prompts into conditioning; everything else is the model's own."""
+
+    def __init__(self, model: Any, target: Target, outcomes: list[Outcome]) -> None:
+        self._model, self._target, self._outcomes = model, target, outcomes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def get_learned_conditioning(self, texts: Any) -> Cond:
+        """The host's conditioning of `texts` (all schedules of one prompt), each text tuned by itself.
+
+        What goes wrong on our side is an outcome, not an exception: the conditioning is then the plain one.
+        """
+        encode = self._model.get_learned_conditioning
+        towers: list[Tower] = []
+        fault: BaseException | None = None
+        try:
+            towers = [find_tower(encoder) for encoder in host.text_encoders(self._model)]
+        except Exception as error:
+            fault = error
+        with recording(*towers) as calls:
+            plain = encode(texts)
+        if fault is None:
+            try:
+                found = self._tuned(texts, towers, calls, plain)
+            except Exception as error:
+                fault = error
+            else:
+                self._outcomes += [outcome for _, outcome in found.values()]
+                return _joined([found[text][0] for text in texts], plain)
+        self._outcomes.append(Outcome(self._target, False, {}, 0.0, (_said(fault),)))
+        return plain
+
+    def _tuned(
+        self, texts: Any, towers: list[Tower], calls: list[list[Recording]], plain: Cond
+    ) -> dict[str, tuple[dict[str, Tensor], Outcome]]:
+        """By text: its conditioning, blended, and its outcome. Raises where one of them cannot be tuned."""
+        target, settings = self._target, self._target.settings
+        turning = None
+        found: dict[str, tuple[dict[str, Tensor], Outcome]] = {}
+        for row, text in enumerate(texts):
+            if text in found:
+                continue
+            records = [of_text(each, row) for each in calls]
+            before = _row(plain, row)
+            key = (target.content, _tuning_alone(settings), fingerprint(*_tensors(records), *before.values()))
+            kept, seconds = memory.get(key), 0.0
+            if kept is None:
+                if turning is None and settings.text and settings.text_strength:
+                    turning = self._recorded(host.like(texts, [settings.text]), towers)
+                started = time.perf_counter()
+                tuned, notes = self._tune(towers, records, turning)
+                with host.unnoticed(), all_laid_over(tuned.values()):
+                    after = _row(self._model.get_learned_conditioning(texts), row)
+                seconds = time.perf_counter() - started
+                kept = Remembered(
+                    {name: x.cpu() for name, x in after.items()},
+                    {name: each.similarities for name, each in tuned.items()},
+                    tuple(notes),
+                )
+                memory.put(key, kept, sum(x.nbytes for x in kept.cond.values()))
+            mixed = {name: blended(x, kept.cond[name].to(x), settings) for name, x in before.items()}
+            found[text] = mixed, Outcome(target, True, kept.similarities, seconds, kept.notes)
+        return found
+
+    def _recorded(self, texts: Any, towers: list[Tower]) -> list[Recording]:
+        with host.unnoticed(), recording(*towers) as calls:
+            self._model.get_learned_conditioning(texts)
+        return [of_text(each, 0) for each in calls]
+
+    def _tune(
+        self, towers: list[Tower], records: list[Recording], turning: list[Recording] | None
+    ) -> tuple[dict[str, Tuned], list[str]]:
+        """Where the encoder lives; where memory is short there, on the CPU."""
+
+        def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
+            moved = [[r if device is None else r.to(device) for r in some] for some in (records, turning or [])]
+            with host.progress(self._target.settings.steps) as on_step:
+                return personalize_each(
+                    towers, moved[0], self._target.embedding, self._target.settings, None, moved[1] or None, on_step
+                )
+
+        try:
+            return tune()
+        except Exception as error:
+            if not out_of_memory(error) or records[0].inputs.device.type == "cpu":
+                raise
+        host.free_memory()  # outside of `except`, whose traceback would hold on to it
+        tuned, notes = tune("cpu")
+        return tuned, [*notes, "Tuned on the CPU, since the GPU's memory was short."]
+
+
+def _said(fault: BaseException) -> str:
+    if isinstance(fault, Interrupted):
+        return "Interrupted, so the prompt stayed plain."
+    if isinstance(fault, AestheticError):
+        return f"{fault} The prompt stayed plain."
+    if out_of_memory(fault):
+        return "Memory ran out, so the prompt stayed plain. Fewer tokens or the update rule 'normalized' need less."
+    traceback.print_exception(type(fault), fault, fault.__traceback__)
+    return f"Something unexpected went wrong, so the prompt stayed plain: {fault!r}. The console has more."
+
+
+def _tuning_alone(settings: Settings) -> Settings:
+    """Without what concerns the blend, which is done anew each time."""
+    from dataclasses import replace
+
+    return replace(settings, weight=1.0, blend="lerp")
+
+
+def _tensors(records: list[Recording]) -> list[Tensor]:
+    return [x for record in records for x in (record.ids, record.inputs, record.hidden)]
+
+
+def _row(cond: Cond, row: int) -> dict[str, Tensor]:
+    """One text's part. SDXL's has several, such as `crossattn` and `vector`."""
+    return {name: x[row] for name, x in _parts(cond).items()}
+
+
+def _joined(rows: list[dict[str, Tensor]], like: Cond) -> Cond:
+    parts = {name: torch.stack([row[name] for row in rows]) for name in _parts(like)}
+    return parts if isinstance(like, dict) else parts[""]
+
+
+def _parts(cond: Cond) -> dict[str, Tensor]:
+    return cond if isinstance(cond, dict) else {"": cond}

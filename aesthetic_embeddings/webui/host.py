@@ -1,0 +1,149 @@
+"""All that is asked of the host. Of AUTOMATIC1111 v1.10.1 and of Forge; what both do alike is asked alike.
+
+The only module that imports the host's `modules`. Each function names the place in the host that it relies on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from modules import call_queue, devices, paths, script_callbacks, scripts, sd_hijack, shared  # type: ignore
+from modules.ui_components import InputAccordion, ToolButton  # type: ignore
+
+from ..errors import Interrupted
+from ..library import Library
+
+try:
+    from backend.text_processing import classic_engine  # type: ignore  # Forge
+except ImportError:
+    classic_engine = None
+
+__all__ = ["InputAccordion", "ToolButton", "script_callbacks", "scripts"]
+
+PACKAGE = Path(__file__).resolve().parent.parent
+FOLDER = "aesthetic_embeddings"
+
+
+def _folders() -> list[Path]:
+    """Where aesthetics are looked for. New ones go to the first: `models/aesthetic_embeddings`.
+
+    Then the host's root, where Civitai's pages tell people to put them; the old extension, under either name; and our
+    own package, which is named like the old extension's folder of files.
+    """
+    root, extensions = Path(paths.data_path), Path(paths.extensions_dir)
+    old = [extensions / name / FOLDER for name in ("stable-diffusion-webui-aesthetic-gradients", "aesthetic-gradients")]
+    chosen = getattr(shared.cmd_opts, "aesthetic_embeddings_dir", None)
+    folders = [Path(paths.models_path) / FOLDER, root / FOLDER, Path(paths.script_path) / FOLDER, *old, PACKAGE]
+    return list(dict.fromkeys([*([Path(chosen)] if chosen else []), *folders]))
+
+
+library = Library(_folders())
+
+#: The page's dropdowns of embeddings, in every tab: a new name goes to all of them at once.
+dropdowns: list[Any] = []
+
+
+# ---------------------------------------------------------------- conditioning
+
+
+def text_encoders(model: Any) -> list[Any]:
+    """The modules that hold the CLIP text towers of a loaded model.
+
+    Forge: `forge_objects.clip.cond_stage_model.clip_*` (backend/diffusion_engine/*.py). A1111: `cond_stage_model`, or
+    for SDXL `conditioner.embedders`, each around the original encoder as `.wrapped` (modules/sd_hijack.py, `hijack`).
+    """
+    if hasattr(model, "forge_objects"):
+        joint = model.forge_objects.clip.cond_stage_model
+        return [getattr(joint, key) for key in ("clip_l", "clip_h", "clip_g") if hasattr(joint, key)]
+    conditioner = getattr(model, "conditioner", None)
+    embedders = [model.cond_stage_model] if conditioner is None else conditioner.embedders
+    return [embedder.wrapped for embedder in embedders if hasattr(embedder, "wrapped")]
+
+
+def like(texts: Any, others: list[str]) -> Any:
+    """Other texts with all that the host's list knows beside its own (modules/prompt_parser.py, SdConditioning)."""
+    return type(texts)(others, copy_from=texts)
+
+
+@contextlib.contextmanager
+def unnoticed() -> Iterator[None]:
+    """Encoding again adds what it used to the infotext again (sd_hijack_clip.py and classic_engine.py): undo that."""
+    hijack = sd_hijack.model_hijack
+    notes: list[Any] = [classic_engine.last_extra_generation_params] if classic_engine else []
+    notes += [getattr(hijack, name) for name in ("extra_generation_params", "comments") if hasattr(hijack, name)]
+    before = [x.copy() for x in notes]
+    try:
+        yield
+    finally:
+        for x, was in zip(notes, before, strict=True):
+            x.clear()
+            x.update(was) if isinstance(x, dict) else x.extend(was)
+
+
+def interrupted() -> bool:
+    return bool(shared.state.interrupted or shared.state.skipped)
+
+
+@contextlib.contextmanager
+def progress(steps: int) -> Iterator[Callable[[int, float], None]]:
+    """A callback for each step of tuning: says so above the host's progress bar, and ends on Interrupt and Skip."""
+
+    def on_step(done: int, similarity: float) -> None:
+        shared.state.textinfo = f"Aesthetic gradients: step {done} of {steps}, similarity {similarity:.3f}"
+        if interrupted():
+            raise Interrupted("Interrupted.")
+
+    before = shared.state.textinfo
+    try:
+        yield on_step
+    finally:
+        shared.state.textinfo = before
+
+
+def free_memory() -> None:
+    devices.torch_gc()
+
+
+# ---------------------------------------------------------------- jobs of our own
+
+
+@contextlib.contextmanager
+def job(title: str) -> Iterator[None]:
+    """A job in the host's queue (modules/call_queue.py, wrap_gradio_gpu_call), with a state of its own.
+
+    `state.begin` clears the interrupt that an earlier job may have left (modules/shared_state.py).
+    """
+    with call_queue.queue_lock:
+        shared.state.begin(job=title)
+        try:
+            yield
+        finally:
+            shared.state.end()
+            shared.state.interrupted = shared.state.skipped = False
+
+
+def interrupt() -> None:
+    shared.state.interrupt()
+
+
+def image_device() -> Any:
+    """Where the host would run a picture through a model."""
+    return devices.device
+
+
+# ---------------------------------------------------------------- the old extension
+
+
+def old_extension() -> bool:
+    """Whether AUTOMATIC1111/stable-diffusion-webui-aesthetic-gradients is loaded (its aesthetic_clip.py)."""
+    return any(data.module.__name__ == "aesthetic.py" for data in scripts.scripts_data)
+
+
+def old_extension_is_on() -> bool:
+    """Whether it would tune the prompts of this job: it takes the place of the encoder's `process_tokens`."""
+    hook = getattr(getattr(shared.sd_model, "cond_stage_model", None), "process_tokens", None)
+    names = ("aesthetic_steps", "aesthetic_lr", "aesthetic_weight", "image_embs_name")
+    return type(hook).__name__ == "AestheticCLIP" and all(getattr(hook, name, None) for name in names)

@@ -1,0 +1,73 @@
+"""What is said under the picture: one line for all that a job tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .conditioner import Outcome
+
+_HIGH = 0.9  # a cosine that pictures of one aesthetic hardly reach with their own mean
+
+
+class Report:
+    """Collects the outcomes of a job and says them in one comment, which it replaces as more come."""
+
+    def __init__(self, comments: dict[str, int]) -> None:
+        self._comments = comments  # the host's: text -> 1, in order
+        self._said: list[str] = []
+        self._outcomes: list[tuple[Outcome, bool]] = []
+
+    def __call__(self, outcomes: list[Outcome], cached: bool) -> None:
+        self._outcomes += [(outcome, cached) for outcome in outcomes]
+        for line in self._said:
+            self._comments.pop(line, None)
+        self._said = list(dict.fromkeys(self._lines()))
+        self._comments.update(dict.fromkeys(self._said, 1))
+
+    def _lines(self) -> Iterable[str]:
+        targets = {outcome.target.content: outcome.target for outcome, _ in self._outcomes}
+        for content, target in targets.items():
+            some = [(o, cached) for o, cached in self._outcomes if o.tuned and o.target.content == content]
+            if some:
+                yield f"Aesthetic gradients: {target.embedding.name}, {_similarity(some)} ({_effort(some)})."
+        for outcome, _ in self._outcomes:
+            for note in outcome.notes:
+                yield f"Aesthetic gradients: {note}"
+            if word := _verdict(outcome):
+                yield f"Aesthetic gradients: {word}"
+
+
+def _similarity(some: list[tuple[Outcome, bool]]) -> str:
+    each = []
+    for family in some[0][0].similarities:
+        runs = [outcome.similarities[family] for outcome, _ in some if family in outcome.similarities]
+        before, after = ([run[i] for run in runs] for i in (0, -1))
+        name = f" ({family})" if len(some[0][0].similarities) > 1 else ""
+        each.append(f"similarity {_span(before)} → {_span(after)}{name}")
+    return ", ".join(each)
+
+
+def _span(values: list[float]) -> str:
+    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _effort(some: list[tuple[Outcome, bool]]) -> str:
+    tuned = [outcome for outcome, cached in some if outcome.seconds and not cached]
+    reused = len(some) - len(tuned)
+    if not tuned:
+        return "reused"
+    prompts = f"{len(tuned)} prompts " if len(tuned) > 1 else ""
+    also = f", {reused} reused" if reused else ""
+    return f"{prompts}tuned in {sum(outcome.seconds for outcome in tuned):.1f} s{also}"
+
+
+def _verdict(outcome: Outcome) -> str:
+    """A word where more would be less."""
+    for run in outcome.similarities.values():
+        if run[-1] < run[0]:
+            return "the similarity fell. Epsilon is too large for this update rule: take a smaller one."
+        if max(run) > _HIGH:
+            first = next(k for k, similarity in enumerate(run) if similarity > _HIGH)
+            return f"saturated after {first} steps. Fewer keep more of the prompt."
+    return ""

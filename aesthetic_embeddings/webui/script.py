@@ -1,0 +1,48 @@
+"""The host's callbacks: what it calls, and when."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+from ..errors import AestheticError
+from . import accordion, host, seam
+from .plan import NAMES, plan
+from .report import Report
+
+OLD = "The old aesthetic gradients extension is installed too."
+
+
+class AestheticGradients(host.scripts.Script):
+    """One per tab. Hosts know it by its title, in the API too: `alwayson_scripts: {"aesthetic gradients": ...}`."""
+
+    def title(self) -> str:
+        return "Aesthetic gradients"
+
+    def show(self, is_img2img: bool) -> Any:
+        return host.scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        warning = f"{OLD} It has no place beside this one: disable it under Extensions." if host.old_extension() else ""
+        parts = accordion.build(self.elem_id, host.library, host.InputAccordion, host.ToolButton, is_img2img, warning)
+        host.dropdowns.extend([parts["embedding"], parts["negative"]])
+        return [parts[name] for name in NAMES]
+
+    def process(self, p: Any, *values: Any) -> None:
+        """Once for each job, before its batches. A job that some extension starts inside has its own call, or none."""
+        try:
+            seam.remove(p)
+            wanted = plan(values, host.library)
+            if wanted is None:
+                return
+            if host.old_extension_is_on():
+                raise AestheticError(
+                    f"{OLD} It is on for this picture, so this one stands back. Set its dropdown to None."
+                )
+            seam.install(p, wanted, Report(p.comments))
+        except AestheticError as error:
+            p.comment(f"Aesthetic gradients: {error}")
+        except Exception as error:  # never in the way of a picture
+            traceback.print_exc(file=sys.stderr)
+            p.comment(f"Aesthetic gradients: something unexpected went wrong: {error!r}. The console has more.")

@@ -1,0 +1,91 @@
+"""Where a job's conditioning is made and cached, and how ours gets in, in both hosts.
+
+A job (the host's `p`) has one method that returns conditioning, through a cache, and one that returns the cache's key.
+Both are wrapped on the instance: nothing of the host's own is patched, and what is wrapped goes when the job goes. The
+key says nothing of scripts, so ours is appended: equal settings hit, others miss, and a plain job never sees ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .conditioner import Conditioner, Outcome
+from .plan import Plan, Target
+
+METHODS = ("get_conds_with_caching", "cached_params")
+
+
+@dataclass
+class Stamp:
+    """Our part of a cache key. The cache keeps it, and with it what is to be said when it is hit."""
+
+    target: Target
+    outcomes: list[Outcome] = field(default_factory=list, compare=False)
+
+
+def install(p: Any, plan: Plan, report: Callable[[list[Outcome], bool], None]) -> None:
+    """Let `p` make its conditioning by `plan`, in place of what an earlier run of it installed.
+
+    report: told of each conditioning of the job: its outcomes, and whether the host's cache had it.
+    """
+    remove(p)
+    p.aesthetic_seam = seam = Seam(p, plan, report)
+    for name in METHODS:
+        setattr(p, name, getattr(seam, name))
+
+
+def remove(p: Any) -> None:
+    """Take the seam off `p`: that of an earlier run, or one that came along when the host copied another job."""
+    seam = vars(p).pop("aesthetic_seam", None)
+    if seam is None:
+        return
+    seam.plan = Plan()  # where another extension has wrapped ours, ours stays inside, and does nothing
+    for name in METHODS:
+        if vars(p).get(name) == getattr(seam, name):
+            delattr(p, name)
+
+
+class Seam:
+    """The two methods of one job. Called as the host calls them (modules/processing.py, StableDiffusionProcessing)."""
+
+    def __init__(self, p: Any, plan: Plan, report: Callable[[list[Outcome], bool], None]) -> None:
+        self.plan, self.report = plan, report
+        self._conds, self._key = (getattr(p, name) for name in METHODS)
+        self._stamps: tuple[Stamp, ...] = ()
+
+    def get_conds_with_caching(
+        self,
+        function: Callable[..., Any],
+        required_prompts: Any,
+        steps: int,
+        caches: list[Any],
+        extra_network_data: Any,
+        hires_steps: int | None = None,
+        **others: Any,
+    ) -> Any:
+        arguments = (required_prompts, steps, caches, extra_network_data, hires_steps)
+        negative = bool(getattr(required_prompts, "is_negative_prompt", False))
+        target = self.plan.target(negative, hires_steps is not None)
+        if target is None:
+            return self._conds(function, *arguments, **others)
+        stamp = Stamp(target)
+
+        def personal(model: Any, *rest: Any, **more: Any) -> Any:
+            return function(Conditioner(model, target, stamp.outcomes), *rest, **more)
+
+        self._stamps = (stamp,)
+        try:
+            conds = self._conds(personal, *arguments, **others)
+        finally:
+            self._stamps = ()
+        cache = next(cache for cache in caches if cache[1] is conds)
+        kept = cache[0][-1].outcomes
+        if not all(outcome.tuned for outcome in kept):
+            cache[0] = None  # plain where it should have been tuned: it must not pass for tuned the next time
+        self.report(kept, kept is not stamp.outcomes)
+        return conds
+
+    def cached_params(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        return (*self._key(*args, **kwargs), *self._stamps)
