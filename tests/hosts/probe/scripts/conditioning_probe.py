@@ -1,0 +1,39 @@
+"""An extension for tests of a real host: writes what each sampling is conditioned on to the folder of its own `out`."""
+
+import itertools
+from pathlib import Path
+
+import torch
+from modules import scripts
+
+FOLDER = Path(__file__).resolve().parents[1] / "out"
+number = itertools.count()
+
+
+class ConditioningProbe(scripts.Script):
+    def title(self):
+        return "Conditioning probe"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def process(self, p, *args):
+        for file in FOLDER.glob("*.pt"):
+            file.unlink()
+
+    def process_before_every_sampling(self, p, *args, **kwargs):
+        hires = getattr(p, "is_hr_pass", False)
+        c, uc = (p.hr_c, p.hr_uc) if hires else (p.c, p.uc)
+        positive = [[_schedules(part.schedules) for part in parts] for parts in c.batch]
+        negative = None if uc is None else [_schedules(schedules) for schedules in uc]
+        FOLDER.mkdir(exist_ok=True)
+        torch.save({"c": positive, "uc": negative, "hires": hires}, FOLDER / f"{next(number):05}.pt")
+
+    def postprocess(self, p, processed, *args):
+        FOLDER.mkdir(exist_ok=True)
+        (FOLDER / "comments.txt").write_text("\n".join(p.comments), encoding="utf-8")
+
+
+def _schedules(schedules):
+    with torch.inference_mode(False):
+        return [cond.detach().clone().float().cpu() for _, cond in schedules]
