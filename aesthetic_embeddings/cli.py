@@ -18,12 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from . import pocket
-from .embedding import AestheticEmbedding, blend
 from .errors import AestheticError
 from .families import SERVES
 from .library import Library, check_name, default_folders
 from .settings import Settings
-from .vectors import unit
 
 out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
 
@@ -142,10 +140,8 @@ def show(ctx: click.Context, name: str) -> None:
     for family, vector in e.vectors.items():
         serves = SERVES.get(family, "models with this text encoder, such as the one it was made with")
         out.print(f"\n{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {serves}")
-        others = [other for other in all_.names() if other != name and family in all_.get(other).vectors]
-        likeness = {other: float(unit(vector) @ unit(all_.get(other).vectors[family])) for other in others}
-        for other in sorted(likeness, key=likeness.__getitem__, reverse=True):
-            out.print(f"  {likeness[other]:+.2f}  {other}", markup=False)
+        for other, likeness in all_.nearest(e, family):
+            out.print(f"  {likeness:+.2f}  {other}", markup=False)
 
 
 @main.command("blend")
@@ -156,21 +152,7 @@ def show(ctx: click.Context, name: str) -> None:
 def blend_(ctx: click.Context, new: str, parts: Sequence[str], overwrite: bool) -> None:
     """Save a weighted mix of aesthetics as NEW; a negative weight pushes away: blend dusk sac=0.7 gloom=-0.3"""
     all_ = library(ctx)
-    out.print(all_.save(mixed(all_, parts, new), overwrite=overwrite), soft_wrap=True)
-
-
-def mixed(all_: Library, parts: Sequence[str], name: str = "") -> AestheticEmbedding:
-    """The embedding that `["a=0.7", "b=-0.3"]` means; `["a"]` is a itself."""
-    if len(parts) == 1 and "=" not in parts[0]:
-        return all_.get(parts[0])
-    weighted = []
-    for part in parts:
-        known, _, weight = part.rpartition("=") if "=" in part else (part, "", "1")
-        try:
-            weighted.append((all_.get(known), float(weight)))
-        except ValueError:
-            raise AestheticError(f"The weight in {part!r} should be a number, as in {known}=0.7.") from None
-    return blend(weighted, name or " ".join(parts))
+    out.print(all_.save(all_.mix(parts, new), overwrite=overwrite), soft_wrap=True)
 
 
 @main.command()
@@ -248,7 +230,7 @@ def generate(ctx: click.Context, prompt: str, aesthetics: Sequence[str], **optio
     from .pipelines import personalized_prompt
 
     settings = Settings(**{field.name: options[field.name] for field in dataclasses.fields(Settings)})
-    embedding = mixed(library(ctx), aesthetics)
+    embedding = library(ctx).mix(aesthetics)
     with notes.status("loading the model"):
         pipeline = load_pipeline(options["model"])
     with progress("tuning the text encoder", settings.steps) as advance:

@@ -176,14 +176,14 @@ def _expanded(images: Iterable[Source]) -> Iterator[Path | Image.Image]:
         elif not isinstance(image, (str, os.PathLike)):
             raise AestheticError(f"Pictures are files, folders or PIL images, not {type(image).__name__}.")
         elif (path := Path(image)).is_dir():
-            yield from filter(_may_be_a_picture, walk(path))
+            yield from filter(may_be_a_picture, walk(path))
         elif path.exists():
             yield path
         else:
             raise FileError(f"{path} does not exist, so no pictures can be read from it.")
 
 
-def _may_be_a_picture(path: Path) -> bool:
+def may_be_a_picture(path: Path) -> bool:
     """False for captions, tables, archives and so on: what lies beside pictures need not be listed as unreadable."""
     kind, _ = mimetypes.guess_type(path.name)
     return kind is None or kind.startswith(("image/", "video/")) or path.suffix.lower() in Image.registered_extensions()

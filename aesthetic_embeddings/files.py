@@ -49,15 +49,18 @@ def write_whole(path: Path, data: bytes) -> None:
         raise FileError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, packages: bool = True) -> Iterator[Path]:
     """Every file below `folder` in alphabetical order, except what is hidden by a leading dot.
 
     Links to folders are followed, and each folder is visited once, so that a link to its own parent ends.
+    packages: whether sub-folders of Python code (those with an `__init__.py`) are entered.
     """
     seen = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if real not in seen else []
+        if not packages:
+            folders[:] = [name for name in folders if not Path(root, name, "__init__.py").exists()]
         if real not in seen:
             yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
         seen.add(real)

@@ -14,9 +14,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, load
+from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, blend, load
 from .errors import AestheticError, FileError
-from .files import data_folder, walk
+from .files import data_folder, walk, write_whole
+from .vectors import unit
+
+_PREVIEW = ".preview.png"
+#: What hosts and downloaders lay beside an embedding file, under its name: pictures and descriptions.
+SIDE_FILES = (
+    *(_PREVIEW, ".preview.jpg", ".preview.jpeg", ".preview.webp", ".png", ".jpg", ".jpeg", ".webp"),
+    *(".json", ".civitai.info"),
+)
 
 
 def default_folders() -> list[Path]:
@@ -42,6 +50,7 @@ class Entry:
 class Library:
     """The embeddings in `folders` and below; links are followed. New files go to the first folder.
 
+    Sub-folders of Python code are not entered: hosts' users keep embeddings in the folder of an extension, too.
     A folder that does not exist is as good as an empty one, and is made when a file is saved. Where several files have
     one name, the earlier folder's is meant, and within a folder the safetensors. A file is read again only when it
     changes.
@@ -125,8 +134,42 @@ class Library:
         self.refresh()
         return path
 
+    def nearest(self, embedding: AestheticEmbedding, family: str) -> list[tuple[str, float]]:
+        """The other embeddings that have a vector of this family, the most alike first, with their cosines."""
+        direction = unit(embedding.vectors[family])
+        others = [self.get(name) for name in self.names() if name != embedding.name]
+        likeness = {e.name: float(direction @ unit(e.vectors[family])) for e in others if family in e.vectors}
+        return sorted(likeness.items(), key=lambda pair: -pair[1])
+
+    def mix(self, parts: Sequence[str], name: str = "") -> AestheticEmbedding:
+        """The embedding that `["a=0.7", "b=-0.3"]` means: a weighted mix. `["a"]` is a itself."""
+        if len(parts) == 1 and "=" not in parts[0]:
+            return self.get(parts[0])
+        weighted = []
+        for part in parts:
+            known, _, weight = part.rpartition("=") if "=" in part else (part, "", "1")
+            try:
+                weighted.append((self.get(known), float(weight)))
+            except ValueError:
+                raise AestheticError(f"The weight in {part!r} should be a number, as in {known}=0.7.") from None
+        return blend(weighted, name or " ".join(parts))
+
+    def preview(self, name: str) -> Path | None:
+        """The picture beside the file called `name`."""
+        beside = self._beside(self._entry(name).path)
+        return next((path for ending, path in beside.items() if ending not in (".json", ".civitai.info")), None)
+
+    def set_preview(self, name: str, png: bytes) -> Path:
+        """Lay a picture beside the file called `name`, as `NAME.preview.png`, and return its path."""
+        path = self._entry(name).path.with_suffix(_PREVIEW)
+        write_whole(path, png)
+        return path
+
     def rename(self, old: str, new: str) -> Path:
-        """Call the file `old` by the name `new`, in the same of the library's folders, and return its new path."""
+        """Call the file `old` by the name `new`, in the same of the library's folders, and return its new path.
+
+        What lies beside it (SIDE_FILES) comes along.
+        """
         entry = self._entry(old)
         root = next(folder for folder in self.folders if entry.path.is_relative_to(folder))
         check_name(new)
@@ -134,19 +177,23 @@ class Library:
         for taken in self._taken(new):
             if taken.path != entry.path:  # "dark" may become "Dark"
                 raise _taken_error(new, taken)
+        beside = self._beside(entry.path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.rename(entry.path, path)
+            for ending, side in beside.items():
+                os.replace(side, path.with_suffix(ending))
         except OSError as error:
             raise FileError(f"{entry.path} cannot be renamed to {path}: {error.strerror or error}.") from error
         self.refresh()
         return path
 
     def delete(self, name: str) -> Path:
-        """Delete the file called `name`, readable or not, and return the path it had."""
+        """Delete the file called `name`, readable or not, and what lies beside it; return the path it had."""
         path = self._entry(name).path
         try:
-            path.unlink()
+            for file in (*self._beside(path).values(), path):
+                file.unlink()
         except OSError as error:
             raise FileError(f"{path} cannot be deleted: {error.strerror or error}.") from error
         self.refresh()
@@ -162,12 +209,18 @@ class Library:
     def _files(self) -> Iterator[tuple[str, Path]]:
         seen = set()
         for folder in self.folders:
-            found = [path for path in walk(folder) if path.suffix.lower() in SUFFIXES]
+            found = [path for path in walk(folder, packages=False) if path.suffix.lower() in SUFFIXES]
             for path in sorted(found, key=lambda path: SUFFIXES.index(path.suffix.lower())):
                 real = os.path.realpath(path)  # one folder of the list may lie within another
                 if real not in seen:
                     seen.add(real)
                     yield path.relative_to(folder).with_suffix("").as_posix(), path
+
+    def _beside(self, path: Path) -> dict[str, Path]:
+        """Ending -> side file of the embedding at `path`; none while another embedding there shares its name."""
+        if any(path.with_suffix(suffix).exists() for suffix in SUFFIXES if suffix != path.suffix):
+            return {}
+        return {ending: side for ending in SIDE_FILES if (side := path.with_suffix(ending)).is_file()}
 
     def _entry(self, name: str) -> Entry:
         if name in self._named:

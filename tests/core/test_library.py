@@ -311,3 +311,78 @@ def test_the_default_folder_is_the_users_own_or_as_the_environment_says(tmp_path
 def test_a_library_needs_a_folder():
     with pytest.raises(AestheticError, match="at least one folder"):
         Library([])
+
+
+def test_code_is_no_folder_of_embeddings(tmp_path):
+    put(tmp_path / "dark.pt", 1)
+    put(tmp_path / "code" / "models" / "weights.safetensors", 2)
+    (tmp_path / "code" / "__init__.py").touch()
+    (tmp_path / "__init__.py").touch()  # the extension's own package, where users drop files: entered, being asked for
+    assert Library([tmp_path]).names() == ["dark"]
+
+
+def beside(folder: Path, name: str, endings=(".preview.png", ".png", ".jpg", ".webp", ".json", ".civitai.info")):
+    for ending in endings:
+        (folder / (name + ending)).write_text(f"of {name}")
+
+
+def test_side_files_come_along_and_go_along(tmp_path):
+    put(tmp_path / "dark v1.2.safetensors", 1)
+    beside(tmp_path, "dark v1.2")
+    beside(tmp_path, "dark v1")  # another one's
+    library = Library([tmp_path])
+    library.rename("dark v1.2", "moods/bright")
+    assert sorted(p.name for p in (tmp_path / "moods").iterdir()) == [
+        "bright.civitai.info",
+        "bright.jpg",
+        "bright.json",
+        "bright.png",
+        "bright.preview.png",
+        "bright.safetensors",
+        "bright.webp",
+    ]
+    assert (tmp_path / "moods" / "bright.json").read_text() == "of dark v1.2"
+    library.delete("moods/bright")
+    assert list((tmp_path / "moods").iterdir()) == []
+    assert len(list(tmp_path.glob("dark v1.*"))) == 6
+
+
+def test_side_files_stay_with_a_second_file_of_the_name(tmp_path):
+    put(tmp_path / "dark.safetensors", 1)
+    put(tmp_path / "dark.pt", 2)
+    beside(tmp_path, "dark", [".preview.png"])
+    library = Library([tmp_path])
+    library.delete("dark")
+    assert (tmp_path / "dark.preview.png").exists()
+    assert library.preview("dark") == tmp_path / "dark.preview.png"
+    library.delete("dark")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preview_is_a_picture_beside_the_file(tmp_path):
+    put(tmp_path / "moods" / "dark.pt", 1)
+    beside(tmp_path / "moods", "dark", [".json", ".civitai.info"])
+    library = Library([tmp_path])
+    assert library.preview("moods/dark") is None
+    beside(tmp_path / "moods", "dark", [".jpg"])
+    assert library.preview("moods/dark") == tmp_path / "moods" / "dark.jpg"
+    path = library.set_preview("moods/dark", b"png")
+    assert path == library.preview("moods/dark") == tmp_path / "moods" / "dark.preview.png"
+    assert path.read_bytes() == b"png"
+    with pytest.raises(AestheticError, match="no aesthetic called 'light'"):
+        library.set_preview("light", b"png")
+
+
+def test_nearest(tmp_path):
+    put(tmp_path / "a.pt", 1)
+    put(tmp_path / "b.pt", 2)
+    put(tmp_path / "same as a.pt", 1)
+    AestheticEmbedding({"clip-8x1-4": torch.ones(4)}).save(tmp_path / "other family.safetensors")
+    library = Library([tmp_path])
+    mixed = library.mix(["a=1", "b=-0.5"], "mixed")
+    (first, high), (second, low) = library.nearest(mixed, L)
+    assert (first, second) == ("a", "b")
+    assert high == pytest.approx(torch.cosine_similarity(mixed.vectors[L], embedding(1).vectors[L], dim=0).item())
+    assert low < 0
+    library.save(mixed)
+    assert [name for name, _ in library.nearest(library.get("mixed"), L)] == ["a", "b"]
