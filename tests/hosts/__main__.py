@@ -10,10 +10,9 @@ Off: the same requests give the same pixels, with personalised ones in between. 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,10 @@ from torch import Tensor
 
 import aesthetic_embeddings as ae
 
+from . import sequences
 from .client import Host, Picture
 from .outside import Outside
+from .sequences import values
 
 LONG = " ".join(["a photo of a cat on a green sofa by the sea at dawn"] * 8)  # 104 tokens: two chunks
 PLAIN: dict[str, dict[str, Any]] = {
@@ -59,7 +60,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="the SD1 checkpoint that the host has loaded")
     parser.add_argument("--tokenizer", type=Path, help="a folder with CLIP's vocab.json and merges.txt")
     parser.add_argument("--embedding", type=Path, help="the file of an aesthetic that the host has too")
-    parser.add_argument("--tolerance", type=float, default=1e-3, help="relative to what tuning changes")
+    parser.add_argument("--others", nargs="*", default=[], help="another checkpoint's title, and perhaps a VAE's")
+    parser.add_argument("--only", choices=("off", "on", "cache", "copies", "interruptions", "models"))
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="relative to what tuning changes")
     arguments = parser.parse_args()
     host = Host(arguments.url)
     if arguments.checkpoint is None:
@@ -69,42 +72,47 @@ def main() -> None:
     embedding = ae.load(arguments.embedding)
     name = arguments.embedding.stem
     outside = Outside(arguments.checkpoint, arguments.tokenizer)
+    pixels = json.loads(arguments.plain.read_text())
+    groups: dict[str, Iterable[tuple[str, bool]]] = {
+        "off": off(host, pixels, name),
+        "on": on(host, outside, embedding, name, arguments.tolerance),
+        "cache": sequences.cache(host, name, arguments.embedding.parent),
+        "copies": sequences.copies(host, name),
+        "interruptions": sequences.interruptions(host, name),
+        "models": sequences.models(host, name, arguments.others) if arguments.others else (),
+    }
     failed = 0
-    for line, difference, tolerance in [
-        *off(host, json.loads(arguments.plain.read_text()), name),
-        *((*row, arguments.tolerance) for row in on(host, outside, embedding, name)),
-    ]:
-        failed += not difference <= tolerance
-        print(f"{'ok  ' if difference <= tolerance else 'BAD '} {line}: {difference:.2g}", flush=True)
+    for group, lines in groups.items():
+        for line, good in lines if arguments.only in (None, group) else ():
+            failed += not good
+            print(f"{'ok ' if good else 'BAD'} {group}: {line}", flush=True)
     sys.exit(failed)
 
 
-def values(name: str, settings: ae.Settings | None = None, **others: Any) -> list[Any]:
-    """The accordion's, in its order."""
-    settings = settings or SETTINGS["adam"]
-    own = [getattr(settings, f.name) for f in dataclasses.fields(settings)]
-    return [True, name, *own, others.get("negative", "None"), others.get("hires", "same")]
-
-
-def off(host: Host, pixels: dict[str, str], name: str) -> Iterator[tuple[str, float, float]]:
+def off(host: Host, pixels: dict[str, str], name: str) -> Iterator[tuple[str, bool]]:
     """Every plain request, after a personalised one of the same prompt, and once with the extension's box unticked."""
     for i, (line, request) in enumerate(PLAIN.items()):
         on = host.txt2img(values(name), **request)
-        yield f"on, {line}: other pixels", float(on.hash == pixels[line]), 0
+        yield f"{line}: other pixels when on", on.hash != pixels[line]
         again = host.txt2img([False] if i % 2 else None, **request)
-        yield f"off, {line}: pixels as without the extension", float(again.hash != pixels[line]), 0
+        yield f"{line}: pixels as without the extension", again.hash == pixels[line]
 
 
-def on(host: Host, outside: Outside, e: ae.AestheticEmbedding, name: str) -> Iterator[tuple[str, float]]:
+def on(
+    host: Host, outside: Outside, e: ae.AestheticEmbedding, name: str, tolerance: float
+) -> Iterator[tuple[str, bool]]:
     """The host's conditioning against the core's, relative to what tuning changes."""
 
-    def compare(line: str, got: Tensor, prompt: str, settings: ae.Settings, **more: Any) -> tuple[str, float]:
+    def compare(line: str, got: Tensor, prompt: str, settings: ae.Settings, **more: Any) -> tuple[str, bool]:
         plain, want = outside.conditioning(prompt, **more), outside.conditioning(prompt, e, settings, **more)
-        return f"on, {line}: conditioning as the core's", float((got - want).norm() / (want - plain).norm())
+        return near(f"{line}: as the core's", (got - want).norm() / (want - plain).norm())
 
-    def plain(line: str, got: Tensor, prompt: str) -> tuple[str, float]:
+    def plain(line: str, got: Tensor, prompt: str) -> tuple[str, bool]:
         want = outside.conditioning(prompt)
-        return f"on, {line} stays plain", float((got - want).norm() / want.norm())
+        return near(f"{line} stays plain", (got - want).norm() / want.norm())
+
+    def near(line: str, error: Tensor) -> tuple[str, bool]:
+        return f"{line} ({error:.1e})", bool(error <= tolerance)
 
     def first(picture: Picture, part: int = 0, schedule: int = 0) -> Tensor:
         return picture.samplings[0]["c"][0][part][schedule]

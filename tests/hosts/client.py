@@ -25,6 +25,7 @@ REQUEST = {
     "cfg_scale": 7,
     "sampler_name": "Euler",
     "scheduler": "Automatic",
+    "override_settings": {"CLIP_stop_at_last_layers": 1},  # Forge's default is 2
 }
 
 
@@ -37,6 +38,9 @@ class Host:
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=600) as response:
             return json.loads(response.read())
+
+    def scripts(self) -> list[dict[str, Any]]:
+        return self.call("/sdapi/v1/script-info")
 
     def txt2img(self, values: list[Any] | None = None, **request: Any) -> Picture:
         """values: the accordion's, or None to say nothing of the extension."""
@@ -58,7 +62,9 @@ class Picture:
 
     def __init__(self, answer: dict[str, Any]) -> None:
         self.images = [Image.open(io.BytesIO(base64.b64decode(image))).convert("RGB") for image in answer["images"]]
-        self.hash = hashlib.sha256(b"".join(image.tobytes() for image in self.images)).hexdigest()[:12]
+        self.encoded = answer["images"][0]
+        self.each = [hashlib.sha256(image.tobytes()).hexdigest()[:12] for image in self.images]
+        self.hash = " ".join(self.each)
         self.infotext = json.loads(answer["info"])["infotexts"][0]
         self.samplings = [torch.load(file) for file in sorted(PROBE.glob("*.pt"))]
         comments = PROBE / "comments.txt"

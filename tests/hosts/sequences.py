@@ -1,0 +1,157 @@
+"""Sequences of requests in which the old extension lied: what changes must show, what does not must cost nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aesthetic_embeddings as ae
+
+from .client import Host
+
+Line = tuple[str, bool]
+
+
+def values(name: str, settings: ae.Settings | None = None, **others: Any) -> list[Any]:
+    """The accordion's, in its order."""
+    settings = settings or ae.Settings(steps=4)
+    own = [getattr(settings, f.name) for f in dataclasses.fields(settings)]
+    return [True, name, *own, others.get("negative", "None"), others.get("hires", "same")]
+
+
+def cache(host: Host, name: str, folder: Path) -> Iterator[Line]:
+    """The conditioning cache never lies, kept between jobs or not. `folder`: the host's, where aesthetics are."""
+    for persistent in (True, False):
+        host.call("/sdapi/v1/options", {"persistent_cond_cache": persistent})
+        for line, good in _cache(host, name, folder):
+            yield f"persistent cond cache {'on' if persistent else 'off'}: {line}", good
+    host.call("/sdapi/v1/options", {"persistent_cond_cache": True})
+
+
+def _cache(host: Host, name: str, folder: Path) -> Iterator[Line]:
+    plain, first = host.txt2img().hash, host.txt2img(values(name))
+    seen = {plain, first.hash}
+
+    def new(line: str, given: list[Any]) -> Line:
+        before = len(seen)
+        seen.add(host.txt2img(given).hash)
+        return f"{line} changes the picture", len(seen) == before + 1
+
+    again = host.txt2img(values(name))
+    yield "the same again is the same picture, reused", again.hash == first.hash and _reused(again)
+    yield new("epsilon", values(name, ae.Settings(steps=4, step_size=2e-4)))
+    yield new("steps", values(name, ae.Settings(steps=5)))
+    yield new("weight", values(name, ae.Settings(steps=4, weight=0.5)))
+    yield new("the embedding", values("glowwave"))
+    again = host.txt2img(values(name))
+    yield "back to the first is the first picture, reused", again.hash == first.hash and _reused(again)
+    file = folder / "made-anew.pt"
+    try:
+        for source in ("cloudcore", "gloomcore"):
+            shutil.copyfile(folder / f"{source}.pt", file)
+            yield new(f"the file made anew under its name ({source})", values(file.stem, ae.Settings(steps=3)))
+    finally:
+        file.unlink()
+    gone = host.txt2img(values(file.stem))
+    yield "a file that is gone: plain, and said", gone.hash == plain and file.stem in gone.comments
+    yield "off is the plain picture", host.txt2img([False]).hash == plain
+
+
+def copies(host: Host, name: str) -> Iterator[Line]:
+    """Scripts that copy the job, or run it several times."""
+    cat, dog = (host.txt2img(values(name), prompt=f"a photo of a {animal}").hash for animal in ("cat", "dog"))
+    plain = host.txt2img(prompt="a photo of a dog").hash
+    lines = host.txt2img(
+        values(name), script_name="prompts from file or textbox", script_args=_file_arguments(host), prompt=""
+    )
+    yield "prompts from file: each prompt's own picture", lines.each == [cat, dog]
+    axes = [_axis(host, "Prompt S/R"), "cat,dog", [], 0, "", [], 0, "", [], False, True, False, False]
+    grid = host.txt2img(values(name), script_name="x/y/z plot", script_args=[*axes, False, False, False, 0, False])
+    yield "XYZ: each cell's own picture", grid.each[-2:] == [cat, dog]
+    yield "XYZ: a plain picture after it", host.txt2img(prompt="a photo of a dog").hash == plain
+    base = host.txt2img().encoded
+    still = {"init_images": [base], "denoising_strength": 0.6}
+    once = host.img2img(values(name), **still)
+    yield "img2img changes", once.hash != host.img2img(**still).hash
+    loops = host.img2img(values(name), **still, script_name="loopback", script_args=[2, 0.6, "Linear", "None"])
+    yield "Loopback: the first loop's picture is the single one's", once.hash in loops.each and len(set(loops.each)) > 1
+    yield "Loopback: tuned once", not _tuned(loops)
+    batch = host.txt2img(values(name), batch_size=2, n_iter=2)
+    yield "batches: the first picture is the single one's", batch.each[-4] == cat and len(set(batch.each[-4:])) == 4
+    seconds = host.txt2img(values(name), seed=8)
+    yield "another seed: reused", _reused(seconds)
+
+
+def interruptions(host: Host, name: str) -> Iterator[Line]:
+    """Interrupt and Skip end tuning within a step; what they leave is plain and not cached as tuned."""
+    prompts = iter(("a photo of a lion", "a photo of a bear"))
+    for route in ("interrupt", "skip"):
+        prompt = next(prompts)
+        long = values(name, ae.Settings(steps=100, update="normalized"))
+        ended = _while_tuning(host, route, lambda given=long, text=prompt: host.txt2img(given, prompt=text))
+        yield f"{route}: ends {ended['late']:.2f} s later, far before 100 steps", ended["late"] < 2
+        after = host.txt2img(long, prompt=prompt)
+        yield f"{route}: the same again is tuned", _tuned(after)
+        plain = host.txt2img(prompt=prompt)
+        yield f"{route}: the plain picture is plain", plain.hash != after.hash
+
+
+def _while_tuning(host: Host, route: str, generate: Callable[[], Any]) -> dict[str, float]:
+    ended: dict[str, float] = {}
+
+    def run() -> None:
+        generate()
+        ended["at"] = time.monotonic()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while "Aesthetic gradients: step" not in (host.call("/sdapi/v1/progress")["textinfo"] or ""):
+        time.sleep(0.05)
+        assert thread.is_alive(), "it was over before it could be interrupted"
+    pressed = time.monotonic()
+    host.call(f"/sdapi/v1/{route}", {})
+    thread.join()
+    return {"late": ended["at"] - pressed}
+
+
+def models(host: Host, name: str, others: list[str]) -> Iterator[Line]:
+    """Checkpoints, VAEs and the refiner. `others`: the title of another checkpoint, and where there is one, a VAE."""
+    first = host.call("/sdapi/v1/options")["sd_model_checkpoint"]
+    on, off = host.txt2img(values(name)).hash, host.txt2img().hash
+    refined = host.txt2img(values(name), refiner_checkpoint=others[0], refiner_switch_at=0.5, steps=4)
+    yield "refiner: changes the picture", refined.hash != host.txt2img(values(name), steps=4).hash
+    host.call("/sdapi/v1/options", {"sd_model_checkpoint": others[0]})
+    second = host.txt2img(values(name))
+    yield "another checkpoint: its own picture", second.hash not in (on, off)
+    host.call("/sdapi/v1/options", {"sd_model_checkpoint": first})
+    yield "back: the first picture", (host.txt2img(values(name)).hash, host.txt2img().hash) == (on, off)
+    for vae in others[1:]:
+        host.call("/sdapi/v1/options", {"sd_vae": vae})
+        yield "another VAE: another picture", host.txt2img(values(name)).hash not in (on, off)
+        host.call("/sdapi/v1/options", {"sd_vae": "Automatic"})
+        yield "its own VAE: the first picture", (host.txt2img(values(name)).hash, host.txt2img().hash) == (on, off)
+
+
+def _reused(picture: Any) -> bool:
+    return "reused" in picture.comments and " tuned in" not in picture.comments
+
+
+def _tuned(picture: Any) -> bool:
+    return " tuned in" in picture.comments or "(tuned in" in picture.comments
+
+
+def _file_arguments(host: Host) -> list[Any]:
+    arguments: list[Any] = [False, False, "start", "a photo of a cat\na photo of a dog"]
+    known = next(script for script in host.scripts() if script["name"] == "prompts from file or textbox")
+    return arguments + [False] * (len(known["args"]) - len(arguments))
+
+
+def _axis(host: Host, label: str) -> int:
+    plot = next(script for script in host.scripts() if script["name"] == "x/y/z plot" and not script["is_img2img"])
+    choices = [choice[0] if isinstance(choice, list) else choice for choice in plot["args"][0]["choices"]]
+    return choices.index(label)
