@@ -14,7 +14,7 @@ import gradio as gr
 
 from ..library import Library
 from ..settings import PRESETS, Settings
-from .plan import DEFAULTS, HIRES, NAMES, NONE, exponent
+from .plan import DEFAULTS, HIRES, NONE, exponent
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
 #: What the sliders offer, where that is less than what is accepted.
@@ -31,7 +31,7 @@ def build(
     is_img2img: bool,
     warning: str = "",
 ) -> dict[str, Any]:
-    """Draw it, and return its components by their names in `plan.NAMES`.
+    """Draw it, and return its components by their names in `plan.NAMES`, and its `hint` on where files go.
 
     elem_id: makes the host's element id out of ours. input_accordion, tool_button: the host's widgets.
     warning: a sentence for the top.
@@ -47,7 +47,7 @@ def build(
     with input_accordion(False, label="Aesthetic gradients", elem_id=elem_id("accordion")) as parts["enabled"]:
         if warning:
             gr.HTML(f"<p class='aesthetic-warning'>{warning}</p>")
-        hint = gr.HTML(_hint(library), elem_id=elem_id("hint"))
+        parts["hint"] = gr.HTML(hint(library), elem_id=elem_id("hint"))
         with gr.Row():
             embeddings("embedding", "Embedding", "The taste that the prompt's pictures take on.")
             refresh = tool_button("\U0001f504", elem_id=elem_id("refresh"), tooltip="Embedding: refresh")
@@ -83,16 +83,16 @@ def build(
         library.refresh()
         for dropdown in dropdowns:  # for pages that are opened later
             dropdown.choices = [(name, name) for name in choices(library)]
-        return [*(gr.update(choices=choices(library)) for _ in dropdowns), gr.update(value=_hint(library))]
+        return [*(gr.update(choices=choices(library)) for _ in dropdowns), gr.update(value=hint(library))]
 
     dropdowns = [parts["embedding"], parts["negative"]]
-    refresh.click(names, inputs=[], outputs=[*dropdowns, hint], show_progress=False)
+    refresh.click(names, inputs=[], outputs=[*dropdowns, parts["hint"]], show_progress=False)
     for name, button in buttons.items():
         settings = PRESETS[name]
         chosen = [f for f in FIELDS if not f.startswith("text")]
         values = [exponent(settings.step_size) if f == "step_size" else getattr(settings, f) for f in chosen]
         button.click(lambda values=values: values, inputs=[], outputs=[parts[f] for f in chosen], show_progress=False)
-    return {name: parts[name] for name in NAMES}
+    return parts
 
 
 def choices(library: Library) -> list[str]:
@@ -112,7 +112,7 @@ def _widget(name: str, elem_id: str) -> Any:
     return gr.Slider(low, high, exponent(value) if about["log"] else value, step=step, **common)
 
 
-def _hint(library: Library) -> str:
+def hint(library: Library) -> str:
     faults = [f"<li>{entry.fault}</li>" for entry in library.entries if entry.fault]
     listed = f"<p>Files that are no good:</p><ul>{''.join(faults)}</ul>" if faults else ""
     if library.names():

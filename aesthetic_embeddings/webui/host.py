@@ -42,8 +42,19 @@ def _folders() -> list[Path]:
 
 library = Library(_folders())
 
-#: The page's dropdowns of embeddings, in every tab: a new name goes to all of them at once.
+#: The accordions' dropdowns of embeddings, and their hints on where files go: a new name goes to all of them at once.
 dropdowns: list[Any] = []
+hints: list[Any] = []
+
+
+def encoder_folder() -> Path:
+    """Where hosts keep CLIPs: `models/CLIP` (modules/paths_internal.py, models_path)."""
+    return Path(paths.models_path) / "CLIP"
+
+
+def paths_are_open() -> bool:
+    """Whether people at the page may name files of the server (--hide-ui-dir-config, modules/cmd_args.py)."""
+    return not getattr(shared.cmd_opts, "hide_ui_dir_config", False)
 
 
 # ---------------------------------------------------------------- conditioning
@@ -123,10 +134,6 @@ def job(title: str) -> Iterator[None]:
         finally:
             shared.state.end()
             shared.state.interrupted = shared.state.skipped = False
-
-
-def interrupt() -> None:
-    shared.state.interrupt()
 
 
 def image_device() -> Any:

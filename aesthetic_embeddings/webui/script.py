@@ -7,11 +7,23 @@ import traceback
 from typing import Any
 
 from ..errors import AestheticError
-from . import accordion, host, seam
+from . import accordion, host, seam, tab
 from .plan import NAMES, plan
 from .report import Report
 
 OLD = "The old aesthetic gradients extension is installed too."
+
+
+def register() -> None:
+    """Tell the host whom to call. To be called each time that it loads its scripts: it forgets them on "Reload UI"."""
+    host.script_callbacks.on_before_ui(forget_page)
+    host.script_callbacks.on_ui_tabs(lambda: [(tab.build(), "Create aesthetic embedding", "aesthetic_gradients_tab")])
+
+
+def forget_page() -> None:
+    """A new page is about to be built. (Components that the API asks for, after that, are on no page.)"""
+    host.dropdowns.clear()
+    host.hints.clear()
 
 
 class AestheticGradients(host.scripts.Script):
@@ -27,6 +39,7 @@ class AestheticGradients(host.scripts.Script):
         warning = f"{OLD} It has no place beside this one: disable it under Extensions." if host.old_extension() else ""
         parts = accordion.build(self.elem_id, host.library, host.InputAccordion, host.ToolButton, is_img2img, warning)
         host.dropdowns.extend([parts["embedding"], parts["negative"]])
+        host.hints.append(parts["hint"])
         return [parts[name] for name in NAMES]
 
     def process(self, p: Any, *values: Any) -> None:

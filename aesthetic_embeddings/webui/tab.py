@@ -1,0 +1,335 @@
+"""The page "Create aesthetic embedding": what creating.py does, as widgets and HTML.
+
+Only what gradio 3.41 and 4.40 both have is used, so one builder serves both hosts.
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from ..creation import Gathering
+from ..embedding import AestheticEmbedding
+from ..errors import AestheticError
+from ..families import SERVES
+from . import accordion, creating, host
+from .creating import ENCODERS, FILES, Encoder
+
+LABELS = {f"{encoder.label}, for {SERVES[encoder.family]}": encoder for encoder in ENCODERS}
+
+
+def build() -> gr.Blocks:
+    """Draw it. To be called after the accordions are drawn: their dropdowns are shown what comes about here."""
+    with gr.Blocks(analytics_enabled=False) as page:
+        with gr.Tabs(elem_id=_id("parts")):
+            with gr.TabItem("Create", elem_id=_id("create_part")):
+                finished = _create()
+            with gr.TabItem("Manage", elem_id=_id("manage_part")):
+                changed, chosen = _manage()
+        dropdowns, hints = list(host.dropdowns), list(host.hints)
+
+        def everywhere() -> list[Any]:
+            host.library.refresh()
+            names, hint = accordion.choices(host.library), accordion.hint(host.library)
+            return [
+                *(gr.update(choices=names) for _ in dropdowns),
+                *(gr.update(value=hint) for _ in hints),
+                gr.update(choices=creating.names()),
+            ]
+
+        shown = [*dropdowns, *hints, chosen]
+        for event in (*finished, *changed):
+            event.then(everywhere, inputs=[], outputs=shown, show_progress="hidden")
+        # the page that a browser loads is the one that was built at the start
+        page.load(everywhere, inputs=[], outputs=shown, show_progress="hidden")
+    return page
+
+
+def _id(name: str) -> str:
+    return f"aesthetic_gradients_{name}"
+
+
+# ---------------------------------------------------------------- Create
+
+
+def _create() -> list[Any]:
+    """Draw it, and return the events after which the library may be another."""
+    open_paths = host.paths_are_open()
+    with gr.Row():
+        with gr.Column():
+            with gr.Row():
+                folder = gr.File(label="Folder of pictures", file_count="directory", elem_id=_id("folder"))
+                files = gr.File(label="Pictures", file_count="multiple", elem_id=_id("files"))
+            path = gr.Textbox(
+                label="Folder on the server", lines=1, max_lines=1, visible=open_paths, elem_id=_id("path")
+            )
+            with gr.Row():
+                name = gr.Textbox(label="Name of the new embedding", lines=1, max_lines=1, elem_id=_id("name"))
+                overwrite = gr.Checkbox(False, label="Replace one of that name", elem_id=_id("overwrite"))
+            encoder = gr.Dropdown(list(LABELS), value=next(iter(LABELS)), label="Encoder", elem_id=_id("encoder"))
+            state = gr.HTML(encoder_state(next(iter(LABELS))), elem_id=_id("encoder_state"))
+            with gr.Row():
+                fetch = gr.Button("Download the encoder", size="sm", elem_id=_id("download"))
+                fetch_projection = gr.Button(
+                    "Download the text projection alone (2.4 MB)", size="sm", elem_id=_id("download_projection")
+                )
+            other = gr.Textbox(
+                label="Encoder folder",
+                info="Another CLIP in transformers format, on the server. Empty: the encoder above.",
+                lines=1,
+                max_lines=1,
+                visible=open_paths,
+                elem_id=_id("encoder_folder"),
+            )
+            batch_size = gr.Slider(
+                *(1, 64, 8),
+                step=1,
+                label="Pictures at a time",
+                info="Halved where memory runs out.",
+                elem_id=_id("batch_size"),
+            )
+        with gr.Column():
+            with gr.Row():
+                go = gr.Button("Create", variant="primary", elem_id=_id("create"))
+                stop = gr.Button("Interrupt", elem_id=_id("interrupt"))
+            message = gr.HTML(elem_id=_id("created"), elem_classes="aesthetic-message")
+            gallery = gr.Gallery(label="Pictures, with their similarity to the mean", columns=4, elem_id=_id("gallery"))
+
+    stop.click(creating.interrupt, inputs=[], outputs=[], show_progress="hidden")
+    encoder.change(encoder_state, inputs=[encoder], outputs=[state], show_progress="hidden")
+    fetched = [
+        fetch.click(download, inputs=[encoder], outputs=[message]),
+        fetch_projection.click(download_projection, inputs=[], outputs=[message]),
+    ]
+    for event in fetched:
+        event.then(encoder_state, inputs=[encoder], outputs=[state], show_progress="hidden")
+    inputs = [folder, files, path, name, overwrite, encoder, other, batch_size]
+    return [go.click(create, inputs=inputs, outputs=[message, gallery])]
+
+
+def plainly(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """What goes wrong becomes the first of a handler's outputs, in plain words; the others stay as they are."""
+
+    def wrap(handler: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(handler)
+        def handle(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return handler(*args, **kwargs)
+            except AestheticError as error:
+                said = str(error)
+            except Exception as error:
+                traceback.print_exc()
+                said = f"Something unexpected went wrong: {error!r}. The console has more."
+            wrong = f"<p class='aesthetic-wrong'>{escape(said)}</p>"
+            return [wrong, *[gr.update()] * (outputs - 1)] if outputs > 1 else wrong
+
+        return handle
+
+    return wrap
+
+
+def _report(progress: gr.Progress) -> creating.Report:
+    def report(done: float, total: float, words: str) -> None:
+        progress(done / total if total else 0, desc=words)
+
+    return report
+
+
+@plainly(outputs=2)
+def create(
+    folder: list[Any] | None,
+    files: list[Any] | None,
+    path: str,
+    name: str,
+    overwrite: bool,
+    encoder: str,
+    encoder_folder: str,
+    batch_size: int,
+    progress: Any = gr.Progress(),  # noqa: B008  # gradio's way to ask for it
+) -> list[Any]:
+    chosen = creating.pictures([*(folder or []), *(files or [])], path)
+    source = creating.usable(LABELS[encoder], encoder_folder)
+    found, file = creating.create(name.strip(), chosen, source, int(batch_size), overwrite, _report(progress))
+    return [made(found, str(file)), creating.thumbnails(found)]
+
+
+@plainly(outputs=1)
+def download(encoder: str, progress: Any = gr.Progress()) -> str:  # noqa: B008
+    creating.download(LABELS[encoder], _report(progress))
+    return f"<p>{LABELS[encoder].label} is on this machine now.</p>"
+
+
+@plainly(outputs=1)
+def download_projection(progress: Any = gr.Progress()) -> str:  # noqa: B008
+    return (
+        f"<p>The text projection is on this machine now: {_code(creating.download_projection(_report(progress)))}.</p>"
+    )
+
+
+def encoder_state(label: str) -> str:
+    """Where the encoder is, or what it takes to get it; and the same for the text projection."""
+    encoder: Encoder = LABELS[label]
+    place = creating.located(encoder)
+    if place:
+        state = f"On this machine, at {_code(place)}."
+    else:
+        state = (
+            f"<b>Absent: {encoder.gigabytes:.2f} GB to download</b> from {_code(encoder.repository)}. Without network: "
+            f"put its {', '.join(map(_code, FILES))} into {_code(encoder.folder)}, or type into Encoder folder where "
+            "they are."
+        )
+    here = creating.projection_is_here()
+    projection = "The text projection, which pictures by SD1 checkpoints need, is " + (
+        "on this machine." if here else "<b>absent</b>: it comes with the encoder, or alone."
+    )
+    return f"<div class='aesthetic-state'><p>{state}</p><p>{projection}</p></div>"
+
+
+def made(found: Gathering, file: str) -> str:
+    """What came out: how alike the pictures are, what was skipped, and what it is near to."""
+    e, each = found.embedding, found.similarities
+    lines = [f"<b>{escape(e.name)}</b> was made from {e.images} pictures, and saved as {_code(file)}."]
+    if len(each) > 1:
+        least = found.files[int(each.argmin())].replace("\\", "/").split("/")[-1]
+        lines.append(
+            f"Similarity to their mean: <b>{each.mean():.2f} ± {each.std():.2f}</b>, least {each.min():.2f} "
+            f"({escape(least)}). At 1 all would be the same picture; the lower it is, and the more it varies, the less "
+            "they have in common, and the vaguer the taste."
+        )
+    lines += _near(e)
+    if found.skipped:
+        skipped = [f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in found.skipped]
+        lines.append(f"Skipped: {len(skipped)}<ul>{''.join(skipped)}</ul>")
+    return "".join(f"<div>{line}</div>" for line in lines)
+
+
+# ---------------------------------------------------------------- Manage
+
+
+def _manage() -> tuple[list[Any], gr.Dropdown]:
+    """Draw it, and return the events after which the library may be another, and the dropdown of all names."""
+    with gr.Row():
+        with gr.Column():
+            chosen = gr.Dropdown(creating.names(), label="Aesthetic embedding", elem_id=_id("chosen"))
+            about = gr.HTML(elem_id=_id("facts"))
+            message = gr.HTML(elem_id=_id("managed"), elem_classes="aesthetic-message")
+        with gr.Column():
+            picture = gr.Image(label="Preview picture", type="pil", height=256, elem_id=_id("preview"))
+            keep = gr.Button("Save as preview", size="sm", elem_id=_id("save_preview"))
+    with gr.Row():
+        with gr.Column():
+            new = gr.Textbox(label="New name", lines=1, max_lines=1, elem_id=_id("new_name"))
+            rename_it = gr.Button("Rename", size="sm", elem_id=_id("rename"))
+            sure = gr.Checkbox(False, label="Yes, delete the file", elem_id=_id("sure"))
+            delete_it = gr.Button("Delete", size="sm", variant="stop", elem_id=_id("delete"))
+        with gr.Column():
+            recipe = gr.Textbox(
+                label="Blend",
+                info="Weighted; a negative weight pushes away.",
+                placeholder="dusk=0.7 dawn=-0.3",
+                lines=1,
+                max_lines=1,
+                elem_id=_id("recipe"),
+            )
+            blended = gr.Textbox(label="Name of the blend", lines=1, max_lines=1, elem_id=_id("blend_name"))
+            again = gr.Checkbox(False, label="Replace one of that name (blend)", elem_id=_id("blend_overwrite"))
+            blend_it = gr.Button("Blend", size="sm", elem_id=_id("blend"))
+        with gr.Column():
+            file = gr.File(label="Exported as safetensors", interactive=False, elem_id=_id("exported"))
+            export_it = gr.Button("Export", size="sm", elem_id=_id("export"))
+
+    chosen.change(show, inputs=[chosen], outputs=[about, picture], show_progress="hidden")
+    keep.click(save_preview, inputs=[chosen, picture], outputs=[message])
+    export_it.click(export, inputs=[chosen], outputs=[message, file])
+    return [
+        rename_it.click(rename, inputs=[chosen, new], outputs=[message, chosen]),
+        delete_it.click(delete, inputs=[chosen, sure], outputs=[message, chosen, sure]),
+        blend_it.click(blend, inputs=[blended, recipe, again], outputs=[message, chosen]),
+    ], chosen
+
+
+def show(name: str | None) -> list[Any]:
+    """The facts of an embedding, and its preview."""
+    if not name:
+        return ["", None]
+    return [facts(name), creating.preview(name)]
+
+
+@plainly(outputs=1)
+def facts(name: str) -> str:
+    entry = next((entry for entry in host.library.entries if entry.name == name), None)
+    e = host.library.get(name)  # says what is wrong where it is no good
+    serves = [f"{family}, for {SERVES.get(family, 'models with this text encoder')}" for family in e.vectors]
+    rows = {
+        "Families": "<br>".join(map(escape, serves)),
+        "Pictures": str(e.images or "unknown"),
+        "Created": escape(e.created or "unknown"),
+        "Encoder": escape(e.encoder or "unknown"),
+        "Notes": escape(e.notes),
+        "Hash": _code(e.content_hash[:10]),
+        "File": _code(entry.path) if entry else "",
+        "The same as": escape(entry.duplicate_of) if entry else "",
+    }
+    table = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in rows.items() if value)
+    return f"<table class='aesthetic-facts'>{table}</table>" + "".join(f"<div>{line}</div>" for line in _near(e))
+
+
+@plainly(outputs=1)
+def save_preview(name: str | None, picture: Any) -> str:
+    return f"<p>The preview was saved as {_code(creating.set_preview(_named(name), picture))}.</p>"
+
+
+@plainly(outputs=2)
+def export(name: str | None) -> list[Any]:
+    return ["", str(creating.export(_named(name)))]
+
+
+@plainly(outputs=2)
+def rename(name: str | None, new: str) -> list[Any]:
+    path = host.library.rename(_named(name), new.strip())
+    return [f"<p>The file is {_code(path)} now.</p>", _choose(new.strip())]
+
+
+@plainly(outputs=3)
+def delete(name: str | None, sure: bool) -> list[Any]:
+    if not sure:
+        raise AestheticError("Tick the box above Delete first: a deleted file does not come back.")
+    return [f"<p>Deleted {_code(host.library.delete(_named(name)))}.</p>", _choose(None), gr.update(value=False)]
+
+
+@plainly(outputs=2)
+def blend(new: str, recipe: str, overwrite: bool) -> list[Any]:
+    path = creating.blend(new.strip(), recipe, overwrite)
+    return [f"<p>The blend was saved as {_code(path)}.</p>", _choose(new.strip())]
+
+
+def _choose(name: str | None) -> Any:
+    return gr.update(choices=creating.names(), value=name)
+
+
+def _named(name: str | None) -> str:
+    if not name:
+        raise AestheticError("Choose an aesthetic embedding first.")
+    return name
+
+
+# ---------------------------------------------------------------- HTML
+
+
+def _near(e: AestheticEmbedding, count: int = 5) -> list[str]:
+    lines = []
+    for family in e.vectors:
+        nearest = [f"{escape(name)} {cosine:+.2f}" for name, cosine in host.library.nearest(e, family)[:count]]
+        if nearest:
+            which = f" ({escape(family)})" if len(e.vectors) > 1 else ""
+            lines.append(f"Nearest{which}: {', '.join(nearest)}")
+    return lines
+
+
+def _code(x: object) -> str:
+    return f"<code>{escape(str(x))}</code>"
