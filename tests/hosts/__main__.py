@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, help="a folder with CLIP's vocab.json and merges.txt")
     parser.add_argument("--embedding", type=Path, help="the file of an aesthetic that the host has too")
     parser.add_argument("--others", nargs="*", default=[], help="another checkpoint's title, and perhaps a VAE's")
-    parser.add_argument("--only", choices=("off", "on", "cache", "copies", "interruptions", "models"))
+    parser.add_argument("--only", choices=("off", "on", "cache", "copies", "interruptions", "faults", "models"))
     parser.add_argument("--tolerance", type=float, default=1e-4, help="relative to what tuning changes")
     arguments = parser.parse_args()
     host = Host(arguments.url)
@@ -79,6 +79,7 @@ def main() -> None:
         "cache": sequences.cache(host, name, arguments.embedding.parent),
         "copies": sequences.copies(host, name),
         "interruptions": sequences.interruptions(host, name),
+        "faults": sequences.faults(host, name),
         "models": sequences.models(host, name, arguments.others) if arguments.others else (),
     }
     failed = 0

@@ -1,6 +1,10 @@
-"""An extension for tests of a real host: writes what each sampling is conditioned on to the folder of its own `out`."""
+"""An extension for tests of a real host: writes what each sampling is conditioned on to the folder of its own `out`.
+
+It also lets things fail: prompts with "sampling fails" in their sampling, with "memory fails" while they are tuned.
+"""
 
 import itertools
+import sys
 from pathlib import Path
 
 import torch
@@ -18,8 +22,14 @@ class ConditioningProbe(scripts.Script):
         return scripts.AlwaysVisible
 
     def process(self, p, *args):
-        for file in FOLDER.glob("*.pt"):
+        for file in FOLDER.glob("*"):
             file.unlink()
+        if "sampling fails" in p.prompt:
+            p.sample = _sampling_fails
+        conditioner = sys.modules.get("aesthetic_embeddings.webui.conditioner")
+        if conditioner is not None:
+            real = vars(conditioner).setdefault("probed", conditioner.personalize_each)
+            conditioner.personalize_each = _memory_fails if "memory fails" in p.prompt else real
 
     def process_before_every_sampling(self, p, *args, **kwargs):
         hires = getattr(p, "is_hr_pass", False)
@@ -32,6 +42,14 @@ class ConditioningProbe(scripts.Script):
     def postprocess(self, p, processed, *args):
         FOLDER.mkdir(exist_ok=True)
         (FOLDER / "comments.txt").write_text("\n".join(p.comments), encoding="utf-8")
+
+
+def _sampling_fails(*args, **kwargs):
+    raise RuntimeError("The probe lets sampling fail.")
+
+
+def _memory_fails(*args, **kwargs):
+    raise torch.cuda.OutOfMemoryError("The probe lets memory run out.")
 
 
 def _schedules(schedules):

@@ -1,0 +1,12 @@
+"""Run by the host before it reads its command line."""
+
+import argparse
+
+
+def preload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--aesthetic-embeddings-dir",
+        metavar="FOLDER",
+        default=None,
+        help="where aesthetic embeddings are looked for first, and new ones are saved",
+    )
