@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..conditioning import all_laid_over, blended, personalize_each
-from ..errors import AestheticError, Interrupted, out_of_memory
+from ..errors import AestheticError, EncoderError, Interrupted, out_of_memory
 from ..memory import Memory, fingerprint
 from ..recording import Recording, of_text, recording
 from ..settings import Settings
@@ -71,6 +71,8 @@ class Conditioner:
         fault: BaseException | None = None
         try:
             towers = [find_tower(encoder) for encoder in host.text_encoders(self._model)]
+            if not towers:
+                raise EncoderError("This model has no CLIP text encoder. Choose one that has, such as SD1's.")
         except Exception as error:
             fault = error
         with recording(*towers) as calls:

@@ -41,10 +41,11 @@ def remove(p: Any) -> None:
     seam = vars(p).pop("aesthetic_seam", None)
     if seam is None:
         return
-    seam.plan = Plan()  # where another extension has wrapped ours, ours stays inside, and does nothing
     for name in METHODS:
         if vars(p).get(name) == getattr(seam, name):
             delattr(p, name)
+        else:
+            seam.plan = Plan()  # another extension has wrapped ours, which stays inside, and does nothing
 
 
 class Seam:
@@ -54,6 +55,7 @@ class Seam:
         self.plan, self.report = plan, report
         self._conds, self._key = (getattr(p, name) for name in METHODS)
         self._stamps: tuple[Stamp, ...] = ()
+        self._made: tuple[Any, ...] = ()
 
     def get_conds_with_caching(
         self,
@@ -80,12 +82,17 @@ class Seam:
             conds = self._conds(personal, *arguments, **others)
         finally:
             self._stamps = ()
-        cache = next(cache for cache in caches if cache[1] is conds)
-        kept = cache[0][-1].outcomes
+        kept = stamp.outcomes or self._hit(caches)
         if not all(outcome.tuned for outcome in kept):
-            cache[0] = None  # plain where it should have been tuned: it must not pass for tuned the next time
+            caches[0][0] = None  # plain where it should have been tuned: it must not pass for tuned the next time
         self.report(kept, kept is not stamp.outcomes)
         return conds
 
     def cached_params(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        return (*self._key(*args, **kwargs), *self._stamps)
+        self._made = (*self._key(*args, **kwargs), *self._stamps)
+        return self._made
+
+    def _hit(self, caches: list[Any]) -> list[Outcome]:
+        """What is kept in the cache that has the key made here, to which another extension may have added."""
+        n = len(self._made)
+        return next((cache[0][n - 1].outcomes for cache in caches if cache[0] and cache[0][:n] == self._made), [])

@@ -1,0 +1,246 @@
+"""Whatever goes wrong: the picture is plain, it is said why, it does not pass for tuned later, nothing stays changed.
+
+That the model is what it was is checked after every test (conftest.py, `host`).
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import aesthetic_embeddings as ae
+from aesthetic_embeddings import projection as projections
+
+from .conftest import embedding
+from .fake_host import Holder, Host, Job
+from .outside import cond
+
+WANTED = {"embedding": "dusk", "steps": 5}
+
+
+def plain(host: Host) -> torch.Tensor:
+    return cond(host.generate(host.job("a castle"))[0])
+
+
+def fails(host: Host, *words: str, **chosen: Any) -> Job:
+    """A job that stays plain and says why, in one comment, in these words; the next one is not taken for tuned."""
+    p = host.job("a castle", **WANTED | chosen)
+    (picture,) = host.generate(p)
+    assert torch.equal(cond(picture), plain(host))
+    (comment,) = p.comments
+    assert comment.startswith("Aesthetic gradients: ")
+    for word in words:
+        assert word in comment
+    return p
+
+
+def works(host: Host, tunings: list, **chosen: Any) -> None:
+    before = len(tunings)
+    (picture,) = host.generate(p := host.job("a castle", **WANTED | chosen))
+    assert len(tunings) == before + 1
+    assert not torch.equal(cond(picture), plain(host))
+    assert "similarity" in next(iter(p.comments))
+
+
+# ---------------------------------------------------------------- interrupt and skip
+
+
+@pytest.mark.parametrize("button", ["interrupt", "skip"])
+def test_the_buttons_end_tuning_within_a_step(host: Host, button: str, tunings: list):
+    heard: list[str] = []
+
+    def press_at_step_two(text: str) -> None:
+        heard.append(text)
+        if "step 2 of 5" in text:
+            getattr(host.state, button)()
+
+    host.state.on_text = press_at_step_two
+    p = host.job("a castle", **WANTED)
+    (picture,) = host.generate(p)
+    assert "step 2 of 5" in heard[-1]
+    assert host.state.textinfo is None  # what stood above the progress bar before
+    host.state.on_text = lambda text: None
+    assert torch.equal(cond(picture), plain(host))
+    assert [*p.comments] == ["Aesthetic gradients: Interrupted, so the prompt stayed plain."]
+    works(host, tunings)
+
+
+def test_after_an_interrupt_the_hires_pass_is_not_tuned_either(host: Host, tunings: list):
+    host.state.on_text = lambda text: host.state.interrupt()
+    host.generate(host.job("a castle", "blurred", **WANTED, negative="dawn", more={"enable_hr": True, "n_iter": 3}))
+    assert len(tunings) <= 4  # one beginning for each conditioning of the first batch; there is no second batch
+
+
+def test_a_skipped_picture_is_followed_by_a_tuned_one(host: Host, tunings: list):
+    def skip_once(text: str) -> None:
+        if len(tunings) == 1:
+            host.state.skip()
+
+    host.state.on_text = skip_once
+    skipped, tuned = host.generate(host.job("a castle", **WANTED, more={"n_iter": 2}))
+    assert not torch.equal(cond(skipped), cond(tuned))
+    assert torch.equal(cond(skipped), plain(host))
+
+
+# ---------------------------------------------------------------- exceptions
+
+
+def test_an_exception_of_the_hosts_own_is_raised_as_without_us(host: Host, tunings: list):
+    encode = host.model.engine.encode_with_transformers
+
+    def broken(ids: torch.Tensor) -> torch.Tensor:
+        encode(ids)
+        raise ZeroDivisionError("the host's")
+
+    host.model.engine.encode_with_transformers = broken
+    with pytest.raises(ZeroDivisionError, match="the host's"):
+        host.generate(host.job("a castle", **WANTED))
+    host.model.engine.encode_with_transformers = encode
+    works(host, tunings)
+
+
+def test_an_exception_while_encoding_again(host: Host, tunings: list, capsys: pytest.CaptureFixture):
+    encode, calls = host.model.engine.encode_with_transformers, []
+
+    def broken_the_second_time(ids: torch.Tensor) -> torch.Tensor:
+        z = encode(ids)
+        calls.append(ids)
+        if len(calls) == 3:  # the negative prompt's, the prompt's, and the prompt's with tuned weights
+            raise ZeroDivisionError("on the way")
+        return z
+
+    host.model.engine.encode_with_transformers = broken_the_second_time
+    fails(host, "unexpected", "on the way", "console")
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    works(host, tunings)
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def tune(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    return tune
+
+
+def test_an_unexpected_exception_of_ours(host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    monkeypatch.setattr(host.webui("conditioner"), "personalize_each", raising(KeyError("oops")))
+    fails(host, "unexpected", "oops", "console")
+    assert "KeyError" in capsys.readouterr().err
+
+
+def test_an_unexpected_exception_before_the_batches(host: Host, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    monkeypatch.setattr(host.webui("script"), "plan", raising(KeyError("oops")))
+    (picture,) = host.generate(p := host.job("a castle", **WANTED))
+    monkeypatch.undo()
+    assert "unexpected" in next(iter(p.comments))
+    assert "KeyError" in capsys.readouterr().err
+    assert len(picture.c) == 1
+
+
+def test_what_failed_is_tried_again(host: Host, monkeypatch: pytest.MonkeyPatch, tunings: list):
+    with monkeypatch.context() as patch:
+        patch.setattr(host.webui("conditioner"), "personalize_each", raising(KeyError("oops")))
+        fails(host, "oops")
+    works(host, tunings)
+
+
+# ---------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.cuda.OutOfMemoryError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+    ids=["cuda", "cpu"],
+)
+def test_out_of_memory(host: Host, error: Exception, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(host.webui("conditioner"), "personalize_each", raising(error))
+    fails(host, "Memory ran out", "normalized")
+
+
+def test_out_of_memory_on_the_gpu_goes_to_the_cpu(host: Host, monkeypatch: pytest.MonkeyPatch):
+    conditioner, tried, freed = host.webui("conditioner"), [], []
+
+    def tune(towers: Any, records: list[Any], *rest: Any) -> tuple[dict[str, Any], list[str]]:
+        tried.append(records[0].inputs.device.type)
+        if tried == ["cuda"]:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return {}, []
+
+    def record(device: str) -> Any:
+        """No GPU is needed for this: a recording that says where it is, and can be moved."""
+        return types.SimpleNamespace(inputs=types.SimpleNamespace(device=torch.device(device)), to=record)
+
+    monkeypatch.setattr(conditioner, "personalize_each", tune)
+    monkeypatch.setattr(host.modules["modules.devices"], "torch_gc", lambda: freed.append(True))
+    target = host.webui("plan").Target(embedding("dusk", 1), ae.Settings())
+    _, notes = conditioner.Conditioner(host.model, target, [])._tune([], [record("cuda")], None)
+    assert tried == ["cuda", "cpu"]
+    assert freed
+    assert "CPU" in notes[0]
+
+
+# ---------------------------------------------------------------- what the user can put right
+
+
+def test_a_missing_file(host: Host):
+    fails(host, "no aesthetic called 'dust'", "Did you mean dusk?", embedding="dust")
+
+
+def test_a_damaged_file(host: Host):
+    file = host.root / "models/aesthetic_embeddings/bad.safetensors"
+    file.write_bytes(b"nothing")
+    fails(host, str(file), embedding="bad")
+
+
+def test_no_choice(host: Host):
+    fails(host, "No embedding is chosen", embedding="None")
+
+
+def test_a_wrong_value(host: Host):
+    fails(host, "steps should lie between", steps=1000)
+
+
+def test_another_family(host: Host, tunings: list):
+    folder = host.root / "models/aesthetic_embeddings"
+    embedding("large", 3, family="clip-768x24-768").save(folder / "large.safetensors")
+    fails(host, "'large' was made for clip-768x24-768", "Create the aesthetic again", embedding="large")
+    works(host, tunings)
+
+
+def test_a_missing_projection(host: Host, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, tunings: list):
+    with monkeypatch.context() as patch:
+        patch.setenv("AESTHETIC_CACHE", str(tmp_path / "empty"))
+        patch.setattr(projections, "_in_hub_cache", lambda: None)
+        fails(host, "text projection", "Create aesthetic embedding", "2.4 MB")
+    works(host, tunings)  # at once, when it is there
+
+
+def test_an_encoder_that_does_not_compute_what_its_weights_say(host: Host, tunings: list):
+    layer = host.model.tower().text_model.encoder.layers[0].mlp.fc1
+    adapter = layer.register_forward_hook(lambda _, __, out: out * 1.5)
+    fails(host, "does not compute what its weights say", "LoRA")
+    adapter.remove()
+    host.load("first")
+    works(host, tunings)
+
+
+def test_a_model_with_no_clip(host: Host):
+    holder = Holder(torch.nn.Linear(1, 1))
+    if host.forge:
+        host.model.forge_objects.clip.cond_stage_model = types.SimpleNamespace(t5xxl=holder)
+    else:
+        host.model.engine.wrapped = holder
+    fails(host, "no CLIP text")
+    host.load("first")
+
+
+@pytest.mark.parametrize("flavour", ["a1111"])
+def test_a_model_whose_encoder_the_host_does_not_wrap(host: Host):
+    """SD3: modules/models/sd3/sd3_cond.py has encoders of its own, which modules/sd_hijack.py leaves alone."""
+    del host.model.engine.wrapped
+    fails(host, "no CLIP text")
+    host.load("first")
