@@ -48,6 +48,8 @@ class Remembered:
     notes: tuple[str, ...]
 
 
+OLD_IS_ON = "the old extension is on for this picture, so this one stands back. Set its dropdown to None."
+
 #: Some two hundred prompts of SD1; on the CPU, where it is nothing.
 memory: Memory[Remembered] = Memory(64 * 2**20)
 
@@ -67,6 +69,9 @@ class Conditioner:
         What goes wrong on our side is an outcome, not an exception: the conditioning is then the plain one.
         """
         encode = self._model.get_learned_conditioning
+        if host.old_extension_is_on(self._model):
+            self._outcomes.append(Outcome(self._target, False, {}, 0.0, (OLD_IS_ON,)))
+            return encode(texts)
         towers: list[Tower] = []
         fault: BaseException | None = None
         try:

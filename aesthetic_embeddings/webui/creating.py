@@ -155,23 +155,29 @@ def pictures(uploads: Iterable[Any], path: str = "") -> list[Path]:
 
 
 def create(
-    name: str, chosen: list[Path], encoder: str, batch_size: int, overwrite: bool, report: Report
+    name: str,
+    chosen: list[Path],
+    encoder: Encoder,
+    encoder_folder: str,
+    batch_size: int,
+    overwrite: bool,
+    report: Report,
 ) -> tuple[Gathering, Path]:
     """Make an embedding of some pictures and save it, in the host's queue; returns its file as well.
 
-    encoder: see `usable`. Where the name is no good or taken, nothing is begun.
+    encoder_folder: see `usable`. Nothing is begun where the name is no good or taken, or something is missing.
     """
-    library = host.library
-    check_name(name) if overwrite else library.check_free(name)
     if not chosen:
         raise AestheticError("There are no pictures yet. Upload some, or give a folder on the server.")
+    if not name:
+        raise AestheticError("Give the new embedding a name.")
+    check_name(name) if overwrite else host.library.check_free(name)
+    source = usable(encoder, encoder_folder)
     _stop.clear()
     report(0, 0, "Waiting until the host is free")
     with host.job(f"Create aesthetic embedding {name}"):
-        on_progress = _counting(report)
-        found = _gather(chosen, encoder, name, batch_size, on_progress)
-        path = library.save(found.embedding, overwrite=overwrite)
-    return found, path
+        found = _gather(chosen, source, name, batch_size, _counting(report))
+        return found, host.library.save(found.embedding, overwrite=overwrite)
 
 
 def _gather(

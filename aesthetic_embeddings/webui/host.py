@@ -149,8 +149,11 @@ def old_extension() -> bool:
     return any(data.module.__name__ == "aesthetic.py" for data in scripts.scripts_data)
 
 
-def old_extension_is_on() -> bool:
-    """Whether it would tune the prompts of this job: it takes the place of the encoder's `process_tokens`."""
-    hook = getattr(getattr(shared.sd_model, "cond_stage_model", None), "process_tokens", None)
+def old_extension_is_on(model: Any) -> bool:
+    """Whether it tunes this job's prompts: it takes the place of the encoder's `process_tokens`.
+
+    To be asked when prompts are encoded: its own callback, which says what this job wants, may come after ours.
+    """
+    hook = getattr(getattr(model, "cond_stage_model", None), "process_tokens", None)
     names = ("aesthetic_steps", "aesthetic_lr", "aesthetic_weight", "image_embs_name")
     return type(hook).__name__ == "AestheticCLIP" and all(getattr(hook, name, None) for name in names)

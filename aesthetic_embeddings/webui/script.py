@@ -11,7 +11,9 @@ from . import accordion, host, seam, tab
 from .plan import NAMES, plan
 from .report import Report
 
-OLD = "The old aesthetic gradients extension is installed too."
+OLD_IS_THERE = (
+    "The old aesthetic gradients extension is installed too. Disable it under Extensions; this one replaces it."
+)
 
 
 def register() -> None:
@@ -36,7 +38,7 @@ class AestheticGradients(host.scripts.Script):
         return host.scripts.AlwaysVisible
 
     def ui(self, is_img2img: bool) -> list[Any]:
-        warning = f"{OLD} It has no place beside this one: disable it under Extensions." if host.old_extension() else ""
+        warning = OLD_IS_THERE if host.old_extension() else ""
         parts = accordion.build(self.elem_id, host.library, host.InputAccordion, host.ToolButton, is_img2img, warning)
         host.dropdowns.extend([parts["embedding"], parts["negative"]])
         host.hints.append(parts["hint"])
@@ -49,10 +51,6 @@ class AestheticGradients(host.scripts.Script):
             wanted = plan(values, host.library)
             if wanted is None:
                 return
-            if host.old_extension_is_on():
-                raise AestheticError(
-                    f"{OLD} It is on for this picture, so this one stands back. Set its dropdown to None."
-                )
             seam.install(p, wanted, Report(p.comments))
         except AestheticError as error:
             p.comment(f"Aesthetic gradients: {error}")

@@ -153,8 +153,9 @@ def create(
     progress: Any = gr.Progress(),  # noqa: B008  # gradio's way to ask for it
 ) -> list[Any]:
     chosen = creating.pictures([*(folder or []), *(files or [])], path)
-    source = creating.usable(LABELS[encoder], encoder_folder)
-    found, file = creating.create(name.strip(), chosen, source, int(batch_size), overwrite, _report(progress))
+    found, file = creating.create(
+        name.strip(), chosen, LABELS[encoder], encoder_folder, int(batch_size), overwrite, _report(progress)
+    )
     return [made(found, str(file)), creating.thumbnails(found)]
 
 
