@@ -7,6 +7,7 @@ hosts keep the user's defaults by, so they do not change.
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from .plan import DEFAULTS, HIRES, NONE, exponent
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
 #: What the sliders offer, where that is less than what is accepted.
-RANGES = {"steps": (0, 50, 1), "step_size": (-5, -2, 0.01), "preservation": (0, 10, 0.1), "last_layers": (0, 32, 1)}
+RANGES = {"steps": (0, 50, 1), "step_size": (-5, -2, 0.05), "preservation": (0, 10, 0.1), "last_layers": (0, 32, 1)}
 LABELS = {"step_size": "Epsilon, as a power of ten"}
 INFO = {"step_size": "-4 is 0.0001, as published; -5 the weakest, -2 far too strong for adam."}
 
@@ -113,11 +114,11 @@ def _widget(name: str, elem_id: str) -> Any:
 
 
 def hint(library: Library) -> str:
-    faults = [f"<li>{entry.fault}</li>" for entry in library.entries if entry.fault]
+    faults = [f"<li>{html.escape(entry.fault)}</li>" for entry in library.entries if entry.fault]
     listed = f"<p>Files that are no good:</p><ul>{''.join(faults)}</ul>" if faults else ""
     if library.names():
         return listed
     return (
         "<p>There is no aesthetic yet. Make one in the tab <b>Create aesthetic embedding</b>, or put .safetensors or "
-        f".pt files into <code>{library.folders[0]}</code> and press \U0001f504.</p>{listed}"
+        f".pt files into <code>{html.escape(str(library.folders[0]))}</code> and press \U0001f504.</p>{listed}"
     )
