@@ -1,0 +1,127 @@
+"""A user at a real host's page: `python -m tests.hosts.browser NAME --url http://127.0.0.1:7860`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+ID = "#script_txt2img_aesthetic_gradients_"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", help="of an aesthetic that the host has")
+    parser.add_argument("--url", default="http://127.0.0.1:7860")
+    parser.add_argument("--pictures", type=Path, help="a folder for screenshots")
+    arguments = parser.parse_args()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1500})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        open_page(page, arguments.url)
+        failed = 0
+
+        def see(line: str, good: bool) -> None:
+            nonlocal failed
+            failed += not good
+            print(f"{'ok ' if good else 'BAD'} {line}", flush=True)
+            if arguments.pictures:
+                page.screenshot(path=arguments.pictures / f"{line.split(':')[0].replace(' ', '-')}.png")
+
+        plain = generate(page)
+        see("plain: nothing said", "Aesthetic gradients" not in plain[1])
+        toggle(page)
+        choose(page, arguments.name)
+        first = generate(page)
+        see("on: another picture, and said", first[0] != plain[0] and f"gradients: {arguments.name}" in first[1])
+        again = generate(page)
+        see("on again: the same picture, reused", again[0] == first[0] and "reused" in again[1])
+        number(page, "step_size", "-3.7")
+        other = generate(page)
+        see("epsilon: another picture", other[0] not in (plain[0], first[0]))
+        choose(page, "None")
+        none = generate(page)
+        see("None: the plain picture, and said", none[0] == plain[0] and "No embedding is chosen" in none[1])
+        toggle(page)
+        see("off: the plain picture", generate(page)[0] == plain[0])
+
+        page.click("a:has-text('Reload UI')")
+        page.wait_for_timeout(4000)
+        open_page(page, arguments.url)
+        see("Reload UI: plain is plain", generate(page)[0] == plain[0])
+        toggle(page)
+        choose(page, arguments.name)
+        after = generate(page)
+        see("Reload UI: on is on", after[0] == first[0])
+        print(f"page errors: {sorted(set(errors))}")
+        browser.close()
+    sys.exit(failed)
+
+
+def open_page(page: Page, url: str) -> None:
+    for _ in range(30):
+        try:
+            page.goto(url, wait_until="domcontentloaded")
+            page.wait_for_selector("#txt2img_prompt textarea", timeout=20000)
+            break
+        except Exception:  # it is being built again
+            page.wait_for_timeout(1000)
+    page.wait_for_timeout(2000)
+    page.fill("#txt2img_prompt textarea", "a photo of a cat")
+    page.fill("#txt2img_seed input", "7")
+    for name, value in (("steps", "3"), ("width", "64"), ("height", "64")):
+        page.fill(f"#txt2img_{name} input[type=number]", value)
+        page.keyboard.press("Tab")
+
+
+def generate(page: Page) -> tuple[str, str]:
+    """The picture's bytes, as the page shows it, and what is said under it."""
+    done = "#txt2img_results .performance .time"
+    page.evaluate("selector => document.querySelector(selector)?.remove()", done)
+    page.click("#txt2img_generate")
+    page.wait_for_selector(done, timeout=120000)
+    page.wait_for_timeout(700)
+    source = page.eval_on_selector("#txt2img_gallery img", "image => image.src")
+    data = page.evaluate(
+        "async source => Array.from(new Uint8Array(await (await fetch(source)).arrayBuffer())).join()", source
+    )
+    return _pixels(data), page.inner_text("#txt2img_results")
+
+
+def _pixels(data: str) -> str:
+    import hashlib
+    import io
+
+    from PIL import Image
+
+    return hashlib.sha256(Image.open(io.BytesIO(bytes(map(int, data.split(","))))).tobytes()).hexdigest()[:12]
+
+
+def toggle(page: Page) -> None:
+    """Open the accordion, which ticks its box, or close it, which unticks it."""
+    page.click(f"{ID}accordion .label-wrap .icon")
+    page.wait_for_timeout(500)
+
+
+def choose(page: Page, name: str) -> None:
+    box = page.locator(f"{ID}embedding input").first
+    box.click()
+    box.fill(name)
+    page.wait_for_timeout(300)
+    page.locator(f"{ID}embedding ul li", has_text=name).first.click()
+    page.wait_for_timeout(300)
+
+
+def number(page: Page, name: str, value: str) -> None:
+    page.fill(f"{ID}{name} input[type=number]", value)
+    page.keyboard.press("Tab")
+    page.wait_for_timeout(300)
+
+
+if __name__ == "__main__":
+    main()
