@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # as in webui.py; gradio would ask the network for its newest version
 
 import aesthetic_embeddings as ae
 
@@ -45,7 +48,6 @@ def host(flavour: str, tmp_path: Path, projection: torch.Tensor, monkeypatch: py
         monkeypatch.delitem(sys.modules, name)
     fake_host.forget_extension()
     host = Host(flavour, tmp_path)
-    host.faults = []
     for name, module in host.modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     embedding("dusk", 1).save(tmp_path / "models/aesthetic_embeddings/dusk.safetensors")

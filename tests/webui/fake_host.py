@@ -334,10 +334,8 @@ class Job:
     cached_hr_uc: list[Any]
 
     def __init__(self, prompt: Any, negative_prompt: str = "", **more: Any) -> None:
-        self.prompt, self.negative_prompt, self.steps, self.width, self.n_iter, self.batch_size = (
-            *(prompt, negative_prompt),
-            *(20, 512, 1, 1),
-        )
+        self.prompt, self.negative_prompt = prompt, negative_prompt
+        self.steps, self.width, self.n_iter, self.batch_size = 20, 512, 1, 1
         self.enable_hr, self.hr_prompt, self.hr_negative_prompt, self.hr_second_pass_steps = False, "", "", 0
         self.scripts = self.host.scripts  # the ScriptRunner's; inner jobs of extensions have some of them, or none
         self.script_args: dict[Any, tuple[Any, ...]] = {}
@@ -473,6 +471,7 @@ class Host:
         self.state = State()
         self.textual_inversions: dict[str, Tensor] = {}  # word -> vectors
         self.scripts: list[Any] = []
+        self.faults: list[Exception] = []  # of scripts; conftest.py expects none
         empty = [None, None, None] if self.forge else [None, None]  # Forge's third: what encoding noted for infotext
         caches = {name: list(empty) for name in ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc")}
         self.Job = type("StableDiffusionProcessingTxt2Img", (Job,), {"host": self, **caches})
@@ -586,7 +585,9 @@ class Host:
         prompts, hires = (
             text if isinstance(text, list) else [text] * count for text in (p.prompt, p.hr_prompt or p.prompt)
         )
-        negative, hr_negative = ([text] * len(prompts) for text in (p.negative_prompt, p.hr_negative_prompt))
+        negative, hr_negative = (
+            [text] * len(prompts) for text in (p.negative_prompt, p.hr_negative_prompt or p.negative_prompt)
+        )
         for script in p.scripts:
             self._call(script, "process", p)
         pictures = []
@@ -619,8 +620,6 @@ class Host:
                 getattr(script, method)(p, *p.script_args.get(script, ()))
             except Exception as error:
                 self.faults.append(error)
-
-    faults: list[Exception] = []  # noqa: RUF012  # conftest.py expects none
 
 
 def forget_extension() -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 
+import aesthetic_embeddings
+
+from . import fake_host
 from .fake_host import Host
-from .outside import close, cond, outside, uncond
+from .outside import close, cond, outside, twin, uncond
 
 LONG = " ".join(["a castle on a hill above the sea"] * 24)  # 192 tokens: three chunks
 WANTED = {"embedding": "dusk", "steps": 3}
@@ -90,6 +96,35 @@ def test_textual_inversion_vectors_stay_what_they_are(host: Host, tunings: list)
     assert q.extra_generation_params == p.extra_generation_params != {}  # noted once, though encoded twice
 
 
+def test_a_lora_that_reaches_the_weights_while_encoding(host: Host, tunings: list):
+    """extensions-builtin/Lora/networks.py (network_apply_weights) writes into the weights in their first forward;
+    Forge's backend/patcher/lora.py (LoraLoader.refresh) puts other parameters there as the encoder is asked for."""
+    fc1 = host.model.tower().text_model.encoder.layers[0].mlp.fc1
+    own, delta = fc1.weight, torch.randn_like(fc1.weight) * 0.01
+    values = own.detach().clone()
+
+    def merge(*_: object) -> None:
+        if fc1.weight is own and torch.equal(own, values):
+            with torch.inference_mode(host.forge), torch.no_grad():
+                if host.forge:
+                    fc1.weight = torch.nn.Parameter(values + delta)
+                else:
+                    own.copy_(values + delta)
+
+    hook = fc1.register_forward_pre_hook(merge)
+    (tuned,) = host.generate(host.job("a castle", **WANTED))
+    hook.remove()
+    twins = twin(host.flavour, 1).text_model.encoder.layers[0].mlp.fc1
+    twins.weight, before = torch.nn.Parameter(fc1.weight.detach().clone(), requires_grad=False), twins.weight
+    expected = outside(host, "a castle", steps=3)
+    twins.weight, fc1.weight = before, own
+    with torch.inference_mode(host.forge), torch.no_grad():
+        own.copy_(values)
+    (plain,) = host.generate(host.job("a castle"))
+    assert len(tunings) == 1
+    assert close(cond(tuned), expected, cond(plain))
+
+
 @pytest.mark.parametrize("blend", ["lerp", "slerp"])
 def test_weight_blends_plain_and_tuned(host: Host, blend: str):
     (plain,) = host.generate(host.job("a castle"))
@@ -165,3 +200,21 @@ def test_another_checkpoint_has_another_encoder(host: Host):
     host.load("first")
     (again,) = host.generate(host.job("a castle", **WANTED))
     assert torch.equal(cond(again), cond(first))
+
+
+def test_scripts_are_loaded_anew(host: Host, tunings: list):
+    """modules/scripts.py, load_scripts, at start and at "Reload UI": callbacks are forgotten and every file is run
+    again, while packages stay imported; each class that a module holds becomes a script."""
+    for _ in range(2):
+        host.callbacks.clear()
+        loaded = runpy.run_path(
+            str(Path(aesthetic_embeddings.__file__).parent.parent / "scripts/aesthetic_gradients.py")
+        )
+        (script,) = [x for x in loaded.values() if isinstance(x, type) and issubclass(x, fake_host.Script)]
+        assert host.callbacks
+        assert all(len(registered) == 1 for registered in host.callbacks.values())
+        host.script, host.scripts = (made := script()), [made]
+        (picture,) = host.generate(host.job("a castle", **WANTED))
+        (plain,) = host.generate(host.job("a castle"))
+        assert not torch.equal(cond(picture), cond(plain))
+    assert len(tunings) == 1
