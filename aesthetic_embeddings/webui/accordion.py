@@ -52,7 +52,7 @@ def build(
         with gr.Row():
             embeddings("embedding", "Embedding", "The taste that the prompt's pictures take on.")
             refresh = tool_button("\U0001f504", elem_id=elem_id("refresh"), tooltip="Embedding: refresh")
-            setting("update")
+            embeddings("negative", "Negative prompt", "None leaves the negative prompt alone.")
         with gr.Row():
             setting("steps")
             setting("step_size")
@@ -61,16 +61,17 @@ def build(
                 name: gr.Button(name, size="sm", elem_id=elem_id(f"preset_{i}")) for i, name in enumerate(PRESETS)
             }
         with gr.Row():
+            setting("update")
+            setting("preservation")
+        with gr.Row():
             setting("weight")
             setting("blend")
-            setting("preservation")
             setting("last_layers")
         with gr.Row():
             setting("text")
             setting("text_strength")
             setting("text_negative")
         with gr.Row():
-            embeddings("negative", "Negative prompt", "None leaves the negative prompt alone.")
             parts["hires"] = gr.Radio(
                 HIRES,
                 value=HIRES[0],

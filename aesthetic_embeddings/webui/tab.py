@@ -28,7 +28,7 @@ def build() -> gr.Blocks:
     with gr.Blocks(analytics_enabled=False) as page:
         with gr.Tabs(elem_id=_id("parts")):
             with gr.TabItem("Create", elem_id=_id("create_part")):
-                finished = _create()
+                finished = _create(page)
             with gr.TabItem("Manage", elem_id=_id("manage_part")):
                 changed, chosen = _manage()
         dropdowns, hints = list(host.dropdowns), list(host.hints)
@@ -57,7 +57,7 @@ def _id(name: str) -> str:
 # ---------------------------------------------------------------- Create
 
 
-def _create() -> list[Any]:
+def _create(page: gr.Blocks) -> list[Any]:
     """Draw it, and return the events after which the library may be another."""
     open_paths = host.paths_are_open()
     with gr.Row():
@@ -72,7 +72,7 @@ def _create() -> list[Any]:
                 name = gr.Textbox(label="Name of the new embedding", lines=1, max_lines=1, elem_id=_id("name"))
                 overwrite = gr.Checkbox(False, label="Replace one of that name", elem_id=_id("overwrite"))
             encoder = gr.Dropdown(list(LABELS), value=next(iter(LABELS)), label="Encoder", elem_id=_id("encoder"))
-            state = gr.HTML(encoder_state(next(iter(LABELS))), elem_id=_id("encoder_state"))
+            state = gr.HTML(elem_id=_id("encoder_state"))
             with gr.Row():
                 fetch = gr.Button("Download the encoder", size="sm", elem_id=_id("download"))
                 fetch_projection = gr.Button(
@@ -101,13 +101,15 @@ def _create() -> list[Any]:
             gallery = gr.Gallery(label="Pictures, with their similarity to the mean", columns=4, elem_id=_id("gallery"))
 
     stop.click(creating.interrupt, inputs=[], outputs=[], show_progress="hidden")
-    encoder.change(encoder_state, inputs=[encoder], outputs=[state], show_progress="hidden")
+    state_of = {"fn": encoder_state, "inputs": [encoder], "outputs": [state, fetch, fetch_projection]}
+    page.load(**state_of, show_progress="hidden")
+    encoder.change(**state_of, show_progress="hidden")
     fetched = [
         fetch.click(download, inputs=[encoder], outputs=[message]),
         fetch_projection.click(download_projection, inputs=[], outputs=[message]),
     ]
     for event in fetched:
-        event.then(encoder_state, inputs=[encoder], outputs=[state], show_progress="hidden")
+        event.then(**state_of, show_progress="hidden")
     inputs = [folder, files, path, name, overwrite, encoder, other, batch_size]
     return [go.click(create, inputs=inputs, outputs=[message, gallery])]
 
@@ -172,10 +174,10 @@ def download_projection(progress: Any = gr.Progress()) -> str:  # noqa: B008
     )
 
 
-def encoder_state(label: str) -> str:
-    """Where the encoder is, or what it takes to get it; and the same for the text projection."""
+def encoder_state(label: str) -> list[Any]:
+    """Where the encoder and the text projection are, or what it takes to get them; and the buttons for it."""
     encoder: Encoder = LABELS[label]
-    place = creating.located(encoder)
+    place, here = creating.located(encoder), creating.projection_is_here()
     if place:
         state = f"On this machine, at {_code(place)}."
     else:
@@ -184,17 +186,20 @@ def encoder_state(label: str) -> str:
             f"put its {', '.join(map(_code, FILES))} into {_code(encoder.folder)}, or type into Encoder folder where "
             "they are."
         )
-    here = creating.projection_is_here()
     projection = "The text projection, which pictures by SD1 checkpoints need, is " + (
         "on this machine." if here else "<b>absent</b>: it comes with the encoder, or alone."
     )
-    return f"<div class='aesthetic-state'><p>{state}</p><p>{projection}</p></div>"
+    said = f"<div class='aesthetic-state'><p>{state}</p><p>{projection}</p></div>"
+    return [said, gr.update(visible=not place), gr.update(visible=not here)]
 
 
 def made(found: Gathering, file: str) -> str:
     """What came out: how alike the pictures are, what was skipped, and what it is near to."""
     e, each = found.embedding, found.similarities
     lines = [f"<b>{escape(e.name)}</b> was made from {e.images} pictures, and saved as {_code(file)}."]
+    twin = next((entry.duplicate_of for entry in host.library.entries if entry.name == e.name), "")
+    if twin:
+        lines.append(f"It equals <b>{escape(twin)}</b>, so the dropdowns go on to show it by that name alone.")
     if len(each) > 1:
         least = found.files[int(each.argmin())].replace("\\", "/").split("/")[-1]
         lines.append(
@@ -269,7 +274,7 @@ def facts(name: str) -> str:
     rows = {
         "Families": "<br>".join(map(escape, serves)),
         "Pictures": str(e.images or "unknown"),
-        "Created": escape(e.created or "unknown"),
+        "Created": escape(e.created.replace("T", " ").replace("+00:00", " UTC") or "unknown"),
         "Encoder": escape(e.encoder or "unknown"),
         "Notes": escape(e.notes),
         "Hash": _code(e.content_hash[:10]),

@@ -1,0 +1,41 @@
+// What gradio cannot do: the accordion's header says what is on, and the logarithmic slider which epsilon it means.
+
+(function() {
+    const part = (tab, name) => gradioApp().querySelector(`#script_${tab}_aesthetic_gradients_${name}`);
+    const value = (tab, name) => part(tab, name)?.querySelector("input")?.value ?? "";
+
+    // -4 -> "1e-4", -3.5 -> "3.2e-4": rounded as webui/plan.py does
+    function epsilon(exponent) {
+        const number = Number(exponent);
+        return exponent === "" || Number.isNaN(number) ? "" : Number((10 ** number).toPrecision(2)).toExponential();
+    }
+
+    function whatIsOn(tab) {
+        if (!part(tab, "accordion-checkbox")?.querySelector("input")?.checked) return "";
+        const [chosen, negative] = ["embedding", "negative"].map(name => value(tab, name)).map(x => x === "None" ? "" : x);
+        if (!chosen && !negative) return ": no embedding is chosen";
+        const names = [chosen, negative && `negative ${negative}`].filter(Boolean);
+        return `: ${names.join(", ")}, ${value(tab, "steps")} steps, ${epsilon(value(tab, "step_size"))}`;
+    }
+
+    // behind the text of `place`, which stays gradio's
+    function say(place, text) {
+        if (!place) return;
+        let said = place.querySelector(":scope > .aesthetic-said");
+        if (!said) {
+            said = place.appendChild(document.createElement("span"));
+            said.className = "aesthetic-said";
+        }
+        if (said.textContent !== text) said.textContent = text;
+    }
+
+    function update() {
+        for (const tab of ["txt2img", "img2img"]) {
+            const means = epsilon(value(tab, "step_size"));
+            say(part(tab, "accordion")?.querySelector(".label-wrap > span"), whatIsOn(tab));
+            say(part(tab, "step_size")?.querySelector("[data-testid=block-info]"), means && `: ${means}`);
+        }
+    }
+
+    onUiLoaded(() => setInterval(update, 250)); // presets and pasted infotext set values without any event
+})();
