@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
+import re
 import shutil
 import sys
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from .client import Host
 
 ID = "#script_txt2img_aesthetic_gradients_"
 
@@ -16,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help="of an aesthetic that the host has")
     parser.add_argument("--url", default="http://127.0.0.1:7860")
+    parser.add_argument("--folder", default="aesthetic-gradients", help="this extension's, in the host's extensions")
     parser.add_argument("--pictures", type=Path, help="a folder for screenshots")
     arguments = parser.parse_args()
     with sync_playwright() as playwright:
@@ -50,14 +57,22 @@ def main() -> None:
         toggle(page)
         see("off: the plain picture", generate(page)[0] == plain[0])
 
-        page.click("a:has-text('Reload UI')")
-        page.wait_for_timeout(4000)
-        open_page(page, arguments.url)
+        reload(page, arguments.url)
         see("Reload UI: plain is plain", generate(page)[0] == plain[0])
         toggle(page)
         choose(page, arguments.name)
-        after = generate(page)
-        see("Reload UI: on is on", after[0] == first[0])
+        see("Reload UI: on is on", generate(page)[0] == first[0])
+
+        host = Host(arguments.url)
+        host.call("/sdapi/v1/options", {"disabled_extensions": [arguments.folder]})
+        reload(page, arguments.url)
+        see("disabled: no trace on the page", page.locator(f"{ID}accordion").count() == 0)
+        see("disabled: the plain picture", generate(page)[0] == plain[0])
+        host.call("/sdapi/v1/options", {"disabled_extensions": []})
+        reload(page, arguments.url)
+        toggle(page)
+        choose(page, arguments.name)
+        see("enabled again: on is on", generate(page)[0] == first[0])
         print(f"page errors: {sorted(set(errors))}")
         browser.close()
     sys.exit(failed)
@@ -73,10 +88,17 @@ def open_page(page: Page, url: str) -> None:
             page.wait_for_timeout(1000)
     page.wait_for_timeout(2000)
     page.fill("#txt2img_prompt textarea", "a photo of a cat")
+    pick(page, "#txt2img_sampling", "Euler")
     page.fill("#txt2img_seed input", "7")
     for name, value in (("steps", "3"), ("width", "64"), ("height", "64")):
         page.fill(f"#txt2img_{name} input[type=number]", value)
         page.keyboard.press("Tab")
+
+
+def reload(page: Page, url: str) -> None:
+    page.click("a:has-text('Reload UI')")
+    page.wait_for_timeout(4000)
+    open_page(page, url)
 
 
 def generate(page: Page) -> tuple[str, str]:
@@ -86,7 +108,7 @@ def generate(page: Page) -> tuple[str, str]:
     page.click("#txt2img_generate")
     page.wait_for_selector(done, timeout=120000)
     page.wait_for_timeout(700)
-    source = page.eval_on_selector("#txt2img_gallery img", "image => image.src")
+    source = page.eval_on_selector("#txt2img_gallery img[src*='file=']", "image => image.src")
     data = page.evaluate(
         "async source => Array.from(new Uint8Array(await (await fetch(source)).arrayBuffer())).join()", source
     )
@@ -94,12 +116,8 @@ def generate(page: Page) -> tuple[str, str]:
 
 
 def _pixels(data: str) -> str:
-    import hashlib
-    import io
-
-    from PIL import Image
-
-    return hashlib.sha256(Image.open(io.BytesIO(bytes(map(int, data.split(","))))).tobytes()).hexdigest()[:12]
+    image = Image.open(io.BytesIO(bytes(map(int, data.split(",")))))
+    return hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()[:12]
 
 
 def toggle(page: Page) -> None:
@@ -109,11 +127,15 @@ def toggle(page: Page) -> None:
 
 
 def choose(page: Page, name: str) -> None:
-    box = page.locator(f"{ID}embedding input").first
+    pick(page, f"{ID}embedding", name)
+
+
+def pick(page: Page, dropdown: str, choice: str) -> None:
+    box = page.locator(f"{dropdown} input").first
     box.click()
-    box.fill(name)
+    box.fill(choice)
     page.wait_for_timeout(300)
-    page.locator(f"{ID}embedding ul li", has_text=name).first.click()
+    page.locator(f"{dropdown} ul li", has_text=re.compile(rf"^\W*{re.escape(choice)}\W*$")).first.click()
     page.wait_for_timeout(300)
 
 
