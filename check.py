@@ -8,8 +8,15 @@ import sys
 
 from tools.environments import ROOT, TORCH, environment, find_python, run
 
-#: What AUTOMATIC1111 v1.10.1 pins: the oldest that anything of ours runs with.
-A1111 = ["torch==2.1.2", "transformers==4.30.2", "numpy==1.26.2", "safetensors==0.4.2", "Pillow==9.5.0"]
+#: What the hosts pin, as far as we touch it. AUTOMATIC1111's are the oldest that anything of ours runs with.
+BOTH = ["numpy==1.26.2", "safetensors==0.4.2", "Pillow==9.5.0", "httpx==0.24.1", "httpcore==0.15"]
+HOSTS = {
+    "a1111": ["torch==2.1.2", "transformers==4.30.2", "gradio==3.41.2", "fastapi==0.94.0", "pydantic<2", *BOTH],
+    "forge": [
+        *("torch==2.3.1", "transformers==4.46.1", "gradio==4.40.0", "fastapi==0.104.1", "pydantic==2.8.2"),
+        *("huggingface-hub==0.26.2", *BOTH),
+    ],
+}
 OPEN_CLIP = "open_clip_torch==2.20.0"  # its text tower alone: the rest wants torchvision
 TESTS = ["pytest>=8", "pytest-xdist", "hypothesis"]
 PARALLEL = ["-n", "2"]
@@ -30,11 +37,13 @@ def main() -> None:
 
     if "--fast" in sys.argv:
         return
-    print("== tests of the core, with what AUTOMATIC1111 pins", flush=True)
     old = find_python("3.10", "3.11")
     if old is None:
         sys.exit("Python 3.10 or 3.11 is needed for this: torch 2.1.2 has no build for others. --fast leaves it out.")
-    run(environment("a1111", [*A1111, *TESTS], old, alone=[OPEN_CLIP]), "-m", "pytest", *PARALLEL, "tests/core")
+    for host, pins in HOSTS.items():
+        print(f"== the core, and the page, with what {host} pins", flush=True)
+        python = environment(host, [*pins, *TESTS], old, alone=[OPEN_CLIP])
+        run(python, "-m", "pytest", *PARALLEL, "tests/core", "tests/webui")
 
 
 if __name__ == "__main__":
