@@ -97,7 +97,9 @@ def open_page(page: Page, url: str) -> None:
 
 def reload(page: Page, url: str) -> None:
     page.click("a:has-text('Reload UI')")
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(500)
+    page.goto("about:blank")  # A1111 dies where a request comes before it is ready ("Cannot add middleware")
+    page.wait_for_timeout(8000)
     open_page(page, url)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import ImageChops, ImageStat
 
 import aesthetic_embeddings as ae
@@ -88,6 +89,14 @@ def copies(host: Host, name: str) -> Iterator[Line]:
     single = host.txt2img(values(name))  # in batches, samplers round otherwise
     yield "batches: the first picture is the single one's", _difference(batch, single) < 0.01
     yield "batches: four pictures", len(set(batch.each[-4:])) == 4
+    matrix = [False, False, "positive", "comma", 0]
+    several = host.txt2img(
+        values(name), prompt="a photo of a cat|dark", batch_size=2, script_name="prompt matrix", script_args=matrix
+    )
+    prompts = ("a photo of a cat", "a photo of a cat, dark")
+    alone = [host.txt2img(values(name), prompt=prompt).samplings[0]["c"][0][0][0] for prompt in prompts]
+    together = [parts[0][0] for parts in several.samplings[0]["c"]]
+    yield "different prompts in a batch: each its own", all(map(torch.equal, alone, together)) and len(together) == 2
     seconds = host.txt2img(values(name), seed=8)
     yield "another seed: reused", _reused(seconds)
 
