@@ -102,9 +102,11 @@ class CastingNorm(nn.LayerNorm):
 class TextualInversion(nn.Module):
     """modules/sd_hijack.py, EmbeddingsWithFixes: puts `fixes` in, once: they are gone after the next forward."""
 
-    def __init__(self, wrapped: nn.Embedding) -> None:
+    def __init__(self, wrapped: nn.Embedding, forge: bool) -> None:
         super().__init__()
-        self.wrapped, self.weight = wrapped, wrapped.weight
+        self.wrapped = wrapped
+        if forge:  # backend/text_processing/classic_engine.py, CLIPEmbeddingForTextualInversion
+            self.weight = wrapped.weight
         self.embeddings: Any = None  # the object that has `fixes`
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -127,7 +129,7 @@ class Chunk(NamedTuple):
 
 class Engine(nn.Module):
     """Texts to conditioning. A1111: modules/sd_hijack_clip.py, FrozenCLIPEmbedderWithCustomWords; Forge:
-    backend/text_processing/classic_engine.py, ClassicTextProcessingEngine. They differ in `infotext` and `hidden`."""
+    backend/text_processing/classic_engine.py, ClassicTextProcessingEngine."""
 
     def __init__(self, host: Host, transformer: CLIPTextModel) -> None:
         super().__init__()
@@ -140,7 +142,7 @@ class Engine(nn.Module):
         self.transformer = [transformer]  # in a list: no child of ours
         embeddings = transformer.text_model.embeddings
         if not isinstance(embeddings.token_embedding, TextualInversion):
-            embeddings.token_embedding = TextualInversion(embeddings.token_embedding)
+            embeddings.token_embedding = TextualInversion(embeddings.token_embedding, host.forge)
         embeddings.token_embedding.embeddings = self.database
 
     def forward(self, texts: list[str]) -> Tensor:
@@ -531,7 +533,7 @@ class Host:
         seeds = {"first": 1, "second": 2}
         transformer = _shared_tower(self.flavour, seeds[name])
         self.shared.sd_model = Model(self, name, transformer)
-        self.shared.sd_model.get_learned_conditioning([""])  # load_model encodes once, too: get_empty_cond
+        self.shared.sd_model.get_learned_conditioning([""])  # A1111's load_model does: get_empty_cond
         return self.shared.sd_model
 
     @property
