@@ -24,6 +24,7 @@ from . import sequences
 from .client import Host, Picture
 from .outside import Outside
 from .sequences import values
+from .towers import towers
 
 LONG = " ".join(["a photo of a cat on a green sofa by the sea at dawn"] * 8)  # 104 tokens: two chunks
 PLAIN: dict[str, dict[str, Any]] = {
@@ -61,7 +62,10 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, help="a folder with CLIP's vocab.json and merges.txt")
     parser.add_argument("--embedding", type=Path, help="the file of an aesthetic that the host has too")
     parser.add_argument("--others", nargs="*", default=[], help="another checkpoint's title, and perhaps a VAE's")
-    parser.add_argument("--only", choices=("off", "on", "cache", "copies", "interruptions", "faults", "models"))
+    parser.add_argument("--addons", type=Path, help="the host's folder, with the LoRAs and inversions of towers.py")
+    parser.add_argument(
+        "--only", choices=("off", "on", "cache", "copies", "interruptions", "faults", "models", "towers")
+    )
     parser.add_argument("--tolerance", type=float, default=1e-4, help="relative to what tuning changes")
     arguments = parser.parse_args()
     host = Host(arguments.url)
@@ -73,7 +77,7 @@ def main() -> None:
     name = arguments.embedding.stem
     outside = Outside(arguments.checkpoint, arguments.tokenizer)
     pixels = json.loads(arguments.plain.read_text())
-    groups: dict[str, Iterable[tuple[str, bool]]] = {
+    tests: dict[str, Iterable[tuple[str, bool]]] = {
         "off": off(host, pixels, name),
         "on": on(host, outside, embedding, name, arguments.tolerance),
         "cache": sequences.cache(host, name, arguments.embedding.parent),
@@ -81,9 +85,12 @@ def main() -> None:
         "interruptions": sequences.interruptions(host, name),
         "faults": sequences.faults(host, name),
         "models": sequences.models(host, name, arguments.others) if arguments.others else (),
+        "towers": towers(host, outside, embedding, name, arguments.addons, arguments.tolerance)
+        if arguments.addons
+        else (),
     }
     failed = 0
-    for group, lines in groups.items():
+    for group, lines in tests.items():
         for line, good in lines if arguments.only in (None, group) else ():
             failed += not good
             print(f"{'ok ' if good else 'BAD'} {group}: {line}", flush=True)

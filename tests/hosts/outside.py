@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import aesthetic_embeddings as ae
+from aesthetic_embeddings.towers import find_tower
 
 PREFIX = "cond_stage_model.transformer.text_model."
 
@@ -46,16 +49,49 @@ class Outside:
         begin, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         return torch.tensor([[begin, *row, *[end] * (76 - len(row))] for row in rows])
 
+    @contextmanager
+    def lora(self, file: Path, strength: float) -> Iterator[None]:
+        """While the block runs, a LoRA in kohya's format is merged: `W += strength * alpha / rank * up @ down`."""
+        before = {name: x.clone() for name, x in self.encoder.state_dict().items()}
+        modules = {"lora_te_text_model_" + _kohya(name): m for name, m in self.encoder.named_modules()}
+        with safe_open(file, framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118
+                if key.startswith("lora_te_") and key.endswith(".lora_down.weight"):
+                    name, down = key.split(".")[0], tensors.get_tensor(key).float()
+                    up, alpha = (tensors.get_tensor(f"{name}.{part}").float() for part in ("lora_up.weight", "alpha"))
+                    modules[name].weight.data += strength * float(alpha) / len(down) * (up @ down)
+        try:
+            yield
+        finally:
+            self.encoder.load_state_dict(before)
+
+    @contextmanager
+    def inverted(self, prompt: str, file: Path) -> Iterator[Tensor]:
+        """While the block runs, a textual inversion stands at the end of `prompt`, whose ids `[1, 77]` it yields."""
+        vectors = torch.load(file)["string_to_param"]["*"].float()
+        ids, at = self.chunks(prompt), int((self.chunks(prompt) == self.tokenizer.eos_token_id).int().argmax())
+        places = slice(at, at + len(vectors))
+        ids[0, places] = 0
+
+        def put(_: Any, __: Any, out: Tensor) -> Tensor:
+            return torch.cat([out[:, :at], vectors[None], out[:, places.stop :]], 1)
+
+        hook = find_tower(self.encoder).embedding.register_forward_hook(put)
+        try:
+            yield ids
+        finally:
+            hook.remove()
+
     def conditioning(
         self,
-        prompt: str,
+        prompt: str | Tensor,
         embedding: ae.AestheticEmbedding | None = None,
         settings: ae.Settings | None = None,
         clip_skip: int = 1,
         multipliers: dict[int, float] | None = None,
     ) -> Tensor:
-        """`[77 * chunks, width]`; multipliers: position -> emphasis, of the first chunk."""
-        ids = self.chunks(prompt)
+        """`[77 * chunks, width]`; prompt: text, or its ids; multipliers: position -> emphasis, of the first chunk."""
+        ids = self.chunks(prompt) if isinstance(prompt, str) else prompt
         text_ids = self.chunks(settings.text) if settings and settings.text else None
 
         @torch.no_grad()
@@ -78,3 +114,7 @@ class Outside:
         with ae.personalized(self.encoder, ids, embedding, settings, text_ids=text_ids):
             tuned = encode()
         return ae.blended(plain, tuned, settings)
+
+
+def _kohya(name: str) -> str:
+    return name.removeprefix("text_model.").replace(".", "_")
