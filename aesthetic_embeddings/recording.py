@@ -167,7 +167,7 @@ def check(tower: Tower, record: Recording) -> None:
     if not error <= tolerance:
         raise EncoderError(
             f"The text encoder does not compute what its weights say (it is off by {error:.1%}): something patches it, "
-            "such as a LoRA applied on the fly or an adapter. Merge or unload that; until then the prompt stays plain."
+            "such as a LoRA applied on the fly or an adapter. Merge or unload that, then try again."
         )
 
 

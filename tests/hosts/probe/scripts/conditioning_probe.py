@@ -54,4 +54,11 @@ def _memory_fails(*args, **kwargs):
 
 def _schedules(schedules):
     with torch.inference_mode(False):
-        return [cond.detach().clone().float().cpu() for _, cond in schedules]
+        return [_kept(cond) for _, cond in schedules]
+
+
+def _kept(cond):
+    """SDXL's has several parts."""
+    if isinstance(cond, dict):
+        return {name: _kept(part) for name, part in cond.items()}
+    return cond.detach().clone().float().cpu()
