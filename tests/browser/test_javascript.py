@@ -1,0 +1,144 @@
+"""javascript/aesthetic_gradients.js in Chromium, on a real gradio page with the accordions of both tabs.
+
+What the hosts' own scripts do is faked: `gradioApp`, `onUiLoaded`, and the hidden checkbox that follows the accordion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+gr = pytest.importorskip("gradio")
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ROOT = Path(__file__).resolve().parent.parent.parent
+HOST = """
+window.loaded = [];
+window.gradioApp = () => document;
+window.onUiLoaded = callback => loaded.push(callback);
+"""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+
+@contextlib.contextmanager
+def input_accordion(value: bool, label: str, elem_id: str) -> Iterator[Any]:
+    """modules/ui_components.py, InputAccordion; here its checkbox is seen, to be ticked."""
+    with gr.Accordion(label, elem_id=elem_id, open=True):
+        yield gr.Checkbox(value, label="on", elem_id=f"{elem_id}-checkbox")
+
+
+def tool_button(value: str, tooltip: str = "", **more: Any) -> Any:
+    return gr.Button(value, **more)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    from aesthetic_embeddings.webui import accordion
+
+    library = SimpleNamespace(names=lambda: ["dusk", "pale sea"], entries=(), folders=[Path("folder")], refresh=int)
+    with gr.Blocks(analytics_enabled=False) as page:
+        for tab in ("txt2img", "img2img"):
+
+            def elem_id(name: str, tab: str = tab) -> str:
+                return f"script_{tab}_aesthetic_gradients_{name}"
+
+            with gr.Column():
+                parts = accordion.build(elem_id, library, input_accordion, tool_button, tab == "img2img")
+                generate = gr.Button("Generate")  # what no event takes as an input, gradio does not let people change
+                generate.click(lambda *_: None, inputs=[part for name, part in parts.items() if name != "hint"])
+    page.queue().launch(prevent_thread_lock=True, quiet=True, share=False, server_name="127.0.0.1", show_api=False)
+    yield page.local_url
+    page.close()
+
+
+@pytest.fixture
+def page(url: str) -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 2400})
+        page.set_default_timeout(10_000)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url)
+        page.wait_for_selector("#script_img2img_aesthetic_gradients_steps input")
+        page.add_script_tag(content=HOST)
+        page.add_script_tag(path=ROOT / "javascript" / "aesthetic_gradients.js")
+        page.evaluate("loaded.forEach(callback => callback())")
+        yield page
+        browser.close()
+    assert errors == []
+
+
+def part(page: Any, name: str, tab: str = "txt2img") -> Any:
+    return page.locator(f"#script_{tab}_aesthetic_gradients_{name}").first
+
+
+def header(page: Any, tab: str = "txt2img") -> Any:
+    return playwright.expect(part(page, "accordion", tab).locator(".label-wrap > span").first)
+
+
+def label(page: Any, tab: str = "txt2img") -> Any:
+    return playwright.expect(part(page, "step_size", tab).locator("[data-testid=block-info]"))
+
+
+def choose(page: Any, name: str, value: str, tab: str = "txt2img") -> None:
+    part(page, name, tab).locator("input").click()
+    page.locator("ul.options li", has_text=value).first.click()
+
+
+@pytest.mark.parametrize("tab", ["txt2img", "img2img"])
+def test_the_header_says_what_is_on(page: Any, tab: str):
+    header(page, tab).to_have_text("Aesthetic gradients")
+    choose(page, "embedding", "pale sea", tab)
+    header(page, tab).to_have_text("Aesthetic gradients")
+    box = part(page, "accordion-checkbox", tab).locator("input")
+    box.check()
+    header(page, tab).to_have_text("Aesthetic gradients: pale sea, 10 steps, 1e-4")
+    choose(page, "negative", "dusk", tab)
+    header(page, tab).to_have_text("Aesthetic gradients: pale sea, negative dusk, 10 steps, 1e-4")
+    part(page, "preset_2", tab).click()
+    header(page, tab).to_have_text("Aesthetic gradients: pale sea, negative dusk, 20 steps, 1e-4")
+    choose(page, "embedding", "None", tab)
+    choose(page, "negative", "None", tab)
+    header(page, tab).to_have_text("Aesthetic gradients: no embedding is chosen")
+    box.uncheck()
+    header(page, tab).to_have_text("Aesthetic gradients")
+
+
+@pytest.mark.parametrize(
+    ("exponent", "means"),
+    [("-4", "1e-4"), ("-5", "1e-5"), ("-2", "1e-2"), ("-3.5", "3.2e-4"), ("-2.05", "8.9e-3"), ("-4.95", "1.1e-5")],
+)
+def test_the_slider_says_which_epsilon_it_means(page: Any, exponent: str, means: str):
+    label(page, "img2img").to_have_text("Epsilon, as a power of ten: 1e-4")
+    number = part(page, "step_size", "img2img").locator("input[type=number]")
+    number.fill(exponent)
+    number.blur()
+    label(page, "img2img").to_have_text(f"Epsilon, as a power of ten: {means}")
+    label(page).to_have_text("Epsilon, as a power of ten: 1e-4")
+
+
+def test_the_epsilon_is_that_of_the_host(page: Any):
+    from aesthetic_embeddings.webui.plan import step_size
+
+    number = part(page, "step_size").locator("input[type=number]")
+    for stop in range(-500, -199, 60):
+        number.fill(str(stop / 100))
+        number.blur()
+        said = part(page, "step_size").locator(".aesthetic-said")
+        playwright.expect(said).not_to_be_empty()
+        page.wait_for_timeout(300)
+        assert float(said.inner_text().removeprefix(": ")) == step_size(stop / 100)
+
+
+def test_a_page_without_us_is_left_alone(page: Any):
+    page.evaluate("gradioApp = () => document.createElement('div')")
+    page.wait_for_timeout(600)  # two more rounds; the fixture asserts that nothing was thrown
