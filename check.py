@@ -18,7 +18,7 @@ HOSTS = {
     ],
 }
 OPEN_CLIP = "open_clip_torch==2.20.0"  # its text tower alone: the rest wants torchvision
-TESTS = ["pytest>=8", "pytest-xdist", "hypothesis"]
+TESTS = ["pytest>=8", "pytest-xdist", "hypothesis", "playwright"]
 PARALLEL = ["-n", "2"]
 
 
@@ -41,9 +41,9 @@ def main() -> None:
     if old is None:
         sys.exit("Python 3.10 or 3.11 is needed for this: torch 2.1.2 has no build for others. --fast leaves it out.")
     for host, pins in HOSTS.items():
-        print(f"== the core, and the page, with what {host} pins", flush=True)
+        print(f"== the core, and the page in gradio and in Chromium, with what {host} pins", flush=True)
         python = environment(host, [*pins, *TESTS], old, alone=[OPEN_CLIP])
-        run(python, "-m", "pytest", *PARALLEL, "tests/core", "tests/webui")
+        run(python, "-m", "pytest", *PARALLEL, "tests/core", "tests/webui", "tests/browser")
 
 
 if __name__ == "__main__":
