@@ -96,10 +96,10 @@ def personalize(
 ) -> Tuned:
     """Check a recorded prompt and tune its tower; `text` is the recording of `settings.text`."""
     projection = projection_for(tower, projection)
-    check(tower, record)
+    record = check(tower, record)
     e = vector_for(embedding, tower, projection)
     if text is not None:
-        direction = text_feature(tower, text, projection).to(e)
+        direction = text_feature(tower, check(tower, text), projection).to(e)
         e = slerp(e, -direction if settings.text_negative else direction, settings.text_strength)
     return tune(tower, record, e, projection, settings, on_step)
 

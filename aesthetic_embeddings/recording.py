@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -149,18 +149,24 @@ def only(found: list[Recording]) -> Recording:
     return found[0]
 
 
-def check(tower: Tower, record: Recording) -> None:
+def check(tower: Tower, record: Recording) -> Recording:
     """Raise EncoderError unless our forward, on the recorded inputs, gives the recorded hidden states.
 
     A LoRA that is applied at call time, a patched layer, other attention: whatever changes a tower in a way that its
     weights do not show would be lost by tuning, so it is found here, before anything is tuned.
+
+    Returns the recording with the hidden states of the whole tower, up to the last end-of-text token. They differ where
+    the owner leaves the last layer out, as SD2 does: the objective needs it, while the conditioning does not.
     """
     end = int(tower.end_of_text(record.ids).max()) + 1  # causal: what follows does not matter
     inputs, hidden = record.inputs[:, :end], record.hidden[:, :end]
     with quiet(inputs.device.type), torch.no_grad():
         x = starting_from(tower, inputs.to(working_dtype(tower)))
-        ours = hidden_states(tower, x, Weights(x))
-        error = float((ours - hidden.to(ours)).norm() / hidden.to(ours).norm())
+        weights, last = Weights(x), len(tower.layers) - 1
+        x = hidden_states(tower, x, weights, 0, last)
+        whole = hidden_states(tower, x, weights, last)
+        early = weights.norm(tower.final_norm, x)
+        error = min(float((ours - hidden.to(ours)).norm() / hidden.to(ours).norm()) for ours in (whole, early))
     tolerance = TOLERANCE.get(record.precision, 0.0)
     if inputs.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
         tolerance = max(tolerance, TOLERANCE[torch.float16])  # TF32 has fp16's mantissa
@@ -169,6 +175,7 @@ def check(tower: Tower, record: Recording) -> None:
             f"The text encoder does not compute what its weights say (it is off by {error:.1%}): something patches it, "
             "such as a LoRA applied on the fly or an adapter. Merge or unload that, then try again."
         )
+    return replace(record, inputs=inputs, ids=record.ids[:, :end], hidden=whole)
 
 
 def working_dtype(tower: Tower) -> torch.dtype:

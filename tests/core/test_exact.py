@@ -137,3 +137,29 @@ def test_the_prompt_helper_is_what_the_names_say():
     assert ids.shape == (2, LENGTH)
     assert ids[0, :5].tolist() == [BOS, ids[0, 1], ids[0, 2], ids[0, 1], EOS]
     assert ids[1, :3].tolist() == [BOS, EOS, 0]
+
+
+@pytest.mark.parametrize("update", STEP_SIZE)
+@pytest.mark.parametrize("text", [{}, {"preservation": 0.5}, {"text": "a text"}])
+def test_an_owner_that_leaves_the_last_layer_out(update, text):
+    """As SD2's: its conditioning is the penultimate layer's, normed, while the objective is the whole tower's."""
+    enc, ids, e = encoder("open_clip"), prompt(8, 20, pad=0), aesthetic()
+    words = prompt(3, pad=0, seed=9)
+    settings = Settings(step_size=STEP_SIZE[update], update=update, **text)
+
+    def early(ids: Tensor) -> Tensor:
+        return enc.model.ln_final(enc.run(enc.model, ids)[1])
+
+    def whole(ids: Tensor) -> Tensor:
+        return enc.run(enc.model, ids)[0]
+
+    found = []
+    for owner in (whole, early):
+        with (
+            torch.no_grad(),
+            personalized(enc.model, ids, e, settings, enc.projection, encode=owner, text_ids=words) as done,
+        ):
+            found.append((early(ids), done.similarities))
+    (reference, expected), (ours, similarities) = found
+    assert torch.equal(ours, reference)
+    assert similarities == expected
