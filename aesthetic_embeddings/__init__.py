@@ -10,7 +10,7 @@ print(run.similarities)
 
 from .conditioning import Run, blended, personalized
 from .creation import Gathering, create, gather
-from .embedding import AestheticEmbedding, blend, load
+from .embedding import AestheticEmbedding, blend, load, merge
 from .errors import AestheticError, EncoderError, FileError, Interrupted
 from .library import Library
 from .pipelines import Conditioning, personalized_prompt
@@ -34,6 +34,7 @@ __all__ = [
     "fetch_projection",
     "gather",
     "load",
+    "merge",
     "personalized",
     "personalized_prompt",
     "text_projection",

@@ -82,31 +82,48 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[..., None
 @click.argument("name")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--encoder", default=str(pocket.MODEL), help="CLIP folder, or hub id in the local cache.", show_default="pocket"
+    "--encoder",
+    "encoders",
+    multiple=True,
+    default=[str(pocket.MODEL)],
+    show_default="pocket",
+    help="CLIP folder, or hub id in the local cache. Several times: a vector from each, for several model families.",
 )
+@click.option("--add", is_flag=True, help="Add to the aesthetic NAME, made of the same pictures.")
 @click.option("--batch-size", default=8, type=click.IntRange(1), help="Pictures encoded at a time.")
 @click.option("--overwrite", is_flag=True, help="Replace an aesthetic of that name.")
 @click.pass_context
 def create(
-    ctx: click.Context, name: str, paths: Sequence[Path], encoder: str, batch_size: int, overwrite: bool
+    ctx: click.Context,
+    name: str,
+    paths: Sequence[Path],
+    encoders: Sequence[str],
+    add: bool,
+    batch_size: int,
+    overwrite: bool,
 ) -> None:
     """Make the aesthetic NAME from pictures and folders of pictures."""
     from .creation import gather
+    from .embedding import merge
 
     all_ = library(ctx)
-    check_name(name) if overwrite else all_.check_free(name)
-    with progress("looking at pictures") as advance:
-        found = gather(list(paths), encoder, name=name, batch_size=batch_size, on_progress=advance)
+    parts = [all_.get(name)] if add else []
+    check_name(name) if overwrite or add else all_.check_free(name)
+    for encoder in encoders:
+        with progress(f"looking at pictures ({Path(encoder).name})") as advance:
+            found = gather(list(paths), encoder, name=name, batch_size=batch_size, on_progress=advance)
+        if encoder == str(pocket.MODEL):  # whose folder is only called "model"
+            parts.append(dataclasses.replace(found.embedding, encoder="pocket"))
+        else:
+            parts.append(found.embedding)
+        (family,) = found.embedding.vectors
+        likeness = float(found.similarities.mean())
+        out.print(
+            f"{family}: {found.embedding.images} pictures, mean similarity to their mean {likeness:.2f}", soft_wrap=True
+        )
     for skipped, reason in found.skipped:
         notes.print(f"skipped {skipped}: {reason}", markup=False, soft_wrap=True)
-    made = found.embedding
-    if encoder == str(pocket.MODEL):  # whose folder is only called "model"
-        made = dataclasses.replace(made, encoder="pocket")
-    path = all_.save(made, overwrite=overwrite)
-    likeness = float(found.similarities.mean())
-    out.print(
-        f"{path}: {found.embedding.images} pictures, mean similarity to their mean {likeness:.2f}", soft_wrap=True
-    )
+    out.print(str(all_.save(merge(parts, name), overwrite=overwrite or add)), soft_wrap=True)
 
 
 @main.command("list")

@@ -139,6 +139,23 @@ def blend(parts: Sequence[tuple[AestheticEmbedding, float]], name: str = "") -> 
     )
 
 
+def merge(parts: Sequence[AestheticEmbedding], name: str = "") -> AestheticEmbedding:
+    """One embedding with the vectors of all parts, which several CLIPs made of the same pictures.
+
+    Of two vectors for one family the later part's is taken.
+    """
+    if not parts:
+        raise AestheticError("There is nothing to merge.")
+    return AestheticEmbedding(
+        {family: vector for e in parts for family, vector in e.vectors.items()},
+        name=name,
+        images=max(e.images for e in parts),
+        created=now(),
+        encoder=", ".join(dict.fromkeys(e.encoder for e in parts if e.encoder)),
+        notes="; ".join(dict.fromkeys(e.notes for e in parts if e.notes)),
+    )
+
+
 def now() -> str:
     """This second, ISO 8601, in UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

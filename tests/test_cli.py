@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 click_testing = pytest.importorskip("click.testing")
@@ -51,6 +52,27 @@ def test_create_list_and_show(run, sac, folder):
     assert "12 images" in shown
     assert "moods/gloom" in shown
     assert "norm" in shown
+
+
+def test_a_vector_from_each_encoder_and_one_more_later(run, folder, tmp_path):
+    others = []
+    for seed, dim in ((1, 8), (2, 12)):
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        vision = {**sizes, "image_size": 32, "patch_size": 16}
+        text = {**sizes, "vocab_size": 99}
+        config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=dim)
+        others.append(tmp_path / f"clip-{dim}")
+        transformers.CLIPModel(config).save_pretrained(others[-1])
+    run("create", "dusk", pocket.SAMPLES / "glowwave", "--encoder", pocket.MODEL, "--encoder", others[0])
+    first = load(folder / "dusk.safetensors")
+    assert (len(first.vectors), first.encoder) == (2, "pocket, clip-8")
+    run("create", "dusk", pocket.SAMPLES / "glowwave", "--encoder", others[1], status=2)
+    run("create", "dusk", pocket.SAMPLES / "glowwave", "--encoder", others[1], "--add")
+    both = load(folder / "dusk.safetensors")
+    assert (len(both.vectors), both.images) == (3, 12)
+    assert all(torch.equal(both.vectors[family], vector) for family, vector in first.vectors.items())
+    assert "no aesthetic called 'dawn'" in run("create", "dawn", pocket.SAMPLES, "--add", status=2)
 
 
 def test_an_existing_name_is_kept_unless_asked(run, sac, folder):
