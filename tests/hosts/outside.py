@@ -21,10 +21,10 @@ PREFIX = "cond_stage_model.transformer.text_model."
 class Outside:
     """An SD1 checkpoint's text encoder, and prompts cut into chunks of 75 tokens as hosts cut them."""
 
-    def __init__(self, checkpoint: Path, tokenizer: Path) -> None:
+    def __init__(self, checkpoint: Path, tokenizer: Path, at: str = PREFIX) -> None:
         with safe_open(checkpoint, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith(PREFIX)]  # noqa: SIM118  # no mapping
-            weights = {name.removeprefix(PREFIX): file.get_tensor(name).float() for name in names}
+            names = [name for name in file.keys() if name.startswith(at)]  # noqa: SIM118  # no mapping
+            weights = {name.removeprefix(at): file.get_tensor(name).float() for name in names}
         width = weights["final_layer_norm.weight"].shape[0]
         layers = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("encoder.layers."))
         config = CLIPTextConfig(
