@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .embedding import AestheticEmbedding
 from .errors import AestheticError, EncoderError
-from .families import family
+from .families import CUT_SHORT, family
 from .projection import text_projection
 from .recording import Recording, check, embeddings_replaced, evaluating, record_once
 from .settings import Settings
@@ -145,6 +145,11 @@ def all_laid_over(tuned: Iterable[Tuned]) -> Iterator[None]:
 
 def projection_for(tower: Tower, given: Tensor | str | Path | None = None) -> Tensor:
     """The tower's own text projection, else the given one, else one that is found on this machine; `[dim, width]`."""
+    if (tower.width, len(tower.layers)) in CUT_SHORT:
+        raise EncoderError(
+            "SD2's text encoder comes here without its last layer, so an aesthetic means nothing to it. SD2 "
+            "checkpoints can be personalised in AUTOMATIC1111, which keeps that layer."
+        )
     if tower.projection is not None:
         return tower.projection
     return given if isinstance(given, Tensor) else text_projection(tower.width, given)

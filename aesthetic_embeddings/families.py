@@ -8,9 +8,12 @@ import re
 _FAMILIES = {
     (768, 12, 768): "clip-vit-l-14",  # SD1; SDXL, SD3 and Flux carry it too
     (1024, 24, 1024): "open-clip-vit-h-14",  # SD2
-    (1024, 23, 1024): "open-clip-vit-h-14",  # SD2 as diffusers and Forge hold it: without its last block
     (1280, 32, 1280): "open-clip-vit-bigg-14",  # SDXL, SD3
 }
+
+#: (width, layers) of text encoders that lack their last layer, which the shared space is behind: SD2's as diffusers and
+#: Forge hold it, since the picture does not need it.
+CUT_SHORT = {(1024, 23)}
 
 #: Family -> the Stable Diffusion models whose text encoder it is.
 SERVES = {

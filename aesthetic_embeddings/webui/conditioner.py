@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -165,8 +165,6 @@ def _said(fault: BaseException) -> str:
 
 def _tuning_alone(settings: Settings) -> Settings:
     """Without what concerns the blend, which is done anew each time."""
-    from dataclasses import replace
-
     return replace(settings, weight=1.0, blend="lerp")
 
 
