@@ -57,7 +57,10 @@ class Encoder:
         return host.encoder_folder() / self.repository.split("/")[-1]
 
 
-ENCODERS = (Encoder("CLIP ViT-L/14", "openai/clip-vit-large-patch14", "clip-vit-l-14", 1.71),)
+ENCODERS = (
+    Encoder("CLIP ViT-L/14", "openai/clip-vit-large-patch14", "clip-vit-l-14", 1.71),
+    Encoder("OpenCLIP ViT-H/14", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "open-clip-vit-h-14", 3.94),
+)
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")  # all that is needed of a repository
 
 
