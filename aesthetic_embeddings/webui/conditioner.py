@@ -116,12 +116,12 @@ class Conditioner:
                     after = _row(self._model.get_learned_conditioning(texts), row)
                 seconds = time.perf_counter() - started
                 kept = Remembered(
-                    {name: x.cpu() for name, x in after.items()},
+                    {name: x.to("cpu", copy=True) for name, x in after.items()},  # not a view that keeps all rows
                     {name: each.similarities for name, each in tuned.items()},
                     tuple(notes),
                 )
                 memory.put(key, kept, sum(x.nbytes for x in kept.cond.values()))
-            mixed = {name: blended(x, kept.cond[name].to(x), settings) for name, x in before.items()}
+            mixed = {name: blended(x, kept.cond[name].to(x), _blend_of(name, settings)) for name, x in before.items()}
             found[text] = mixed, Outcome(target, True, kept.similarities, seconds, kept.notes)
         return found
 
@@ -166,6 +166,11 @@ def _said(fault: BaseException) -> str:
 def _tuning_alone(settings: Settings) -> Settings:
     """Without what concerns the blend, which is done anew each time."""
     return replace(settings, weight=1.0, blend="lerp")
+
+
+def _blend_of(part: str, settings: Settings) -> Settings:
+    """SDXL's `vector` holds the picture's size beside the pooled feature: on an arc, that would change as well."""
+    return replace(settings, blend="lerp") if part == "vector" else settings
 
 
 def _tensors(records: list[Recording]) -> list[Tensor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,10 @@ def sdxl(host: Host, checkpoint: Path, tokenizer: Path, e: ae.AestheticEmbedding
     picture = host.txt2img(values(name, SETTINGS))
     yield from compare("SDXL, both towers", picture.samplings[0]["c"][0][0][0], both)
     yield "SDXL: as many similarities as towers", picture.comments.count("→") == 2
+    arc = replace(SETTINGS, weight=0.5, blend="slerp")
+    got = host.txt2img(values(name, arc)).samplings[0]["c"][0][0][0]["vector"]
+    size = host.txt2img().samplings[0]["c"][0][0][0]["vector"][len(plain[1]) :]
+    yield "SDXL, blended on an arc: the picture's size stays", bool(torch.equal(got[len(plain[1]) :], size))
     picture = host.txt2img(values("sac_8plus", SETTINGS))
     yield from compare("SDXL, a vector for the first tower alone", picture.samplings[0]["c"][0][0][0], one)
     yield "SDXL: the other is said to be left alone", "is left alone" in picture.comments
