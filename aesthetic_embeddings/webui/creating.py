@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from PIL import Image
 
 from ..creation import Gathering, gather, may_be_a_picture, to_rgb
-from ..embedding import SUFFIX
+from ..embedding import SUFFIX, merge
 from ..errors import AestheticError, FileError, Interrupted, out_of_memory
 from ..library import check_name
 from ..projection import fetch_projection, text_projection
@@ -145,6 +145,9 @@ def download_projection(report: Report) -> Path:
 
 # ---------------------------------------------------------------- creating
 
+#: What to do where the name is taken. Adding is for the same pictures, seen by the CLIP of another model.
+TAKEN = (REFUSE, REPLACE, ADD) = ("refuse", "replace", "add to it")
+
 
 def pictures(uploads: Iterable[Any], path: str = "") -> list[Path]:
     """All that was chosen: uploaded files, in the order of their names, and a file or folder of the server.
@@ -163,24 +166,27 @@ def create(
     encoder: Encoder,
     encoder_folder: str,
     batch_size: int,
-    overwrite: bool,
+    taken: str,
     report: Report,
 ) -> tuple[Gathering, Path]:
     """Make an embedding of some pictures and save it, in the host's queue; returns its file as well.
 
-    encoder_folder: see `usable`. Nothing is begun where the name is no good or taken, or something is missing.
+    taken: what to do where there is one of that name, of TAKEN. encoder_folder: see `usable`. Nothing is begun where
+    the name is no good or taken, or something is missing.
     """
     if not chosen:
         raise AestheticError("There are no pictures yet. Upload some, or give a folder on the server.")
     if not name:
         raise AestheticError("Give the new embedding a name.")
-    check_name(name) if overwrite else host.library.check_free(name)
+    known = host.library.get(name) if taken == ADD else None
+    host.library.check_free(name) if taken == REFUSE else check_name(name)
     source = usable(encoder, encoder_folder)
     _stop.clear()
     report(0, 0, "Waiting until the host is free")
     with host.job(f"Create aesthetic embedding {name}"):
         found = _gather(chosen, source, name, batch_size, _counting(report))
-        return found, host.library.save(found.embedding, overwrite=overwrite)
+        embedding = found.embedding if known is None else merge([known, found.embedding], name)
+        return found, host.library.save(embedding, overwrite=taken != REFUSE)
 
 
 def _gather(

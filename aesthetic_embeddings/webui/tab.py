@@ -18,7 +18,7 @@ from ..embedding import AestheticEmbedding
 from ..errors import AestheticError
 from ..families import SERVES
 from . import accordion, creating, host
-from .creating import ENCODERS, FILES, Encoder
+from .creating import ENCODERS, FILES, REFUSE, TAKEN, Encoder
 
 LABELS = {f"{encoder.label}, for {SERVES[encoder.family]}": encoder for encoder in ENCODERS}
 
@@ -70,7 +70,13 @@ def _create(page: gr.Blocks) -> list[Any]:
             )
             with gr.Row():
                 name = gr.Textbox(label="Name of the new embedding", lines=1, max_lines=1, elem_id=_id("name"))
-                overwrite = gr.Checkbox(False, label="Replace one of that name", elem_id=_id("overwrite"))
+                taken = gr.Radio(
+                    list(TAKEN),
+                    value=REFUSE,
+                    label="Where the name is taken",
+                    info="Add: the same pictures, seen by another encoder, for other models.",
+                    elem_id=_id("taken"),
+                )
             encoder = gr.Dropdown(list(LABELS), value=next(iter(LABELS)), label="Encoder", elem_id=_id("encoder"))
             state = gr.HTML(elem_id=_id("encoder_state"))
             with gr.Row():
@@ -110,7 +116,7 @@ def _create(page: gr.Blocks) -> list[Any]:
     ]
     for event in fetched:
         event.then(**state_of, show_progress="hidden")
-    inputs = [folder, files, path, name, overwrite, encoder, other, batch_size]
+    inputs = [folder, files, path, name, taken, encoder, other, batch_size]
     return [go.click(create, inputs=inputs, outputs=[message, gallery])]
 
 
@@ -148,7 +154,7 @@ def create(
     files: list[Any] | None,
     path: str,
     name: str,
-    overwrite: bool,
+    taken: str,
     encoder: str,
     encoder_folder: str,
     batch_size: int,
@@ -156,7 +162,7 @@ def create(
 ) -> list[Any]:
     chosen = creating.pictures([*(folder or []), *(files or [])], path)
     found, file = creating.create(
-        name.strip(), chosen, LABELS[encoder], encoder_folder, int(batch_size), overwrite, _report(progress)
+        name.strip(), chosen, LABELS[encoder], encoder_folder, int(batch_size), taken, _report(progress)
     )
     return [made(found, str(file)), creating.thumbnails(found)]
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+import torch
 from PIL import Image
 
 import aesthetic_embeddings as ae
@@ -46,7 +47,7 @@ def quiet(done: float, desc: str = "") -> None:
 
 def create(tab: Any, files: Any = None, *, name: str = "new", **chosen: Any) -> list[Any]:
     label = next(iter(tab.LABELS))
-    values = {"folder": None, "files": files, "path": "", "name": name, "overwrite": False}
+    values = {"folder": None, "files": files, "path": "", "name": name, "taken": "refuse"}
     values |= {"encoder": label, "encoder_folder": POCKET, "batch_size": 8, "progress": quiet}
     return tab.create(**(values | chosen))
 
@@ -200,8 +201,20 @@ def test_overwriting_is_asked_for(tab: Any, host: Host):
     before = host.webui("host").library.get("dusk").content_hash
     said, _ = create(tab, path=str(SAMPLES), name="dusk")
     assert "already" in said
-    create(tab, path=str(SAMPLES), name="dusk", overwrite=True)
+    create(tab, path=str(SAMPLES), name="dusk", taken="replace")
     assert host.webui("host").library.get("dusk").content_hash != before
+
+
+def test_another_encoders_vector_is_added(tab: Any, host: Host):
+    library = host.webui("host").library
+    before = library.get("dusk").vectors
+    said, _ = create(tab, path=str(SAMPLES), name="dusk", taken="add to it")
+    assert "dusk" in said
+    after = library.get("dusk").vectors
+    assert len(after) == len(before) + 1
+    assert all(torch.equal(after[family], vector) for family, vector in before.items())
+    said, _ = create(tab, path=str(SAMPLES), name="noon", taken="add to it")
+    assert "no aesthetic called" in said
 
 
 def test_a_bug_is_said_too(tab: Any, creating: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any):
