@@ -16,8 +16,11 @@ from ..settings import Settings
 NONE = "None"  # the dropdowns' choice of no aesthetic
 HIRES = ("same", "off")
 
-#: The accordion's values in the order in which hosts and API pass them. Released, so: append only.
-NAMES = ("enabled", "embedding", *(f.name for f in dataclasses.fields(Settings)), "negative", "hires")
+#: The accordion's values in the order in which hosts and their API pass them. Released, so a new one goes to the end.
+NAMES = (
+    *("enabled", "embedding", "steps", "step_size", "update", "weight", "blend", "text", "text_strength"),
+    *("text_negative", "preservation", "last_layers", "negative", "hires"),
+)
 DEFAULTS: dict[str, Any] = {
     "enabled": False,
     "embedding": NONE,

@@ -97,3 +97,8 @@ def test_sides_and_passes(host: Host):
     assert found.target(negative=False, hires=False).embedding.name == "dusk"
     assert found.target(negative=True, hires=False).embedding.name == "dawn"
     assert found.target(negative=False, hires=True) is found.target(negative=True, hires=True) is None
+
+
+def test_every_value_has_its_place(host: Host):
+    module = host.webui("plan")
+    assert sorted(module.NAMES) == sorted(module.DEFAULTS)
