@@ -112,15 +112,12 @@ def create(
     for encoder in encoders:
         with progress(f"looking at pictures ({Path(encoder).name})") as advance:
             found = gather(list(paths), encoder, name=name, batch_size=batch_size, on_progress=advance)
+        made, likeness = found.embedding, float(found.similarities.mean())
         if encoder == str(pocket.MODEL):  # whose folder is only called "model"
-            parts.append(dataclasses.replace(found.embedding, encoder="pocket"))
-        else:
-            parts.append(found.embedding)
-        (family,) = found.embedding.vectors
-        likeness = float(found.similarities.mean())
-        out.print(
-            f"{family}: {found.embedding.images} pictures, mean similarity to their mean {likeness:.2f}", soft_wrap=True
-        )
+            made = dataclasses.replace(made, encoder="pocket")
+        parts.append(made)
+        (family,) = made.vectors
+        out.print(f"{family}: {made.images} pictures, mean similarity to their mean {likeness:.2f}", soft_wrap=True)
     for skipped, reason in found.skipped:
         notes.print(f"skipped {skipped}: {reason}", markup=False, soft_wrap=True)
     out.print(str(all_.save(merge(parts, name), overwrite=overwrite or add)), soft_wrap=True)

@@ -8,7 +8,7 @@ whether our forward computes the same thing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,7 +85,11 @@ def _own(x: Tensor) -> Tensor:
 
 def _precision(tower: Tower, out: Tensor) -> torch.dtype:
     """The coarsest dtype that the owner computes in."""
-    dtypes = {out.dtype, tower.final_norm.weight.parameter.dtype, _autocast_dtype(out.device.type) or out.dtype}
+    autocast = _autocast_dtype(out.device.type) or out.dtype
+    return _coarsest((out.dtype, tower.final_norm.weight.parameter.dtype, autocast))
+
+
+def _coarsest(dtypes: Iterable[torch.dtype]) -> torch.dtype:
     return max(dtypes, key=lambda dtype: TOLERANCE.get(dtype, math.inf))
 
 
@@ -138,8 +142,7 @@ def of_text(calls: list[Recording], row: int) -> Recording:
     def rows(name: str) -> Tensor:
         return torch.stack([getattr(call, name)[row] for call in calls])
 
-    coarsest = max((call.precision for call in calls), key=lambda dtype: TOLERANCE.get(dtype, math.inf))
-    return Recording(rows("ids"), rows("inputs"), rows("hidden"), coarsest)
+    return Recording(rows("ids"), rows("inputs"), rows("hidden"), _coarsest(call.precision for call in calls))
 
 
 def only(found: list[Recording]) -> Recording:

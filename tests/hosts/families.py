@@ -65,7 +65,9 @@ def padded(ids: Tensor) -> Tensor:
     return ids.masked_fill(behind, 0)
 
 
-def sdxl(host: Host, checkpoint: Path, tokenizer: Path, e: ae.AestheticEmbedding, name: str) -> Iterator[Line]:
+def sdxl(
+    host: Host, checkpoint: Path, tokenizer: Path, e: ae.AestheticEmbedding, name: str, tolerance: float
+) -> Iterator[Line]:
     first = Outside(checkpoint, tokenizer, "conditioner.embedders.0.transformer.text_model.")
     second = OpenClip(checkpoint, "conditioner.embedders.1.model.")
     ids = first.chunks(CAT)
@@ -90,7 +92,7 @@ def sdxl(host: Host, checkpoint: Path, tokenizer: Path, e: ae.AestheticEmbedding
         for (part, ours), x, p in zip(parts.items(), want, plain, strict=True):
             change = (x - p).norm()
             error = float((ours - x).norm() / (change if change > 0 else p.norm()))
-            yield f"{line}, {part} ({error:.1e})", error < TOLERANCE
+            yield f"{line}, {part} ({error:.1e})", error < tolerance
 
     picture = host.txt2img(values(name, SETTINGS))
     yield from compare("SDXL, both towers", picture.samplings[0]["c"][0][0][0], both)
@@ -107,7 +109,9 @@ def sdxl(host: Host, checkpoint: Path, tokenizer: Path, e: ae.AestheticEmbedding
     yield "SDXL: the empty negative prompt stays zero", not negative["crossattn"].any()
 
 
-def sd2(host: Host, checkpoint: Path, tokenizer: Path, e: ae.AestheticEmbedding, name: str) -> Iterator[Line]:
+def sd2(
+    host: Host, checkpoint: Path, tokenizer: Path, e: ae.AestheticEmbedding, name: str, tolerance: float
+) -> Iterator[Line]:
     """A1111 keeps the tower's last layer, which the picture does not need; Forge does not, and says so."""
     tower = OpenClip(checkpoint, "cond_stage_model.model.")
     ids = padded(_chunks(tokenizer))
@@ -122,10 +126,10 @@ def sd2(host: Host, checkpoint: Path, tokenizer: Path, e: ae.AestheticEmbedding,
     picture = host.txt2img(values(name, SETTINGS))
     got = picture.samplings[0]["c"][0][0][0]
     if "without its last layer" in picture.comments:
-        yield "SD2: refused, and plain", float((got - plain).norm() / plain.norm()) < TOLERANCE
+        yield "SD2: refused, and plain", float((got - plain).norm() / plain.norm()) < tolerance
         return
     error = float((got - want).norm() / (want - plain).norm())
-    yield f"SD2 ({error:.1e})", error < TOLERANCE
+    yield f"SD2 ({error:.1e})", error < tolerance
 
 
 def _chunks(tokenizer: Path) -> Tensor:
@@ -136,19 +140,14 @@ def _chunks(tokenizer: Path) -> Tensor:
     return torch.tensor([ids + [known.eos_token_id] * (77 - len(ids))])
 
 
-TOLERANCE = 1e-4
-
-
 def main() -> None:
-    global TOLERANCE
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="+")
     parser.add_argument("--url", default="http://127.0.0.1:7860")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--embedding", type=Path, required=True)
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE)
+    parser.add_argument("--tolerance", type=float, default=1e-4)
     arguments = parser.parse_args()
-    TOLERANCE = arguments.tolerance
     host, e = Host(arguments.url), ae.load(arguments.embedding)
     before = host.call("/sdapi/v1/options")["sd_model_checkpoint"]
     failed = 0
@@ -157,7 +156,8 @@ def main() -> None:
         host.call("/sdapi/v1/options", {"sd_model_checkpoint": Path(file).stem})
         plain = host.txt2img().hash
         lines = {"sdxl": sdxl, "sd2": sd2}[kind]
-        for line, good in lines(host, Path(file), arguments.tokenizer, e, arguments.embedding.stem):
+        name, tolerance = arguments.embedding.stem, arguments.tolerance
+        for line, good in lines(host, Path(file), arguments.tokenizer, e, name, tolerance):
             failed += not good
             print(f"{'ok ' if good else 'BAD'} {Path(file).stem}: {line}", flush=True)
         print(f"{'ok ' if host.txt2img().hash == plain else 'BAD'} {Path(file).stem}: off is plain", flush=True)
