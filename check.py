@@ -9,11 +9,12 @@ import sys
 from tools.environments import ROOT, TORCH, environment, find_python, run
 
 #: What the hosts pin, as far as we touch it. AUTOMATIC1111's are the oldest that anything of ours runs with.
+#: Forge's torch, 2.3.1, lies between that and ours, and would bring another 4 GB of CUDA libraries.
 BOTH = ["numpy==1.26.2", "safetensors==0.4.2", "Pillow==9.5.0", "httpx==0.24.1", "httpcore==0.15"]
 HOSTS = {
     "a1111": ["torch==2.1.2", "transformers==4.30.2", "gradio==3.41.2", "fastapi==0.94.0", "pydantic<2", *BOTH],
     "forge": [
-        *("torch==2.3.1", "transformers==4.46.1", "gradio==4.40.0", "fastapi==0.104.1", "pydantic==2.8.2"),
+        *(TORCH, "transformers==4.46.1", "gradio==4.40.0", "fastapi==0.104.1", "pydantic==2.8.2"),
         *("huggingface-hub==0.26.2", *BOTH),
     ],
 }
