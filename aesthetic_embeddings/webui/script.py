@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from ..errors import AestheticError
-from . import accordion, host, seam, tab
+from . import accordion, api, host, seam, tab
 from .plan import NAMES, plan
 from .report import Report
 
@@ -19,6 +19,7 @@ OLD_IS_THERE = (
 def register() -> None:
     """Tell the host whom to call. To be called each time that it loads its scripts: it forgets them on "Reload UI"."""
     host.script_callbacks.on_before_ui(forget_page)
+    host.script_callbacks.on_app_started(api.add_routes)
     host.script_callbacks.on_ui_tabs(lambda: [(tab.build(), "Create aesthetic embedding", "aesthetic_gradients_tab")])
 
 

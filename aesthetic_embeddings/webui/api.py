@@ -1,0 +1,294 @@
+"""The host's API, extended: `/aesthetic-gradients/v1/...`, to list, create, blend and delete aesthetics.
+
+It is there where the host's own API is (`--api`), and asks for the same credentials (`--api-auth`). What is wrong is
+answered with a 4xx and one sentence, as `detail`. All that can be named are files of the library, and encoders that
+the host has.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from starlette.concurrency import run_in_threadpool
+
+from ..embedding import blend as weighted
+from ..errors import AestheticError
+from ..families import SERVES
+from ..library import Entry, check_name
+from ..settings import PRESETS, Settings
+from . import creating, host
+from .creating import ENCODERS, Encoder
+from .plan import NAMES
+
+PREFIX = "/aesthetic-gradients/v1"
+HOSTS_OWN = "/sdapi/v1/txt2img"  # modules/api/api.py: whose guards become ours
+
+MEGABYTE = 2**20
+LIMITS = {"pictures": 256, "picture_bytes": 32 * MEGABYTE, "request_bytes": 128 * MEGABYTE}
+LONGEST = 1000  # characters of a text other than a picture
+HEAVIEST = 1000  # weight in a blend
+TAKEN = dict(zip(("refuse", "replace", "add"), creating.TAKEN, strict=True))
+
+
+def add_routes(demo: Any, app: FastAPI) -> None:
+    """To be called when the host's app has started (modules/script_callbacks.py, on_app_started).
+
+    Hosts hang `--api-auth` on each route of theirs as a dependency (modules/api/api.py, add_api_route). Without such a
+    route the API is off, and ours too.
+    """
+    own = next((route for route in app.routes if getattr(route, "path", "") == HOSTS_OWN), None)
+    if own is None:
+        return
+    guards = {"dependencies": own.dependencies, "tags": ["Aesthetic gradients"]}
+    app.add_api_route(f"{PREFIX}/schema", schema, methods=["GET"], **guards)
+    app.add_api_route(f"{PREFIX}/embeddings", embeddings, methods=["GET"], **guards)
+    app.add_api_route(f"{PREFIX}/embeddings", create, methods=["POST"], openapi_extra=_body(CREATE), **guards)
+    app.add_api_route(f"{PREFIX}/blend", blend, methods=["POST"], openapi_extra=_body(BLEND), **guards)
+    app.add_api_route(f"{PREFIX}/embeddings/{{name:path}}", delete, methods=["DELETE"], **guards)
+
+
+# ---------------------------------------------------------------- asking
+
+
+def schema() -> dict[str, Any]:
+    """The settings, the order in which `alwayson_scripts` takes them, and what `POST embeddings` accepts."""
+    return {
+        "args": NAMES,
+        "settings": [_setting(f) for f in dataclasses.fields(Settings)],
+        "presets": {name: dataclasses.asdict(settings) for name, settings in PRESETS.items()},
+        "encoders": [
+            {
+                "encoder": encoder.repository,
+                "label": encoder.label,
+                "family": encoder.family,
+                "serves": SERVES[encoder.family],
+                "here": creating.located(encoder) is not None,
+            }
+            for encoder in ENCODERS
+        ],
+        "limits": LIMITS,
+    }
+
+
+def _setting(f: dataclasses.Field[Any]) -> dict[str, Any]:
+    about = f.metadata
+    kind = {int: "integer", float: "number", str: "string", bool: "boolean"}[type(f.default)]
+    row = {"name": f.name, "label": about["label"], "type": kind, "default": f.default, "help": about["help"]}
+    return row | {"minimum": about["low"], "maximum": about["high"], "choices": about["choices"]}
+
+
+def embeddings() -> list[dict[str, Any]]:
+    """All that is in the library, with what is no good, and why."""
+    host.library.refresh()
+    return [_entry(entry) for entry in host.library.entries]
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    e = entry.embedding
+    vectors = e.vectors.items() if e else ()
+    return {
+        "name": entry.name,
+        "hash": e.content_hash if e else "",
+        "vectors": [{"family": f, "dimension": len(v), "serves": SERVES.get(f, "")} for f, v in vectors],
+        "images": e.images if e else 0,
+        "created": e.created if e else "",
+        "encoder": e.encoder if e else "",
+        "notes": e.notes if e else "",
+        "file": str(entry.path),
+        "fault": entry.fault,
+        "duplicate_of": entry.duplicate_of,
+    }
+
+
+# ---------------------------------------------------------------- changing
+
+#: Name -> type and default (None: it must be given), and what it is.
+CREATE: dict[str, tuple[type, Any, str]] = {
+    "name": (str, None, "Of the new embedding; slashes make folders."),
+    "pictures": (list, None, "Files of pictures, each in base64; a leading data:image/png;base64, may stay."),
+    "encoder": (str, ENCODERS[0].repository, "A CLIP of the schema, or a folder's name in the host's models/CLIP."),
+    "taken": (str, "refuse", "Where the name is taken: refuse, replace, or add (a vector by another encoder)."),
+    "batch_size": (int, 8, "Pictures at a time, 1 to 64."),
+}
+BLEND: dict[str, tuple[type, Any, str]] = {
+    "name": (str, None, "Of the blend; slashes make folders."),
+    "parts": (dict, None, "Name -> weight; a negative one pushes away."),
+    "replace": (bool, False, "Whether an embedding of that name is replaced."),
+}
+
+
+async def create(request: Request) -> dict[str, Any]:
+    """Make an embedding of uploaded pictures, in the host's queue."""
+    body = await _json(request, LIMITS["request_bytes"])
+    return await run_in_threadpool(_create, **_checked(body, CREATE))
+
+
+async def blend(request: Request) -> dict[str, Any]:
+    """Save a weighted mix of embeddings as a new one."""
+    body = await _json(request, MEGABYTE)
+    return await run_in_threadpool(_blend, **_checked(body, BLEND))
+
+
+def delete(name: str) -> dict[str, str]:
+    """Delete an embedding's file, and what lies beside it. There is no way back."""
+    host.library.refresh()
+    if name not in creating.names():  # files that are no good can be deleted as well
+        raise HTTPException(404, f"There is no aesthetic called {name[:LONGEST]!r}.")
+    with _said(409):
+        return {"deleted": str(host.library.delete(name))}
+
+
+def _create(name: str, pictures: list[Any], encoder: str, taken: str, batch_size: int) -> dict[str, Any]:
+    if not 1 <= batch_size <= 64:
+        raise HTTPException(422, f"batch_size should lie between 1 and 64, not be {batch_size}.")
+    if taken not in TAKEN:
+        raise HTTPException(422, f"taken should be one of {', '.join(TAKEN)}, not {taken!r}.")
+    _check_name(name, free=taken == "refuse")
+    if len(pictures) > LIMITS["pictures"]:
+        raise HTTPException(413, f"{len(pictures)} pictures are too many; at most {LIMITS['pictures']} at once.")
+    files = [_decoded(number, picture) for number, picture in enumerate(pictures, 1)]
+    with tempfile.TemporaryDirectory() as place:
+        paths = [Path(place, f"{number}") for number in range(1, len(files) + 1)]
+        for path in paths:
+            path.write_bytes(files.pop(0))
+        with _said(422, hidden=f"{place}{os.sep}"):
+            found, file = creating.create(name, paths, _encoder(encoder), "", batch_size, TAKEN[taken], _unheard)
+    each = dict(zip((int(Path(file).name) for file in found.files), found.similarities.tolist(), strict=True))
+    skipped = {int(Path(file).name): reason for file, reason in found.skipped}
+    made = next(entry for entry in host.library.entries if entry.path == file)
+    return _entry(made) | {"similarities": each, "skipped": skipped}
+
+
+def _unheard(done: float, total: float, words: str) -> None:
+    """Nobody is told how far it is."""
+
+
+def _blend(name: str, parts: dict[str, Any], replace: bool) -> dict[str, Any]:
+    for part, weight in parts.items():
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not abs(weight) <= HEAVIEST:
+            raise HTTPException(422, f"The weight of {part!r} should be a number from -{HEAVIEST} to {HEAVIEST}.")
+    host.library.refresh()
+    _check_name(name, free=not replace)
+    with _said(404):
+        mixed = [(host.library.get(part), float(weight)) for part, weight in parts.items()]
+    with _said(422):
+        file = host.library.save(weighted(mixed, name), overwrite=replace)
+    return _entry(next(entry for entry in host.library.entries if entry.path == file))
+
+
+def _check_name(name: str, free: bool) -> None:
+    with _said(422):
+        check_name(name)
+    if free:
+        with _said(409):
+            host.library.check_free(name)
+
+
+def _encoder(encoder: str) -> Encoder:
+    """One that the tab knows too, or one in the host's folder of CLIPs: a path of the server cannot be given."""
+    if known := next((one for one in ENCODERS if encoder == one.repository), None):
+        return known
+    place = host.encoder_folder()
+    here = [path.parent.name for path in place.glob("*/config.json")] if place.is_dir() else []
+    if encoder not in here:
+        names = ", ".join([*(one.repository for one in ENCODERS), *here])
+        raise HTTPException(422, f"There is no encoder called {encoder!r}, not in {place} either. There are {names}.")
+    return Encoder(encoder, encoder, family="", gigabytes=0)
+
+
+# ---------------------------------------------------------------- requests
+
+
+async def _json(request: Request, limit: int) -> Any:
+    """The body, read by hand: its size is limited before it is in memory.
+
+    Only where it says that it is JSON: other types come from any web page, unasked, to a host on the same machine.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, "The request should be JSON, with the header Content-Type: application/json.")
+    too_much = HTTPException(413, f"The request is too large; at most {_megabytes(limit)} at once.")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise too_much
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > limit:
+            raise too_much
+    try:
+        return await run_in_threadpool(json.loads, bytes(data))
+    except (ValueError, RecursionError):
+        raise HTTPException(422, "The request is not JSON.") from None
+
+
+def _checked(body: Any, fields: dict[str, tuple[type, Any, str]]) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise HTTPException(422, f"The request should be a JSON object with {', '.join(fields)}.")
+    if unknown := next((name for name in body if name not in fields), None):
+        raise HTTPException(422, f"There is no field {unknown!r}. Take {', '.join(fields)}.")
+    values = {}
+    for name, (kind, default, _) in fields.items():
+        values[name] = body.get(name, default)
+        if type(values[name]) is not kind or values[name] in ("", [], {}):
+            raise HTTPException(422, f"{name} is missing, empty or of the wrong type; it should be {TYPES[kind][1]}.")
+        if kind is str and len(values[name]) > LONGEST:
+            raise HTTPException(422, f"{name} is too long; at most {LONGEST} characters.")
+    return values
+
+
+#: Type -> its names in OpenAPI and in words.
+TYPES: dict[type, tuple[str, str]] = {
+    str: ("string", "text"),
+    int: ("integer", "a whole number"),
+    bool: ("boolean", "true or false"),
+    list: ("array", "a list"),
+    dict: ("object", "an object"),
+}
+
+
+def _decoded(number: int, picture: Any) -> bytes:
+    if not isinstance(picture, str):
+        raise HTTPException(422, f"Picture {number} should be text in base64, not {type(picture).__name__}.")
+    text = picture.partition(",")[2] if picture.startswith("data:") else picture
+    if len(text) * 3 // 4 > LIMITS["picture_bytes"]:
+        limit = _megabytes(LIMITS["picture_bytes"])
+        raise HTTPException(413, f"Picture {number} is too large; at most {limit} each.")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise HTTPException(422, f"Picture {number} is not base64.") from None
+
+
+def _megabytes(count: int) -> str:
+    return f"{count // MEGABYTE} MB"
+
+
+@contextlib.contextmanager
+def _said(status: int, hidden: str = "") -> Iterator[None]:
+    """What our own code says becomes an answer of this status. hidden: what goes unsaid, such as a temporary folder."""
+    try:
+        yield
+    except AestheticError as error:
+        raise HTTPException(status, str(error).replace(hidden, "Picture ") if hidden else str(error)) from error
+
+
+def _body(fields: dict[str, tuple[type, Any, str]]) -> dict[str, Any]:
+    """For the host's page /docs."""
+    properties = {
+        name: {"type": TYPES[kind][0], "description": help} | ({} if default is None else {"default": default})
+        for name, (kind, default, help) in fields.items()
+    }
+    required = [name for name, (_, default, _) in fields.items() if default is None]
+    content = {"schema": {"type": "object", "properties": properties, "required": required}}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
