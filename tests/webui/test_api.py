@@ -35,7 +35,7 @@ def app(host: Host, api: bool = True, auth: bool = False) -> FastAPI:
     made = FastAPI()
     if api:
         guards = [Depends(check)] if auth else None
-        made.add_api_route("/sdapi/v1/txt2img", lambda: {}, methods=["POST"], dependencies=guards)
+        made.add_api_route("/sdapi/v1/txt2img", dict, methods=["POST"], dependencies=guards)
     host.webui("script").register()
     host.callbacks["on_app_started"][-1](None, made)
     return made
@@ -157,7 +157,9 @@ def test_a_taken_name(client: TestClient):
     refused(create(client, taken="perhaps"), 422, "refuse, replace, add")
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b", "..", "a\\b", "C:x", "nul", ".hidden", "a//b"])
+@pytest.mark.parametrize(
+    "name", ["../outside", "/etc/passwd", "a/../../b", "..", "a\\b", "C:x", "nul", ".hidden", "a//b"]
+)
 def test_no_name_leads_out_of_the_library(host: Host, client: TestClient, name: str):
     before = sorted(host.root.rglob("*"))
     refused(create(client, name=name), 422, "cannot be a name")
@@ -168,7 +170,9 @@ def test_no_name_leads_out_of_the_library(host: Host, client: TestClient, name: 
     assert sorted(host.root.rglob("*")) == before
 
 
-@pytest.mark.parametrize("encoder", ["../CLIP/pocket", str(pocket.MODEL), "pocket/..", "hub/unknown", ".", "pocket/vae"])
+@pytest.mark.parametrize(
+    "encoder", ["../CLIP/pocket", str(pocket.MODEL), "pocket/..", "hub/unknown", ".", "pocket/vae"]
+)
 def test_no_encoder_leads_out_of_the_hosts_folder(client: TestClient, encoder: str):
     refused(create(client, encoder=encoder), 422, "no encoder called", "clip-vit-large-patch14, ", "pocket")
 
