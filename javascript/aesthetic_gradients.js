@@ -4,10 +4,12 @@
     const part = (tab, name) => gradioApp().querySelector(`#script_${tab}_aesthetic_gradients_${name}`);
     const value = (tab, name) => part(tab, name)?.querySelector("input")?.value ?? "";
 
-    // -4 -> "1e-4", -3.5 -> "3.2e-4": rounded as webui/plan.py does
+    // -4 -> "1e-4", -3.5 -> "3.2e-4": rounded as webui/plan.py does, which takes a positive number for epsilon itself
     function epsilon(exponent) {
         const number = Number(exponent);
-        return exponent === "" || Number.isNaN(number) ? "" : Number((10 ** number).toPrecision(2)).toExponential();
+        if (exponent === "" || Number.isNaN(number)) return "";
+        const stop = Math.abs(100 * number - Math.round(100 * number)) < 1e-9;
+        return Number((number < 0 ? 10 ** number : number).toPrecision(number < 0 && stop ? 2 : 4)).toExponential();
     }
 
     function whatIsOn(tab) {

@@ -43,14 +43,16 @@ def build(
         parts[name] = _widget(name, elem_id(name))
 
     def embeddings(name: str, label: str, info: str) -> None:
-        parts[name] = gr.Dropdown(choices(library), value=NONE, label=label, info=info, elem_id=elem_id(name))
+        parts[name] = gr.Dropdown(
+            choices(library), value=NONE, label=label, info=info, elem_id=elem_id(name), allow_custom_value=True
+        )
 
     with input_accordion(False, label="Aesthetic gradients", elem_id=elem_id("accordion")) as parts["enabled"]:
         if warning:
             gr.HTML(f"<p class='aesthetic-warning'>{warning}</p>")
         parts["hint"] = gr.HTML(hint(library), elem_id=elem_id("hint"))
         with gr.Row():
-            embeddings("embedding", "Embedding", "The taste that the prompt's pictures take on.")
+            embeddings("embedding", "Embedding", "The taste of the pictures, or a mix: dusk:0.7 fog:-0.3")
             refresh = tool_button("\U0001f504", elem_id=elem_id("refresh"), tooltip="Embedding: refresh")
             embeddings("negative", "Negative prompt", "None leaves the negative prompt alone.")
         with gr.Row():

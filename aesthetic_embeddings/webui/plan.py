@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..embedding import AestheticEmbedding
 from ..errors import AestheticError
 from ..library import Library
 from ..settings import Settings
+from . import mixes
 
 NONE = "None"  # the dropdowns' choice of no aesthetic
 HIRES = ("same", "off")
@@ -28,6 +30,9 @@ DEFAULTS: dict[str, Any] = {
     "negative": NONE,
     "hires": HIRES[0],
 }
+
+
+ALIASES = {"epsilon": "step_size"}  # as the page, the infotext and the paper call it
 
 
 @dataclass(frozen=True)
@@ -47,50 +52,96 @@ class Target:
 
 @dataclass(frozen=True)
 class Plan:
-    """The targets of a job's prompts and of its negative prompts, either of which may stay plain."""
+    """The targets of a job's prompts and of its negative prompts, either of which may stay plain.
+
+    settings: the accordion's, also where it chooses no aesthetic.
+    """
 
     positive: Target | None = None
     negative: Target | None = None
     hires: bool = True
+    settings: Settings = dataclasses.field(default_factory=Settings)
 
     def target(self, negative: bool, hires: bool) -> Target | None:
-        if hires and not self.hires:
+        target = self.negative if negative else self.positive
+        if (
+            target is None
+            or target.settings.changes_nothing
+            or target.settings.weight == 0
+            or (hires and not self.hires)
+        ):
             return None
-        return self.negative if negative else self.positive
+        return target
 
 
-def plan(values: Sequence[Any], library: Library) -> Plan | None:
-    """The plan that the accordion's values make; None where everything stays plain.
+def named(values: Sequence[Any]) -> dict[str, Any]:
+    """The accordion's values by name, from what hosts pass: in the order of NAMES, the last ones perhaps missing.
 
-    values: in the order of NAMES; missing ones at the end are defaults, as hosts allow in their API.
-    Raises AestheticError where a value is wrong, or an aesthetic is not there.
+    The API may give a dict of some of them in place of the first. What it leaves out is the page's default, and it is
+    on where it has an aesthetic and does not say otherwise. Raises AestheticError for a name that is none.
     """
     given = DEFAULTS | dict(zip(NAMES, values, strict=False))
+    if isinstance(given["enabled"], Mapping):
+        chosen = {known(str(name), NAMES): value for name, value in given.pop("enabled").items()}
+        given = {"enabled": True} | given | chosen
+        if "enabled" not in chosen:
+            given["enabled"] = any((given[side] or NONE) != NONE for side in ("embedding", "negative"))
+    return given
+
+
+def known(name: str, names: Collection[str]) -> str:
+    """`name` if it is one of these, epsilon being called that as well. Raises AestheticError, with the nearest."""
+    name = ALIASES.get(name, name)
+    if name in names:
+        return name
+    close = difflib.get_close_matches(name.lower(), [*names, *ALIASES], n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(names)}."
+    raise AestheticError(f"There is no setting called {name!r}. {hint}")
+
+
+def plan(given: Mapping[str, Any], library: Library) -> Plan | None:
+    """The plan that the accordion's values make; None where its box is not ticked.
+
+    Raises AestheticError where a value is wrong, or an aesthetic is not there.
+    """
+    if not isinstance(given["enabled"], bool):
+        raise AestheticError(f"The first argument should be true or false, or a dict, not {given['enabled']!r}.")
     if not given["enabled"]:
         return None
+    empty = unticked(given)
+    chosen = [given[side] or NONE for side in ("embedding", "negative")]
+    if chosen == [NONE, NONE]:
+        raise AestheticError("No embedding is chosen, so the picture is plain. Choose one, or untick the box.")
+    library.refresh()
+    positive, negative = (
+        None if text == NONE else Target(mixes.chosen(str(text), library), empty.settings) for text in chosen
+    )
+    return dataclasses.replace(empty, positive=positive, negative=negative)
+
+
+def unticked(given: Mapping[str, Any]) -> Plan:
+    """The plan that counts for a tag in the prompt: without the accordion's aesthetics, but with its settings."""
     settings = Settings(
         **{f.name: given[f.name] for f in dataclasses.fields(Settings) if f.name != "step_size"},
         step_size=step_size(given["step_size"]),
     )
     if given["hires"] not in HIRES:
         raise AestheticError(f"hires should be one of {', '.join(HIRES)}, not {given['hires']!r}.")
-    chosen = [given[side] or NONE for side in ("embedding", "negative")]
-    if chosen == [NONE, NONE]:
-        raise AestheticError("No embedding is chosen, so the picture is plain. Choose one, or untick the box.")
-    if settings.changes_nothing or settings.weight == 0:
-        return None
-    library.refresh()
-    positive, negative = (None if name == NONE else Target(library.get(name), settings) for name in chosen)
-    return Plan(positive, negative, given["hires"] == HIRES[0])
+    return Plan(hires=given["hires"] == HIRES[0], settings=settings)
 
 
 def step_size(value: float) -> float:
     """Epsilon from the slider, which is logarithmic: -4 means 1e-4. A positive number is epsilon itself."""
     if not isinstance(value, (int, float)) or value >= 0:
         return value  # Settings tells what is wrong with anything else
-    return float(f"{10**value:.1e}")  # two digits: the slider's stops are round numbers
+    digits = 2 if round(value, 2) == value else 12  # the slider's stops are round numbers
+    return float(f"{10**value:.{digits - 1}e}")
 
 
-def exponent(step_size: float) -> float:
-    """Where the slider stands for this epsilon."""
-    return round(math.log10(step_size), 2)
+def exponent(epsilon: float) -> float:
+    """Where the slider stands for this epsilon; epsilon itself where it is no negative power of ten."""
+    if not 0 < epsilon < 1:
+        return epsilon
+    exact = math.log10(epsilon)
+    stop = round(exact, 2)
+    return next((value for value in (stop, exact) if step_size(value) == epsilon), epsilon)

@@ -7,8 +7,8 @@ import traceback
 from typing import Any
 
 from ..errors import AestheticError
-from . import accordion, api, host, seam, tab
-from .plan import NAMES, plan
+from . import accordion, api, host, infotext, seam, tab
+from .plan import NAMES, named, plan
 from .report import Report
 
 OLD_IS_THERE = (
@@ -19,6 +19,7 @@ OLD_IS_THERE = (
 def register() -> None:
     """Tell the host whom to call. To be called each time that it loads its scripts: it forgets them on "Reload UI"."""
     host.script_callbacks.on_before_ui(forget_page)
+    host.script_callbacks.on_infotext_pasted(infotext.pasted)
     host.script_callbacks.on_app_started(api.add_routes)
     host.script_callbacks.on_ui_tabs(lambda: [(tab.build(), "Create aesthetic embedding", "aesthetic_gradients_tab")])
 
@@ -43,18 +44,28 @@ class AestheticGradients(host.scripts.Script):
         parts = accordion.build(self.elem_id, host.library, host.InputAccordion, host.ToolButton, is_img2img, warning)
         host.dropdowns.extend([parts["embedding"], parts["negative"]])
         host.hints.append(parts["hint"])
+        self.infotext_fields = infotext.fields(parts)
+        self.paste_field_names = [reader for _, reader in self.infotext_fields]
         return [parts[name] for name in NAMES]
 
     def process(self, p: Any, *values: Any) -> None:
         """Once for each job, before its batches. A job that some extension starts inside has its own call, or none."""
         try:
             seam.remove(p)
-            wanted = plan(values, host.library)
+            infotext.clear(p.extra_generation_params)
+            wanted = plan(named(values), host.library)
             if wanted is None:
                 return
-            seam.install(p, wanted, Report(p.comments))
+            infotext.write(p.extra_generation_params, wanted, host.library)
+            seam.install(p, wanted, Report(p))
         except AestheticError as error:
-            p.comment(f"Aesthetic gradients: {error}")
+            say(p, str(error))
         except Exception as error:  # never in the way of a picture
             traceback.print_exc(file=sys.stderr)
-            p.comment(f"Aesthetic gradients: something unexpected went wrong: {error!r}. The console has more.")
+            say(p, f"something unexpected went wrong: {error!r}. The console has more.")
+
+
+def say(p: Any, fault: str) -> None:
+    """Under the picture, and in it: the API's answers have no comments."""
+    p.comment(f"Aesthetic gradients: {fault}")
+    infotext.add_error(p.extra_generation_params, fault)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from .conditioner import Conditioner, Outcome
 from .plan import Plan, Target
 
+#: Takes outcomes, cached, negative, hires.
+Reporter: TypeAlias = Callable[[list[Outcome], bool, bool, bool], None]
 METHODS = ("get_conds_with_caching", "cached_params")
 
 
@@ -25,10 +27,11 @@ class Stamp:
     outcomes: list[Outcome] = field(default_factory=list, compare=False)
 
 
-def install(p: Any, plan: Plan, report: Callable[[list[Outcome], bool], None]) -> None:
+def install(p: Any, plan: Plan, report: Reporter) -> None:
     """Let `p` make its conditioning by `plan`, in place of what an earlier run of it installed.
 
-    report: told of each conditioning of the job: its outcomes, and whether the host's cache had it.
+    report: told of each conditioning of the job: its outcomes, whether the host's cache had it, and whether it is
+        of the negative prompt, and of the hires pass.
     """
     remove(p)
     p.aesthetic_seam = seam = Seam(p, plan, report)
@@ -51,7 +54,7 @@ def remove(p: Any) -> None:
 class Seam:
     """The two methods of one job. Called as the host calls them (modules/processing.py, StableDiffusionProcessing)."""
 
-    def __init__(self, p: Any, plan: Plan, report: Callable[[list[Outcome], bool], None]) -> None:
+    def __init__(self, p: Any, plan: Plan, report: Reporter) -> None:
         self.plan, self.report = plan, report
         self._conds, self._key = (getattr(p, name) for name in METHODS)
         self._stamps: tuple[Stamp, ...] = ()
@@ -69,8 +72,10 @@ class Seam:
     ) -> Any:
         arguments = (required_prompts, steps, caches, extra_network_data, hires_steps)
         negative = bool(getattr(required_prompts, "is_negative_prompt", False))
-        target = self.plan.target(negative, hires_steps is not None)
+        hires = hires_steps is not None
+        target = self.plan.target(negative, hires)
         if target is None:
+            self.report([], False, negative, hires)
             return self._conds(function, *arguments, **others)
         stamp = Stamp(target)
 
@@ -85,7 +90,7 @@ class Seam:
         kept = stamp.outcomes or self._hit(caches)
         if not all(outcome.tuned for outcome in kept):
             caches[0][0] = None  # plain where it should have been tuned: it must not pass for tuned the next time
-        self.report(kept, kept is not stamp.outcomes)
+        self.report(kept, kept is not stamp.outcomes, negative, hires)
         return conds
 
     def cached_params(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:

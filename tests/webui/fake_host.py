@@ -489,6 +489,7 @@ class Host:
         registry: dict[str, list[Any]] = {}
         self.callbacks = registry  # modules/script_callbacks.py
         names = ("on_ui_tabs", "on_ui_settings", "on_app_started", "on_before_ui", "on_model_loaded")
+        names += ("on_infotext_pasted",)
         callbacks = {name: lambda f, *, name=name, **_: registry.setdefault(name, []).append(f) for name in names}
         contents: dict[str, dict[str, Any]] = {
             "modules": {"__path__": []},

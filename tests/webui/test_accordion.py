@@ -79,7 +79,7 @@ def test_what_is_drawn_are_the_cores_defaults(host: Host):
         assert values["enabled"] is False
         assert values["embedding"] == values["negative"] == "None"
         values |= {"enabled": True, "embedding": "dusk"}
-        found = host.webui("plan").plan(list(values.values()), host.webui("host").library)
+        found = host.webui("plan").plan(values, host.webui("host").library)
         assert found.positive.settings == ae.Settings()
 
 
@@ -109,7 +109,7 @@ def test_presets(host: Host, preset: str):
     names = [name for name in inputs["txt2img"] if name in vars(PRESETS[preset]) and not name.startswith("text")]
     chosen = dict(zip(names, values, strict=True)) | {"enabled": True, "embedding": "dusk"}
     given = {**host.webui("plan").DEFAULTS, **chosen}
-    found = host.webui("plan").plan(list(given.values()), host.webui("host").library)
+    found = host.webui("plan").plan(given, host.webui("host").library)
     assert found.positive.settings == PRESETS[preset]
 
 

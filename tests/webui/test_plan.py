@@ -17,7 +17,7 @@ pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
 def planned(host: Host, **chosen: Any) -> Any:
     module = host.webui("plan")
     values = {**module.DEFAULTS, "enabled": True, "embedding": "dusk", **chosen}
-    return module.plan([values[name] for name in module.NAMES], host.webui("host").library)
+    return module.plan(module.named([values[name] for name in module.NAMES]), host.webui("host").library)
 
 
 def test_the_defaults_are_the_cores(host: Host):
@@ -27,11 +27,11 @@ def test_the_defaults_are_the_cores(host: Host):
 
 @pytest.mark.parametrize("given", [(), (False,), (False, "dusk")])
 def test_off_with_missing_arguments(host: Host, given: tuple):
-    assert host.webui("plan").plan(given, host.webui("host").library) is None
+    assert host.webui("plan").plan(host.webui("plan").named(given), host.webui("host").library) is None
 
 
 def test_missing_arguments_at_the_end_are_defaults(host: Host):
-    found = host.webui("plan").plan((True, "dusk", 7), host.webui("host").library)
+    found = host.webui("plan").plan(host.webui("plan").named((True, "dusk", 7)), host.webui("host").library)
     assert found.positive.settings == ae.Settings(steps=7)
     assert found.negative is None
     assert found.hires
@@ -59,8 +59,8 @@ def test_the_slider_can_stand_where_a_preset_is(host: Host, preset: str):
 
 
 @pytest.mark.parametrize("nothing", [{"steps": 0}, {"step_size": 0}, {"weight": 0}])
-def test_what_changes_nothing_is_no_plan(host: Host, nothing: dict[str, float]):
-    assert planned(host, **nothing) is None
+def test_what_changes_nothing_is_plain(host: Host, nothing: dict[str, float]):
+    assert planned(host, **nothing).target(negative=False, hires=False) is None
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,7 @@ def test_what_changes_nothing_is_no_plan(host: Host, nothing: dict[str, float]):
         {"update": "sgd"},
         {"weight": 2},
         {"hires": "maybe"},
+        {"enabled": "dusk"},
         {"embedding": "dust"},
         {"embedding": None},
         {"negative": "dust"},
@@ -102,3 +103,34 @@ def test_sides_and_passes(host: Host):
 def test_every_value_has_its_place(host: Host):
     module = host.webui("plan")
     assert sorted(module.NAMES) == sorted(module.DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"embedding": "dusk", "steps": 5}, {"enabled": True, "embedding": "dusk", "steps": 5}),
+        ({"negative": "dusk"}, {"enabled": True, "negative": "dusk"}),
+        ({"embedding": "dusk", "enabled": False}, {"enabled": False, "embedding": "dusk"}),
+        ({"steps": 5}, {"enabled": False, "steps": 5}),
+        ({"embedding": None}, {"enabled": False, "embedding": None}),
+        ({"embedding": "dusk", "epsilon": 2e-4}, {"enabled": True, "embedding": "dusk", "step_size": 2e-4}),
+    ],
+    ids=str,
+)
+def test_a_dict_in_place_of_the_first(host: Host, given: dict[str, Any], expected: dict[str, Any]):
+    module = host.webui("plan")
+    assert module.named([given]) == module.DEFAULTS | expected
+
+
+def test_what_a_dict_leaves_out_is_the_pages_default(host: Host):
+    module = host.webui("plan")
+    found = module.named([{"steps": 5}, "dusk", 20, -3.0])
+    assert [found[name] for name in ("enabled", "embedding", "steps", "step_size")] == [True, "dusk", 5, -3.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("stepz", "steps"), ("Epsilon", "epsilon"), ("lr", "There are enabled"), (3, "There are")]
+)
+def test_a_name_that_is_none(host: Host, name: Any, nearest: str):
+    with pytest.raises(ae.AestheticError, match=nearest):
+        host.webui("plan").named([{name: 1}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import types
 from typing import Any
 
 import pytest
@@ -75,14 +76,18 @@ def outcome(host: Host, *similarities: float, **more: Any) -> Any:
     return host.webui("conditioner").Outcome(target, **values)
 
 
+def job(comments: dict[str, int]) -> Any:
+    return types.SimpleNamespace(comments=comments, extra_generation_params={})
+
+
 @pytest.mark.parametrize("flavour", ["a1111"])
 @pytest.mark.parametrize(
     ("similarities", "word"),
     [((0.1, 0.5, 0.8), None), ((0.1, 0.5, 0.95, 0.97), "saturated after 2 steps"), ((0.3, 0.1), "similarity fell")],
 )
 def test_a_word_where_more_would_be_less(host: Host, similarities: tuple[float, ...], word: str | None):
-    said: dict[str, int] = {"of another": 1}
-    host.webui("report").Report(said)([outcome(host, *similarities)], False)
+    said = {"of another": 1}
+    host.webui("report").Report(job(said))([outcome(host, *similarities)], False)
     assert len(said) == (3 if word else 2)
     assert word is None or word in list(said)[-1]
 
@@ -91,5 +96,5 @@ def test_a_word_where_more_would_be_less(host: Host, similarities: tuple[float, 
 def test_two_encoders_are_told_apart(host: Host):
     said: dict[str, int] = {}
     both = {"clip-a": (0.1, 0.2), "clip-b": (0.3, 0.4)}
-    host.webui("report").Report(said)([outcome(host, similarities=both)], False)
-    assert "0.100 → 0.200 (clip-a), similarity 0.300 → 0.400 (clip-b)" in next(iter(said))
+    host.webui("report").Report(job(said))([outcome(host, similarities=both)], False)
+    assert "similarity 0.100 → 0.200 (clip-a); 0.300 → 0.400 (clip-b)" in next(iter(said))

@@ -1,0 +1,168 @@
+"""What users of extensions expect, in a real host's API: `python -m tests.hosts.conventions --url ... --folder ...`.
+
+`folder`: the host's models/aesthetic_embeddings, with sac_8plus, gloomcore and glowwave in it. With `--out`, the
+infotexts of pictures are kept there; with `--from`, those of another host are generated again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .client import Host, Picture
+
+Line = tuple[str, bool]
+NAME, OTHER = "sac_8plus", "gloomcore"
+
+#: One setting each at another value than its default; and all of them.
+OTHERS: dict[str, Any] = {
+    "steps": 4,
+    "epsilon": 1.23e-4,
+    "update": "normalized",
+    "weight": 0.65,
+    "blend": "slerp",
+    "text": 'snow, "ice": and\nrain',
+    "text_strength": 0.4,
+    "text_negative": True,
+    "preservation": 1.5,
+    "last_layers": 1,
+    "negative": f"{NAME}:0.7 {OTHER}:-0.3",
+    "hires": "off",
+}
+CHOSEN: list[dict[str, Any]] = [
+    {"embedding": NAME},
+    *({"embedding": NAME, **({"text": "snow"} if "text_" in name else {}), name: OTHERS[name]} for name in OTHERS),
+    {"embedding": f"{NAME}:0.7 {OTHER}:-0.3", **OTHERS},
+    {"embedding": NAME, "update": "gradient", "epsilon": 0.1},
+]
+
+
+def ask(host: Host, chosen: dict[str, Any] | None = None, **request: Any) -> Picture:
+    return host.txt2img(None if chosen is None else [chosen], **request)
+
+
+def said(picture: Picture) -> dict[str, str]:
+    """What the picture says of its aesthetic, but for what is not read back."""
+    line = picture.infotext.splitlines()[-1]
+    found = dict(re.findall(r'(Aesthetic [\w ]+): ("(?:\\.|[^\\"])+"|[^,]*)', line))
+    return {key: value for key, value in found.items() if key != "Aesthetic similarity"}
+
+
+def again(host: Host, infotext: str, chosen: dict[str, Any] | None = None) -> Picture:
+    """Generated from its infotext, as the API does it. (Its own request would go before what the infotext says.)"""
+    body: dict[str, Any] = {"infotext": infotext, "override_settings": {"CLIP_stop_at_last_layers": 1}}
+    if chosen is not None:
+        body["alwayson_scripts"] = {"aesthetic gradients": {"args": [chosen]}}
+    return Picture(host.call("/sdapi/v1/txt2img", body))
+
+
+def infotext(host: Host, folder: Path) -> Iterator[Line]:
+    plain = ask(host)
+    yield "off: nothing is said", said(plain) == {} and "Aesthetic" not in plain.infotext
+    for chosen in CHOSEN:
+        first = ask(host, chosen)
+        second = again(host, first.infotext)
+        name = ", ".join(f"{key} {value!r}" for key, value in chosen.items())
+        yield f"{name}: another picture", first.hash != plain.hash or chosen.get("hires") == "off"
+        yield f"{name}: the same again from its infotext", (first.hash, said(first)) == (second.hash, said(second))
+    yield "similarity is said", bool(re.search(r"Aesthetic similarity: -?\d\.\d+ -> -?\d\.\d+", first.infotext))
+    yield "a plain picture's infotext is off", again(host, plain.infotext).hash == plain.hash
+    first = ask(host, {"embedding": NAME})
+    old, new = folder / f"{NAME}.pt", folder / "renamed by a test.pt"
+    old.rename(new)
+    try:
+        renamed = again(host, first.infotext)
+        yield "renamed: found", renamed.hash == first.hash
+        yield "renamed: its name now is said", said(renamed)["Aesthetic embedding"] == new.stem
+        new.rename(folder / "away")
+        gone = again(host, first.infotext)
+        error = said(gone).get("Aesthetic error", "")
+        yield f"gone: plain, and said ({error})", gone.hash == plain.hash and "is not here" in error
+        shutil.copyfile(folder / f"{OTHER}.pt", old)
+        error = said(again(host, first.infotext)).get("Aesthetic error", "")
+        yield f"another file of its name: said ({error})", "now is another" in error
+    finally:
+        for file in (new, folder / "away"):
+            if file.exists():
+                file.replace(old)
+    legacy = "Aesthetic LR: 0.0001, Aesthetic weight: 0.9, Aesthetic steps: 5, Aesthetic embedding: sac_8plus, "
+    legacy += 'Aesthetic slerp: True, Aesthetic text: "snow, ice", Aesthetic text negative: False, '
+    picture = again(host, f"{plain.infotext}, {legacy}Aesthetic slerp angle: 0.1")
+    wanted = {"steps": 5, "weight": 0.9, "blend": "slerp", "text": "snow, ice", "text_strength": 0.61}
+    yield "the old extension's keys", picture.hash == ask(host, {"embedding": NAME, **wanted}).hash != plain.hash
+
+
+def api(host: Host, folder: Path) -> Iterator[Line]:
+    plain, on = ask(host), host.txt2img([True, NAME, 5])
+    yield "a dict is as the positions", ask(host, {"embedding": NAME, "steps": 5}).hash == on.hash != plain.hash
+    yield "enabled: false is off", ask(host, {"embedding": NAME, "enabled": False}).hash == plain.hash
+    yield "without an aesthetic it is off", ask(host, {"steps": 5}).hash == plain.hash
+    over = again(host, on.infotext, {"steps": 7})
+    yield "a dict beside an infotext goes first", over.hash == ask(host, {"embedding": NAME, "steps": 7}).hash
+    wrong: dict[str, dict[str, Any]] = {
+        "Did you mean steps?": {"stepz": 5},
+        "Did you mean sac_8plus": {"embedding": "sac_8plu"},
+        "between 0 and 100": {"steps": 1000},
+        "should be one of adam": {"update": "sgd"},
+    }
+    for words, given in wrong.items():
+        picture = ask(host, {"embedding": NAME} | given)
+        error = said(picture).get("Aesthetic error", "")
+        yield f"wrong: {error}", words in error and words in picture.comments and picture.hash == plain.hash
+
+
+def mixes(host: Host, folder: Path) -> Iterator[Line]:
+    plain, alone = ask(host), ask(host, {"embedding": NAME})
+    mixed = ask(host, {"embedding": f"{NAME}:0.7 {OTHER}:-0.3"})
+    yield "a mix is another picture", len({plain.hash, alone.hash, mixed.hash}) == 3
+    yield "spaces do not matter", ask(host, {"embedding": f" {NAME}: 0.7  {OTHER}: -.3 "}).hash == mixed.hash
+    yield "weights do", ask(host, {"embedding": f"{NAME}:0.7 {OTHER}:0.3"}).hash != mixed.hash
+    yield "it is said", said(mixed)["Aesthetic embedding"].strip('"') == f"{NAME}:0.7 {OTHER}:-0.3"
+    error = said(ask(host, {"embedding": f"{NAME}:0.7 {OTHER}"})).get("Aesthetic error", "")
+    yield f"a weight is missing: {error}", "has a weight" in error
+
+
+GROUPS = {"infotext": infotext, "api": api, "mixes": mixes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="http://127.0.0.1:7860")
+    parser.add_argument("--folder", type=Path, required=True, help="the host's models/aesthetic_embeddings")
+    parser.add_argument("--only", choices=GROUPS)
+    parser.add_argument("--out", type=Path, help="a file for the infotexts of this host's pictures")
+    parser.add_argument("--from", dest="other", type=Path, help="such a file of another host")
+    arguments = parser.parse_args()
+    host, failed = Host(arguments.url), 0
+    if arguments.out:
+        arguments.out.write_text(json.dumps([ask(host, chosen).infotext for chosen in CHOSEN], indent=1))
+    if arguments.other:
+        texts = json.loads(arguments.other.read_text())
+        pairs = zip(CHOSEN, texts, [ask(host, chosen) for chosen in CHOSEN], strict=True)
+        lines = [(f"from the other host: {chosen}", again(host, _here(text)), here) for chosen, text, here in pairs]
+        for line, there, here in lines:
+            good = (there.hash, said(there)) == (here.hash, said(here))
+            failed += not good
+            print(f"{'ok ' if good else 'BAD'} {line}", flush=True)
+    for group, lines_of in GROUPS.items():
+        if arguments.out or arguments.other or arguments.only not in (None, group):
+            continue
+        for line, good in lines_of(host, arguments.folder):
+            failed += not good
+            print(f"{'ok ' if good else 'BAD'} {group}: {line}", flush=True)
+    sys.exit(failed)
+
+
+def _here(text: str) -> str:
+    """Without the other host's checkpoint, which is not here."""
+    return re.sub(r"(Model hash|Model|VAE hash|VAE|Version|Module \d): [^,]*(, |$)", "", text)
+
+
+if __name__ == "__main__":
+    main()
