@@ -96,7 +96,7 @@ def embeddings() -> list[dict[str, Any]]:
 def _entry(entry: Entry) -> dict[str, Any]:
     e = entry.embedding
     vectors = e.vectors.items() if e else ()
-    return {
+    row = {
         "name": entry.name,
         "hash": e.content_hash if e else "",
         "vectors": [{"family": f, "dimension": len(v), "serves": SERVES.get(f, "")} for f, v in vectors],
@@ -108,6 +108,8 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "fault": entry.fault,
         "duplicate_of": entry.duplicate_of,
     }
+    # a name that came from a file system can hold bytes that are not text, which JSON must be
+    return {key: x.encode("utf-8", "replace").decode() if isinstance(x, str) else x for key, x in row.items()}
 
 
 # ---------------------------------------------------------------- changing
@@ -163,10 +165,10 @@ def _create(name: str, pictures: list[Any], encoder: str, taken: str, batch_size
             path.write_bytes(files.pop(0))
         with _said(422, hidden=f"{place}{os.sep}"):
             found, file = creating.create(name, paths, _encoder(encoder), "", batch_size, TAKEN[taken], _unheard)
-    each = dict(zip((int(Path(file).name) for file in found.files), found.similarities.tolist(), strict=True))
-    skipped = {int(Path(file).name): reason for file, reason in found.skipped}
-    made = next(entry for entry in host.library.entries if entry.path == file)
-    return _entry(made) | {"similarities": each, "skipped": skipped}
+    alike = dict(zip(found.files, found.similarities.tolist(), strict=True))
+    reasons = dict(found.skipped)
+    seen = [{"similarity": alike[path]} if path in alike else {"skipped": reasons[path]} for path in map(str, paths)]
+    return _entry(_made(file)) | {"pictures": seen}
 
 
 def _unheard(done: float, total: float, words: str) -> None:
@@ -183,7 +185,11 @@ def _blend(name: str, parts: dict[str, Any], replace: bool) -> dict[str, Any]:
         mixed = [(host.library.get(part), float(weight)) for part, weight in parts.items()]
     with _said(422):
         file = host.library.save(weighted(mixed, name), overwrite=replace)
-    return _entry(next(entry for entry in host.library.entries if entry.path == file))
+    return _entry(_made(file))
+
+
+def _made(file: Path) -> Entry:
+    return next(entry for entry in host.library.entries if entry.path == file)
 
 
 def _check_name(name: str, free: bool) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from gradio.routes import ORJSONResponse
 from starlette.testclient import TestClient
 
 import aesthetic_embeddings as ae
@@ -32,10 +34,12 @@ def app(host: Host, api: bool = True, auth: bool = False) -> FastAPI:
         if (credentials.username, credentials.password) != KEY:
             raise HTTPException(status_code=401, detail="Incorrect username or password")
 
-    made = FastAPI()
+    def txt2img() -> None: ...
+
+    made = FastAPI(default_response_class=ORJSONResponse)  # gradio/routes.py, App
     if api:
         guards = [Depends(check)] if auth else None
-        made.add_api_route("/sdapi/v1/txt2img", dict, methods=["POST"], dependencies=guards)
+        made.add_api_route("/sdapi/v1/txt2img", txt2img, methods=["POST"], dependencies=guards)
     host.webui("script").register()
     host.callbacks["on_app_started"][-1](None, made)
     return made
@@ -115,6 +119,11 @@ def test_list(host: Host, client: TestClient):
     assert "neither" in listed["broken"]["fault"]
 
 
+def test_a_name_that_is_no_text(host: Host, client: TestClient):
+    embedding("odd", 3).save(host.root / "models/aesthetic_embeddings" / os.fsdecode(b"caf\xe9.safetensors"))
+    assert client.get(f"{V1}/embeddings").json()[0]["name"] == "caf?"
+
+
 def test_schema_is_the_table_of_settings(host: Host, client: TestClient):
     schema = client.get(f"{V1}/schema").json()
     assert schema["args"] == list(host.webui("plan").NAMES)
@@ -143,9 +152,9 @@ def test_created_from_uploads(host: Host, client: TestClient):
     expected = ae.create([SAMPLES / "01.png", SAMPLES / "02.png"], pocket.MODEL)
     assert made["hash"] == expected.content_hash == host.webui("host").library.get("moods/sea").content_hash
     assert made["images"] == 2
-    assert list(made["similarities"]) == ["1", "2"]
-    assert list(made["skipped"]) == ["3"]
-    assert "not a picture" in made["skipped"]["3"]
+    assert [list(picture) for picture in made["pictures"]] == [["similarity"], ["similarity"], ["skipped"]]
+    assert 0.5 < made["pictures"][0]["similarity"] < 1
+    assert "not a picture" in made["pictures"][2]["skipped"]
     assert client.get(f"{V1}/embeddings").json()[-1]["name"] == "moods/sea"
 
 
