@@ -26,6 +26,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import aesthetic_embeddings
 
+from . import fake_networks
+
 FLAVOURS = ("a1111", "forge")
 EXTENSION = "aesthetic_embeddings.webui"
 TOKENIZER = Path(aesthetic_embeddings.__file__).parent / "pocket/model/tokenizer"
@@ -469,7 +471,7 @@ class Host:
 
     def __init__(self, flavour: str, root: Path) -> None:
         self.flavour, self.forge, self.root = flavour, flavour == "forge", root
-        self.opts = types.SimpleNamespace(CLIP_stop_at_last_layers=1, persistent_cond_cache=True)
+        self.opts = types.SimpleNamespace(CLIP_stop_at_last_layers=1, persistent_cond_cache=True, samples_format="png")
         self.state = State()
         self.textual_inversions: dict[str, Tensor] = {}  # word -> vectors
         self.scripts: list[Any] = []
@@ -509,6 +511,7 @@ class Host:
             "modules.script_callbacks": callbacks,
             "modules.scripts": {"Script": Script, "AlwaysVisible": object(), "scripts_data": []},
             "modules.sd_hijack": {"model_hijack": self.hijack},
+            "modules.ui_extra_networks": fake_networks.module(),
             "modules.call_queue": {"queue_lock": queue_lock},
             "modules.ui_components": {"InputAccordion": input_accordion, "ToolButton": tool_button},
         }

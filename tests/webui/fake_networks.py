@@ -1,0 +1,101 @@
+"""A small fake of the hosts' modules/ui_extra_networks.py, which is the same in both as far as cards touch it."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+
+def module() -> dict[str, Any]:
+    """Its contents, new for each host."""
+    pages: list[Any] = []
+    allowed: set[str] = set()
+
+    def register_page(page: Any) -> None:
+        pages.append(page)
+        allowed.clear()
+        allowed.update(sum((one.allowed_directories_for_previews() for one in pages), []))
+
+    return {
+        "ExtraNetworksPage": ExtraNetworksPage,
+        "quote_js": quote_js,
+        "extra_pages": pages,
+        "allowed_dirs": allowed,
+        "register_page": register_page,
+    }
+
+
+def quote_js(s: str) -> str:
+    s = s.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{s}"'
+
+
+class ExtraNetworksPage:
+    def __init__(self, title: str) -> None:
+        self.title, self.name = title, title.lower()
+        self.extra_networks_tabname = self.name.replace(" ", "_")
+        self.items: dict[str, Any] = {}
+
+    def create_html(self, tabname: str) -> str:
+        """Cards, and the tree: as far as names and paths go."""
+        self.items = {item["name"]: item for item in self.list_items()}
+        cards = [self.create_item_html(item) for item in self.items.values()]
+        return "".join(cards) + self.create_tree_view_html(tabname)
+
+    def create_item_html(self, item: dict[str, Any]) -> str:
+        terms = "".join(f"<span>{term}</span>" for term in item.get("search_terms", []))  # not escaped
+        onclick = html.escape(f"cardClicked('txt2img', {item['prompt']}, '', false);")
+        description = html.escape(item.get("description", "") or "")
+        return f'<div data-name="{html.escape(item["name"])}" onclick="{onclick}">{terms}{description}</div>'
+
+    def create_tree_view_html(self, tabname: str) -> str:
+        """create_tree_view_html and get_tree: roots are told apart by the last part of their path."""
+        files = {item["filename"] for item in self.items.values()}
+        tree: dict[str, list[str]] = {}
+        for root in self.allowed_directories_for_previews():
+            below = (os.path.join(at, name) for at, _, names in os.walk(root) for name in sorted(names))
+            tree[os.path.basename(root)] = [path for path in below if path in files]
+        found = "".join(f"<li>{path}</li>" for paths in tree.values() for path in paths)
+        return f"<ul>{found}</ul>"
+
+    def read_user_metadata(self, item: dict[str, Any], use_cache: bool = True) -> None:
+        metadata: Any = {}
+        beside = Path(os.path.splitext(item["filename"])[0] + ".json")
+        if beside.exists():
+            try:
+                metadata = json.loads(beside.read_text(encoding="utf8"))
+            except ValueError:
+                pass  # errors.display: to the console
+        description = metadata.get("description", None)
+        if description is not None:
+            item["description"] = description
+        item["user_metadata"] = metadata
+
+    def link_preview(self, filename: str) -> str:
+        return f"./sd_extra_networks/thumb?filename={urllib.parse.quote(filename)}&mtime={os.stat(filename).st_mtime}"
+
+    def search_terms_from_path(self, filename: str) -> str:
+        for parent in map(os.path.dirname, map(os.path.abspath, self.allowed_directories_for_previews())):
+            if os.path.abspath(filename).startswith(parent):
+                return os.path.relpath(filename, parent)
+        return ""
+
+    def find_preview(self, path: str) -> str | None:
+        for extension in ("png", "jpg", "jpeg", "webp", "gif"):
+            for file in (f"{path}.{extension}", f"{path}.preview.{extension}"):
+                if os.path.exists(file):
+                    return self.link_preview(file)
+        return None
+
+    def find_description(self, path: str) -> str | None:
+        for file in (f"{path}.txt", f"{path}.description.txt"):
+            if os.path.exists(file):
+                return Path(file).read_text(encoding="utf-8", errors="replace")
+        return None
+
+    def get_sort_keys(self, path: str) -> dict[str, Any]:
+        return {"date_created": 0, "date_modified": 0, "name": Path(path).name.lower(), "path": path.lower()}
