@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from ..errors import AestheticError
-from . import accordion, api, host, infotext, seam, tab
+from . import accordion, api, cards, host, infotext, seam, tab
 from .plan import NAMES, named, plan
 from .report import Report
 
@@ -20,6 +20,7 @@ def register() -> None:
     """Tell the host whom to call. To be called each time that it loads its scripts: it forgets them on "Reload UI"."""
     host.script_callbacks.on_before_ui(forget_page)
     host.script_callbacks.on_infotext_pasted(infotext.pasted)
+    host.script_callbacks.on_before_ui(cards.register)
     host.script_callbacks.on_app_started(api.add_routes)
     host.script_callbacks.on_ui_tabs(lambda: [(tab.build(), "Create aesthetic embedding", "aesthetic_gradients_tab")])
 

@@ -1,0 +1,118 @@
+"""Cards in the host's extra networks, beside those of LoRAs: a click puts `<aesthetic:name:1>` into the prompt.
+
+Hosts bring search, sorting, tree, refresh, the editor of descriptions and "Replace preview"; what it takes of them here
+is modules/ui_extra_networks.py, in both alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import html
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import AestheticError
+from ..families import SERVES
+from ..library import Entry, check_name
+from . import host
+
+networks = host.ui_extra_networks
+
+
+def register() -> None:
+    """To be called before the page is built."""
+    networks.register_page(Cards())
+
+
+class Cards(networks.ExtraNetworksPage):  # type: ignore
+    """One card for each name that the dropdowns have and that can stand in a tag."""
+
+    def __init__(self) -> None:
+        super().__init__("Aesthetics")  # one word: hosts mix up the title and its id, which has no spaces
+
+    def refresh(self) -> None:
+        host.library.refresh()
+
+    def list_items(self) -> Iterator[dict[str, Any]]:
+        networks.allowed_dirs.update(self.allowed_directories_for_previews())  # hosts ask only once
+        for index, name in enumerate(host.library.names()):
+            if item := self.create_item(name, index):
+                yield item
+
+    def create_item(self, name: str, index: int | None = None, enable_filter: bool = True) -> dict[str, Any] | None:
+        entry = next((entry for entry in host.library.entries if entry.name == name and not entry.fault), None)
+        with contextlib.suppress(AestheticError):
+            check_name(name)  # colons and angle brackets would end the tag
+            return self._item(entry, index) if entry else None
+        return None
+
+    def _item(self, entry: Entry, index: int | None) -> dict[str, Any]:
+        e, path = entry.embedding, os.path.abspath(entry.path)
+        assert e is not None
+        stem = os.path.splitext(path)[0]
+        preview = host.library.preview(entry.name)
+        model = _civitai(Path(stem + ".civitai.info"))
+        terms = [self.search_terms_from_path(path), e.content_hash, *e.vectors, model.get("name", "")]
+        tag = networks.quote_js(f"<aesthetic:{entry.name}:")
+        item = {
+            "name": entry.name,
+            "filename": path,
+            "shorthash": e.content_hash[:10],
+            "preview": self.link_preview(str(preview)) if preview else self.find_preview(stem),
+            "description": self.find_description(stem) or model.get("description", ""),
+            "search_terms": [html.escape(term) for term in terms if term],  # hosts do not escape these
+            # what is shown is what "Replace preview" replaces
+            "local_preview": str(preview or f"{stem}.preview.{host.shared.opts.samples_format}"),
+            "prompt": f'{tag} + opts.extra_networks_default_multiplier + ">"',
+            "metadata": {
+                "families": {family: f"for {SERVES.get(family, 'other models')}" for family in e.vectors},
+                **({"pictures": e.images} if e.images else {}),
+                **{key: x for key in ("created", "encoder", "notes") if (x := getattr(e, key))},
+                **({"civitai": model["name"]} if "name" in model else {}),
+                "hash": e.content_hash,
+            },
+            "sort_keys": {"default": index, **self.get_sort_keys(path)},
+        }
+        try:
+            self.read_user_metadata(item)  # the .json beside it; its description goes first
+        except AttributeError:  # which is JSON, but no object
+            item["user_metadata"] = {}
+        if not isinstance(item["description"], str):
+            item["description"] = ""
+        return item
+
+    def allowed_directories_for_previews(self) -> list[str]:
+        """Those folders of the library that hold something, and the one that new files go to."""
+        first, *more = host.library.folders
+        used = [f for f in more if any(entry.path.is_relative_to(f) for entry in host.library.entries)]
+        return [os.path.abspath(folder) for folder in (first, *used)]
+
+    def create_tree_view_html(self, tabname: str) -> str:
+        """Folder by folder, as they share a name, by which the host's own tree tells them apart."""
+        trees = []
+        for folder in self.allowed_directories_for_previews():
+            one = copy.copy(self)
+            one.allowed_directories_for_previews = lambda folder=folder: [folder]  # type: ignore
+            trees.append(super(Cards, one).create_tree_view_html(tabname))
+        return "".join(trees)
+
+
+def _civitai(path: Path) -> dict[str, str]:
+    """The name and description in what downloaders keep of Civitai's answer about a file (`NAME.civitai.info`)."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        model = about.get("model") or {}
+        words = ", ".join(about.get("trainedWords") or [])
+        texts = {
+            "name": " ".join(filter(None, [model.get("name"), about.get("name")])),
+            "description": about.get("description") or model.get("description") or words,
+        }
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return {}
+    plain = {key: html.unescape(re.sub(r"<[^>]*>", " ", text)).strip() for key, text in texts.items()}
+    return {key: " ".join(text.split()) for key, text in plain.items() if text}
