@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import os
@@ -18,7 +19,8 @@ def module() -> dict[str, Any]:
     def register_page(page: Any) -> None:
         pages.append(page)
         allowed.clear()
-        allowed.update(sum((one.allowed_directories_for_previews() for one in pages), []))
+        for one in pages:
+            allowed.update(one.allowed_directories_for_previews())
 
     return {
         "ExtraNetworksPage": ExtraNetworksPage,
@@ -66,10 +68,8 @@ class ExtraNetworksPage:
         metadata: Any = {}
         beside = Path(os.path.splitext(item["filename"])[0] + ".json")
         if beside.exists():
-            try:
+            with contextlib.suppress(Exception):  # goes to the console
                 metadata = json.loads(beside.read_text(encoding="utf8"))
-            except ValueError:
-                pass  # errors.display: to the console
         description = metadata.get("description", None)
         if description is not None:
             item["description"] = description
