@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import modules.ui_extra_networks as ui_extra_networks  # type: ignore
-from modules import call_queue, devices, paths, script_callbacks, scripts, sd_hijack, shared  # type: ignore
+from modules import call_queue, devices, extra_networks, paths, script_callbacks, scripts, sd_hijack, shared  # type: ignore
 from modules.ui_components import InputAccordion, ToolButton  # type: ignore
 
 from ..errors import Interrupted
@@ -22,7 +22,7 @@ try:
 except ImportError:
     classic_engine = None
 
-__all__ = ["InputAccordion", "ToolButton", "script_callbacks", "scripts", "shared", "ui_extra_networks"]
+__all__ = ["InputAccordion", "ToolButton", "extra_networks", "script_callbacks", "scripts", "shared", "ui_extra_networks"]
 
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDER = "aesthetic_embeddings"

@@ -20,7 +20,7 @@ import gradio as gr
 from ..errors import AestheticError
 from ..library import Library
 from ..settings import Settings
-from . import host, mixes
+from . import host, mixes, tags
 from .plan import DEFAULTS, HIRES, NONE, Plan, exponent
 
 SIDES = {"embedding": "Aesthetic embedding", "negative": "Aesthetic negative"}
@@ -62,6 +62,13 @@ def write_settings(params: dict[str, Any], plan: Plan) -> None:
             params[SETTINGS[f.name]] = _text(value) if isinstance(value, str) else str(value)
     if not plan.hires:
         params[HIRES_PASS] = "off"
+
+
+def write_tags(params: dict[str, Any], names: list[str], library: Library) -> None:
+    """The contents behind the names in a prompt's tags, as hosts write those of LoRAs."""
+    parts = [(name, mixes.recipe(name, library)) for name in dict.fromkeys(names)]
+    each = [f"{name}: {library.get(part[0][0]).content_hash[: mixes.HASH]}" for name, part in parts]
+    params[TAGS] = ", ".join(each)
 
 
 def write_similarity(params: dict[str, Any], before_and_after: str) -> None:
@@ -126,9 +133,14 @@ def fields(parts: Mapping[str, Any]) -> list[tuple[Any, Callable[[Mapping[str, A
 READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
 
 
-def pasted(infotext: str, params: Mapping[str, Any]) -> None:
-    """Say at the page what is not here, as soon as it is pasted."""
+def pasted(infotext: str, params: dict[str, Any]) -> None:
+    """Give the prompt's tags their names of now, and say what is not here as soon as it is pasted."""
     library = host.library
+    contents = dict(re.findall(rf"(\S.*?): ([0-9a-f]{{{mixes.HASH}}})(?:, |$)", params.get(TAGS, "")))
+    names = {name: mixes.pinned(name, content, library) for name, content in contents.items()}
+    for key in ("Prompt", "Negative prompt", "Hires prompt", "Hires negative prompt"):
+        if key in params:
+            params[key] = tags.renamed(params[key], names)
     values = read(params, library)
     for side in SIDES:
         try:

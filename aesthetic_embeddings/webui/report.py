@@ -11,6 +11,12 @@ from .conditioner import Outcome
 _HIGH = 0.9  # a cosine that pictures of one aesthetic hardly reach with their own mean
 
 
+def say(p: Any, fault: str) -> None:
+    """Under the picture, and in it: the API's answers have no comments."""
+    p.comment(f"Aesthetic gradients: {fault}")
+    infotext.add_error(p.extra_generation_params, fault)
+
+
 class Report:
     """Collects the outcomes of a job: says them in one comment, which it replaces as more come, and in the infotext."""
 

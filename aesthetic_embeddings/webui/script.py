@@ -7,9 +7,9 @@ import traceback
 from typing import Any
 
 from ..errors import AestheticError
-from . import accordion, api, cards, host, infotext, seam, tab
+from . import accordion, api, cards, host, infotext, network, seam, tab
 from .plan import NAMES, named, plan
-from .report import Report
+from .report import Report, say
 
 OLD_IS_THERE = (
     "The old aesthetic gradients extension is installed too. Disable it under Extensions; this one replaces it."
@@ -19,6 +19,7 @@ OLD_IS_THERE = (
 def register() -> None:
     """Tell the host whom to call. To be called each time that it loads its scripts: it forgets them on "Reload UI"."""
     host.script_callbacks.on_before_ui(forget_page)
+    host.script_callbacks.on_before_ui(network.register)
     host.script_callbacks.on_infotext_pasted(infotext.pasted)
     host.script_callbacks.on_before_ui(cards.register)
     host.script_callbacks.on_app_started(api.add_routes)
@@ -54,7 +55,10 @@ class AestheticGradients(host.scripts.Script):
         try:
             seam.remove(p)
             infotext.clear(p.extra_generation_params)
-            wanted = plan(named(values), host.library)
+            p.aesthetic_given = None
+            given = named(values)
+            wanted = plan(given, host.library)
+            p.aesthetic_given = given  # also for a tag in the prompt (network.py), unless something is wrong with it
             if wanted is None:
                 return
             infotext.write(p.extra_generation_params, wanted, host.library)
@@ -64,9 +68,3 @@ class AestheticGradients(host.scripts.Script):
         except Exception as error:  # never in the way of a picture
             traceback.print_exc(file=sys.stderr)
             say(p, f"something unexpected went wrong: {error!r}. The console has more.")
-
-
-def say(p: Any, fault: str) -> None:
-    """Under the picture, and in it: the API's answers have no comments."""
-    p.comment(f"Aesthetic gradients: {fault}")
-    infotext.add_error(p.extra_generation_params, fault)

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from ..errors import AestheticError
+from . import host, tags
 from .conditioner import Conditioner, Outcome
 from .plan import Plan, Target
+from .report import say
 
 #: Takes outcomes, cached, negative, hires.
 Reporter: TypeAlias = Callable[[list[Outcome], bool, bool, bool], None]
@@ -27,7 +30,7 @@ class Stamp:
     outcomes: list[Outcome] = field(default_factory=list, compare=False)
 
 
-def install(p: Any, plan: Plan, report: Reporter) -> None:
+def install(p: Any, plan: Plan | None, report: Reporter) -> Seam:
     """Let `p` make its conditioning by `plan`, in place of what an earlier run of it installed.
 
     report: told of each conditioning of the job: its outcomes, whether the host's cache had it, and whether it is
@@ -37,6 +40,11 @@ def install(p: Any, plan: Plan, report: Reporter) -> None:
     p.aesthetic_seam = seam = Seam(p, plan, report)
     for name in METHODS:
         setattr(p, name, getattr(seam, name))
+    return seam
+
+
+def of(p: Any) -> Seam | None:
+    return vars(p).get("aesthetic_seam")
 
 
 def remove(p: Any) -> None:
@@ -48,14 +56,15 @@ def remove(p: Any) -> None:
         if vars(p).get(name) == getattr(seam, name):
             delattr(p, name)
         else:
-            seam.plan = Plan()  # another extension has wrapped ours, which stays inside, and does nothing
+            seam.plan = None  # another extension has wrapped ours, which stays inside, and does nothing
 
 
 class Seam:
     """The two methods of one job. Called as the host calls them (modules/processing.py, StableDiffusionProcessing)."""
 
-    def __init__(self, p: Any, plan: Plan, report: Reporter) -> None:
-        self.plan, self.report = plan, report
+    def __init__(self, p: Any, plan: Plan | None, report: Reporter) -> None:
+        self.plan, self.report = plan, report  # without a plan, everything is plain
+        self._p = p
         self._conds, self._key = (getattr(p, name) for name in METHODS)
         self._stamps: tuple[Stamp, ...] = ()
         self._made: tuple[Any, ...] = ()
@@ -70,10 +79,10 @@ class Seam:
         hires_steps: int | None = None,
         **others: Any,
     ) -> Any:
-        arguments = (required_prompts, steps, caches, extra_network_data, hires_steps)
-        negative = bool(getattr(required_prompts, "is_negative_prompt", False))
-        hires = hires_steps is not None
-        target = self.plan.target(negative, hires)
+        negative, hires = bool(getattr(required_prompts, "is_negative_prompt", False)), hires_steps is not None
+        prompts, found = tags.taken_out(required_prompts, negative, extra_network_data)
+        arguments = (prompts, steps, caches, extra_network_data, hires_steps)
+        target = self._target(negative, hires, [] if self._p.disable_extra_networks else found)
         if target is None:
             self.report([], False, negative, hires)
             return self._conds(function, *arguments, **others)
@@ -96,6 +105,15 @@ class Seam:
     def cached_params(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         self._made = (*self._key(*args, **kwargs), *self._stamps)
         return self._made
+
+    def _target(self, negative: bool, hires: bool, found: list[list[str]]) -> Target | None:
+        if self.plan is None:
+            return None
+        try:
+            return tags.target(self.plan, negative, hires, found, host.library)
+        except AestheticError as error:
+            say(self._p, str(error))
+            return None
 
     def _hit(self, caches: list[Any]) -> list[Outcome]:
         """What is kept in the cache that has the key made here, to which another extension may have added."""

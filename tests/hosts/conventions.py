@@ -57,6 +57,7 @@ def said(picture: Picture) -> dict[str, str]:
 def again(host: Host, infotext: str, chosen: dict[str, Any] | None = None) -> Picture:
     """Generated from its infotext, as the API does it. (Its own request would go before what the infotext says.)"""
     body: dict[str, Any] = {"infotext": infotext, "override_settings": {"CLIP_stop_at_last_layers": 1}}
+    body |= {"hr_additional_modules": ["Use same choices"], "styles": []}  # Forge fails to find these in an infotext
     if chosen is not None:
         body["alwayson_scripts"] = {"aesthetic gradients": {"args": [chosen]}}
     return Picture(host.call("/sdapi/v1/txt2img", body))
@@ -128,7 +129,45 @@ def mixes(host: Host, folder: Path) -> Iterator[Line]:
     yield f"a weight is missing: {error}", "has a weight" in error
 
 
-GROUPS = {"infotext": infotext, "api": api, "mixes": mixes}
+HIRES = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "hr_second_pass_steps": 2,
+         "denoising_strength": 0.7, "hr_additional_modules": ["Use same choices"]}  # fmt: skip
+
+
+def tags(host: Host, folder: Path) -> Iterator[Line]:
+    cat, tag = "a photo of a cat", f"<aesthetic:{NAME}:1:steps=4>"
+    plain, on = ask(host), ask(host, {"embedding": NAME, "steps": 4})
+    tagged = ask(host, prompt=cat + tag)
+    yield "a tag is as the accordion", tagged.hash == on.hash != plain.hash
+    yield "anywhere in the prompt", ask(host, prompt=f"a photo {tag}of a cat").hash == on.hash
+    yield "the same again from its infotext", again(host, tagged.infotext).hash == on.hash
+    yield "the prompt keeps it", tagged.infotext.startswith(cat + tag)
+    yield "and a plain picture is plain again", ask(host).hash == plain.hash
+    left = ask(host, {"enabled": False, "steps": 4}, prompt=f"{cat}<aesthetic:{NAME}:1>")
+    yield "the rest is the accordion's", left.hash == on.hash == again(host, left.infotext).hash
+    mixed = ask(host, {"embedding": NAME, "steps": 4}, prompt=f"{cat}<aesthetic:{OTHER}:-0.5:epsilon=2e-4>")
+    same = ask(host, {"embedding": f"{NAME}:1 {OTHER}:-0.5", "steps": 4, "epsilon": 2e-4})
+    yield "added to the accordion's", mixed.hash == same.hash == again(host, mixed.infotext).hash
+    half = ask(host, prompt=f"{cat}<aesthetic:{NAME}:0.5:steps=4>")
+    yield "0.5 is half", half.hash == ask(host, {"embedding": NAME, "steps": 4, "weight": 0.5}).hash
+    yield "0 is plain", ask(host, prompt=f"{cat}<aesthetic:{NAME}:0>").hash == plain.hash
+    negative = ask(host, negative_prompt="blurry" + tag)
+    yield "in the negative prompt", negative.hash == ask(host, {"negative": NAME, "steps": 4}).hash != plain.hash
+    yield "and again from its infotext", again(host, negative.infotext).hash == negative.hash
+    hires, base = HIRES | {"hr_prompt": f"a dog{tag}"}, HIRES | {"hr_prompt": "a dog"}
+    only, none, both = ask(host, **hires), ask(host, **base), ask(host, {"embedding": NAME, "steps": 4}, **base)
+    one, other = only.samplings[1]["c"][0][0][0], both.samplings[1]["c"][0][0][0]
+    yield "hires with its own: as the accordion's", bool((one == other).all()) and only.hash != none.hash
+    one, other = only.samplings[0]["c"][0][0][0], none.samplings[0]["c"][0][0][0]
+    yield "hires with its own: the first pass is plain", bool((one == other).all())
+    batch = ask(host, prompt=cat + tag, batch_size=2, n_iter=2)
+    yield "batches", len(set(batch.each[-4:])) == 4 and "tuned" not in batch.comments
+    error = said(ask(host, prompt=f"{cat}<aesthetic:sac_8plu:1>")).get("Aesthetic error", "")
+    yield f"a wrong name: {error}", "Did you mean" in error
+    error = said(ask(host, prompt=f"{cat}<aesthetic:{NAME}:1:stepz=3>")).get("Aesthetic error", "")
+    yield f"a wrong setting: {error}", "Did you mean steps" in error
+
+
+GROUPS = {"infotext": infotext, "api": api, "mixes": mixes, "tags": tags}
 
 
 def main() -> None:

@@ -343,10 +343,12 @@ class Job:
         self.enable_hr, self.hr_prompt, self.hr_negative_prompt, self.hr_second_pass_steps = False, "", "", 0
         self.scripts = self.host.scripts  # the ScriptRunner's; inner jobs of extensions have some of them, or none
         self.script_args: dict[Any, tuple[Any, ...]] = {}
+        self.disable_extra_networks = False
         vars(self).update(more)
         self.comments: dict[str, int] = {}
         self.extra_generation_params: dict[str, Any] = {}
         self.extra_network_data: dict[str, Any] = {}
+        self.hr_extra_network_data: Any = None
         for name in ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc"):
             setattr(self, name, getattr(type(self), name))  # __post_init__: the class's own lists
 
@@ -395,7 +397,7 @@ class Job:
         prompts = SdConditioning(self.hr_prompts, width=2 * self.width)
         negative = SdConditioning(self.hr_negative_prompts, width=2 * self.width, is_negative_prompt=True)
         get, steps = self.get_conds_with_caching, self.hr_second_pass_steps or self.steps
-        rest = (self.extra_network_data, steps)
+        rest = (self.hr_extra_network_data, steps)
         self.hr_uc = get(get_learned_conditioning, negative, self.steps, [self.cached_hr_uc, self.cached_uc], *rest)
         self.hr_c = get(
             get_multicond_learned_conditioning, prompts, self.steps, [self.cached_hr_c, self.cached_c], *rest
@@ -443,6 +445,23 @@ class State:
         self.job, self.job_count = "", 0
 
 
+class ExtraNetwork:
+    """modules/extra_networks.py, ExtraNetwork."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class ExtraNetworkParams:
+    """modules/extra_networks.py, ExtraNetworkParams."""
+
+    def __init__(self, items: list[str]) -> None:
+        self.items = items
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ExtraNetworkParams) and self.items == other.items
+
+
 class Script:
     """modules/scripts.py, Script."""
 
@@ -475,6 +494,7 @@ class Host:
         self.state = State()
         self.textual_inversions: dict[str, Tensor] = {}  # word -> vectors
         self.scripts: list[Any] = []
+        self.extra_networks: dict[str, Any] = {}  # modules/extra_networks.py, extra_network_registry
         self.faults: list[Exception] = []  # of scripts; conftest.py expects none
         empty = [None, None, None] if self.forge else [None, None]  # Forge's third: what encoding noted for infotext
         caches = {name: list(empty) for name in ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc")}
@@ -510,6 +530,10 @@ class Host:
             },
             "modules.script_callbacks": callbacks,
             "modules.scripts": {"Script": Script, "AlwaysVisible": object(), "scripts_data": []},
+            "modules.extra_networks": {
+                "ExtraNetwork": ExtraNetwork,
+                "register_extra_network": lambda network: self.extra_networks.update({network.name: network}),
+            },
             "modules.sd_hijack": {"model_hijack": self.hijack},
             "modules.ui_extra_networks": fake_networks.module(),
             "modules.call_queue": {"queue_lock": queue_lock},
@@ -560,6 +584,7 @@ class Host:
         """modules/scripts.py, load_scripts and ScriptRunner: one instance for a tab."""
         self.script = self.webui("script").AestheticGradients()
         self.scripts.append(self.script)
+        self.webui("network").register()  # in on_before_ui
         return self.script
 
     # generating
@@ -605,6 +630,7 @@ class Host:
                 here = slice(n * p.batch_size, (n + 1) * p.batch_size)
                 p.prompts, p.negative_prompts = prompts[here], negative[here]
                 p.hr_prompts, p.hr_negative_prompts = hires[here], hr_negative[here]
+                self._activate_extra_networks(p)
                 for script in p.scripts:
                     self._call(script, "process_batch", p)
                 p.setup_conds()
@@ -618,6 +644,22 @@ class Host:
                 for script in p.scripts:
                     self._call(script, "postprocess_image", p)
         return pictures
+
+    def _activate_extra_networks(self, p: Job) -> None:
+        """modules/processing.py, parse_extra_network_prompts, and modules/extra_networks.py: of a batch the first
+        prompt's count, and the negative prompts are left alone. Also called with none."""
+        p.prompts, p.extra_network_data = self._parsed(p.prompts)
+        if p.enable_hr:
+            p.hr_prompts, p.hr_extra_network_data = self._parsed(p.hr_prompts)
+        if not p.disable_extra_networks:
+            for name, network in self.extra_networks.items():
+                network.activate(p, p.extra_network_data.get(name, []))
+
+    def _parsed(self, prompts: list[str]) -> tuple[list[str], dict[str, list[ExtraNetworkParams]]]:
+        data: dict[str, list[ExtraNetworkParams]] = {}
+        for name, arguments in re.findall(r"<(\w+):([^>]+)>", prompts[0]):
+            data.setdefault(name, []).append(ExtraNetworkParams(arguments.split(":")))
+        return [re.sub(r"<(\w+):([^>]+)>", "", prompt) for prompt in prompts], data
 
     def _call(self, script: Any, method: str, p: Job) -> None:
         """modules/scripts.py, ScriptRunner.process: exceptions are logged, and generation goes on."""
