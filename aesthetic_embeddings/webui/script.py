@@ -22,6 +22,7 @@ def register() -> None:
     host.script_callbacks.on_before_ui(network.register)
     host.script_callbacks.on_infotext_pasted(infotext.pasted)
     host.script_callbacks.on_before_ui(cards.register)
+    host.script_callbacks.on_ui_settings(options.register)
     host.script_callbacks.on_app_started(api.add_routes)
     host.script_callbacks.on_ui_tabs(lambda: [(tab.build(), "Create aesthetic embedding", "aesthetic_gradients_tab")])
 
