@@ -33,8 +33,16 @@ class Memory(Generic[V]):
         with self._lock:
             self._kept.pop(key, None)
             self._kept[key] = (value, size)
-            while sum(size for _, size in self._kept.values()) > self.limit:
-                self._kept.popitem(last=False)
+            self._shrink()
+
+    def resize(self, limit: int) -> None:
+        with self._lock:
+            self.limit = limit
+            self._shrink()
+
+    def _shrink(self) -> None:
+        while sum(size for _, size in self._kept.values()) > self.limit:
+            self._kept.popitem(last=False)
 
 
 def fingerprint(*tensors: Tensor) -> bytes:

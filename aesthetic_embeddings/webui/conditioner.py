@@ -133,7 +133,7 @@ class Conditioner:
     def _tune(
         self, towers: list[Tower], records: list[Recording], turning: list[Recording] | None
     ) -> tuple[dict[str, Tuned], list[str]]:
-        """Where the encoder lives; where memory is short there, on the CPU."""
+        """Where the encoder lives, or the user wants it; where memory is short there, on the CPU."""
 
         def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
             moved = [[r if device is None else r.to(device) for r in some] for some in (records, turning or [])]
@@ -143,7 +143,7 @@ class Conditioner:
                 )
 
         try:
-            return tune()
+            return tune(host.tuning_device)
         except Exception as error:
             if not out_of_memory(error) or records[0].inputs.device.type == "cpu":
                 raise

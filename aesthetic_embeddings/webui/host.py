@@ -22,7 +22,15 @@ try:
 except ImportError:
     classic_engine = None
 
-__all__ = ["InputAccordion", "ToolButton", "extra_networks", "script_callbacks", "scripts", "shared", "ui_extra_networks"]
+__all__ = [
+    "InputAccordion",
+    "ToolButton",
+    "extra_networks",
+    "script_callbacks",
+    "scripts",
+    "shared",
+    "ui_extra_networks",
+]
 
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDER = "aesthetic_embeddings"
@@ -46,6 +54,17 @@ library = Library(_folders())
 #: The accordions' dropdowns of embeddings, and their hints on where files go: a new name goes to all of them at once.
 dropdowns: list[Any] = []
 hints: list[Any] = []
+
+
+def look_in(more: list[str]) -> None:
+    """Let the library have these folders too; relative ones begin where the host keeps the user's files."""
+    chosen = [Path(paths.data_path, Path(line.strip().strip("\"'")).expanduser()) for line in more if line.strip()]
+    library.folders = [folder.absolute() for folder in dict.fromkeys([*_folders(), *chosen])]
+    library.refresh()
+
+
+#: Where prompts are tuned, if not where the encoder is.
+tuning_device: str | None = None
 
 
 def encoder_folder() -> Path:

@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from ..errors import AestheticError
-from . import accordion, api, cards, host, infotext, network, seam, tab
+from . import accordion, api, cards, host, infotext, network, options, seam, tab
 from .plan import NAMES, named, plan
 from .report import Report, say
 

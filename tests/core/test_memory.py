@@ -55,3 +55,14 @@ def test_fingerprints_do_not_depend_on_strides_gradients_or_scalars():
         made_there = x.clone()
     assert fingerprint(made_there) == fingerprint(x)
     fingerprint(torch.tensor(1.0), torch.empty(0), torch.ones(2, dtype=torch.bfloat16))
+
+
+def test_it_shrinks_at_once():
+    memory = Memory[str](10)
+    memory.put("a", "a", 4)
+    memory.put("b", "b", 4)
+    memory.resize(5)
+    assert (memory.get("a"), memory.get("b")) == (None, "b")
+    memory.resize(0)
+    memory.put("c", "c", 1)
+    assert (memory.get("b"), memory.get("c")) == (None, None)

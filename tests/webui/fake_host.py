@@ -26,7 +26,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import aesthetic_embeddings
 
-from . import fake_networks
+from . import fake_networks, fake_options
 
 FLAVOURS = ("a1111", "forge")
 EXTENSION = "aesthetic_embeddings.webui"
@@ -490,7 +490,7 @@ class Host:
 
     def __init__(self, flavour: str, root: Path) -> None:
         self.flavour, self.forge, self.root = flavour, flavour == "forge", root
-        self.opts = types.SimpleNamespace(CLIP_stop_at_last_layers=1, persistent_cond_cache=True, samples_format="png")
+        self.opts = fake_options.Options(CLIP_stop_at_last_layers=1, persistent_cond_cache=True, samples_format="png")
         self.state = State()
         self.textual_inversions: dict[str, Tensor] = {}  # word -> vectors
         self.scripts: list[Any] = []
@@ -517,6 +517,7 @@ class Host:
             "modules": {"__path__": []},
             "modules.shared": {
                 "opts": self.opts,
+                "OptionInfo": fake_options.OptionInfo,
                 "state": self.state,
                 "cmd_opts": types.SimpleNamespace(),
                 "sd_model": None,

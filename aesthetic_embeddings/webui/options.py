@@ -1,0 +1,60 @@
+"""A section in the host's Settings. What is changed there is so at once, without a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from . import conditioner, host
+
+MEGABYTE = 2**20
+DEVICES = ("auto", "CPU")
+
+
+def register() -> None:
+    """To be called when the host gathers its settings (modules/options.py), each time that it builds its page."""
+    opts, section = host.shared.opts, ("aesthetic_gradients", "Aesthetic gradients")
+    for name, (default, label, help, component, arguments) in _options().items():
+        info = host.shared.OptionInfo(default, label, component, arguments, section=section).info(help)
+        opts.add_option(_key(name), info)
+        opts.onchange(_key(name), _apply, call=False)
+    _apply()
+
+
+def _options() -> dict[str, tuple[Any, str, str, Any, dict[str, Any]]]:
+    """Name -> default, label, help, component and its arguments."""
+    return {
+        "folders": (
+            "",
+            "More folders of aesthetic embeddings",
+            "one per line; new embeddings go to the first folder as before",
+            gr.Textbox,
+            {"lines": 3, "visible": host.paths_are_open()},  # hosts do not let what is invisible be changed
+        ),
+        "memory": (
+            conditioner.memory.limit // MEGABYTE,
+            "Memory for prompts that were tuned, in MB",
+            "about three prompts of SD1 per MB; 0 remembers none",
+            gr.Slider,
+            {"minimum": 0, "maximum": 1024, "step": 1},
+        ),
+        "device": (
+            DEVICES[0],
+            "Tune on",
+            "auto is where the text encoder is; the CPU spares the GPU's memory, and is slower",
+            gr.Radio,
+            {"choices": list(DEVICES)},
+        ),
+    }
+
+
+def _apply() -> None:
+    value = {name: getattr(host.shared.opts, _key(name)) for name in _options()}
+    host.look_in(value["folders"].splitlines())
+    conditioner.memory.resize(int(value["memory"]) * MEGABYTE)
+    host.tuning_device = "cpu" if value["device"] == "CPU" else None
+
+
+def _key(name: str) -> str:
+    return f"aesthetic_gradients_{name}"
