@@ -7,6 +7,7 @@ conditioner.py  one prompt, encoded by the host's own code and tuned in between
 report.py       what is said under the picture
 mixes.py        what people write into the dropdowns
 tags.py  network.py             the prompt's tags
+xyz.py          axes of the X/Y/Z plot
 infotext.py     what is written into a picture, and pasted from it
 accordion.py  tab.py  creating.py    the page
 script.py       the host's callbacks

@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from ..errors import AestheticError
-from . import accordion, api, cards, host, infotext, network, options, seam, tab
+from . import accordion, api, cards, host, infotext, network, options, seam, tab, xyz
 from .plan import NAMES, named, plan
 from .report import Report, say
 
@@ -20,6 +20,7 @@ def register() -> None:
     """Tell the host whom to call. To be called each time that it loads its scripts: it forgets them on "Reload UI"."""
     host.script_callbacks.on_before_ui(forget_page)
     host.script_callbacks.on_before_ui(network.register)
+    host.script_callbacks.on_before_ui(xyz.register)
     host.script_callbacks.on_infotext_pasted(infotext.pasted)
     host.script_callbacks.on_before_ui(cards.register)
     host.script_callbacks.on_ui_settings(options.register)
@@ -57,7 +58,7 @@ class AestheticGradients(host.scripts.Script):
             seam.remove(p)
             infotext.clear(p.extra_generation_params)
             p.aesthetic_given = None
-            given = named(values)
+            given = xyz.chosen(p, named(values))
             wanted = plan(given, host.library)
             p.aesthetic_given = given  # also for a tag in the prompt (network.py), unless something is wrong with it
             if wanted is None:

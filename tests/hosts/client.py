@@ -65,7 +65,8 @@ class Picture:
         self.encoded = answer["images"][0]
         self.each = [hashlib.sha256(image.tobytes()).hexdigest()[:12] for image in self.images]
         self.hash = " ".join(self.each)
-        self.infotext = json.loads(answer["info"])["infotexts"][0]
+        self.infotexts = json.loads(answer["info"])["infotexts"]
+        self.infotext = self.infotexts[0]
         self.samplings = [torch.load(file) for file in sorted(PROBE.glob("*.pt"))]
         comments = PROBE / "comments.txt"
         self.comments = comments.read_text(encoding="utf-8") if comments.exists() else ""

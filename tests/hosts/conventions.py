@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import sys
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,9 @@ def ask(host: Host, chosen: dict[str, Any] | None = None, **request: Any) -> Pic
     return host.txt2img(None if chosen is None else [chosen], **request)
 
 
-def said(picture: Picture) -> dict[str, str]:
+def said(picture: Picture, index: int = 0) -> dict[str, str]:
     """What the picture says of its aesthetic, but for what is not read back."""
-    line = picture.infotext.splitlines()[-1]
+    line = picture.infotexts[index].splitlines()[-1]
     found = dict(re.findall(r'(Aesthetic [\w ]+): ("(?:\\.|[^\\"])+"|[^,]*)', line))
     return {key: value for key, value in found.items() if key != "Aesthetic similarity"}
 
@@ -167,7 +168,58 @@ def tags(host: Host, folder: Path) -> Iterator[Line]:
     yield f"a wrong setting: {error}", "Did you mean steps" in error
 
 
-GROUPS = {"infotext": infotext, "api": api, "mixes": mixes, "tags": tags}
+def xyz(host: Host, folder: Path) -> Iterator[Line]:
+    on = {"embedding": NAME, "steps": 4}
+    each = [ask(host, {**on, "embedding": name}).hash for name in (NAME, OTHER)]
+    seeds = [ask(host, {**on, "embedding": name}, seed=8).hash for name in (NAME, OTHER)]
+    grid = plot(host, {"steps": 4}, "Seed", "7,8", "[Aesthetic] Embedding", [NAME, OTHER])
+    yield "embedding and seed: each cell its own picture", grid.each[-4:] == [each[0], seeds[0], each[1], seeds[1]]
+    yield "embedding: tuned once for each", grid.comments.count("tuned in") == 0  # by the requests before
+    none = plot(host, {"steps": 4}, "[Aesthetic] Embedding", ["None", NAME]).each[-2:]
+    yield "embedding None is plain", none == [ask(host).hash, each[0]]
+    values: dict[str, tuple[str | list[str], list[dict[str, Any]]]] = {
+        "Steps": ("2,4", [{"steps": 2}, {"steps": 4}]),
+        "Epsilon": ("1e-4,5e-4", [{}, {"epsilon": 5e-4}]),
+        "Update rule": (["adam", "normalized"], [{}, {"update": "normalized"}]),
+        "Weight": ("0.5-1.0 (+0.5)", [{"weight": 0.5}, {}]),
+        "Preservation": ("0,2", [{}, {"preservation": 2.0}]),
+        "Negative embedding": (["None", OTHER], [{}, {"negative": OTHER}]),
+        "Text is negative": (["False", "True"], [{}, {"text_negative": True}]),
+    }
+    for label, (given, settings) in values.items():
+        base = on | ({"text": "snow"} if "Text" in label else {})
+        cells = plot(host, base, f"[Aesthetic] {label}", given)
+        singles = [ask(host, base | each) for each in settings]
+        yield f"{label}: each cell its own picture", cells.each[-2:] == [single.hash for single in singles]
+        yield f"{label}: and infotext", [said(cells, i) for i in (-2, -1)] == [said(single) for single in singles]
+    yield "no axis is there twice", len(set(labels(host))) == len(labels(host))
+    wrong = {"Steps": "5,500", "Epsilon": "1e-4,7", "Embedding": ["sac_8plus:0.7 nothing:1"], "Weight": "2"}
+    for label, given in wrong.items():
+        try:
+            plot(host, on, f"[Aesthetic] {label}", given)
+            yield f"a wrong {label} is refused", False
+        except urllib.error.HTTPError as error:
+            yield f"a wrong {label} is refused ({error.code})", True
+    error = said(plot(host, {"steps": 4}, "[Aesthetic] Steps", "2,4"), -1).get("Aesthetic error", "")
+    yield f"an axis that changes nothing: {error}", "no embedding is chosen" in error
+
+
+def labels(host: Host) -> list[str]:
+    known = next(script for script in host.scripts() if script["name"] == "x/y/z plot" and not script["is_img2img"])
+    return [choice[0] if isinstance(choice, list) else choice for choice in known["args"][0]["choices"]]
+
+
+def plot(host: Host, chosen: dict[str, Any], *axes: Any) -> Picture:
+    """axes: label, values, label, values. Numbers are text, choices a list."""
+    arguments: list[Any] = []
+    for label, given in [*zip(axes[::2], axes[1::2], strict=True), *[("Nothing", "")] * 3][:3]:
+        text, choices = ("", given) if isinstance(given, list) else (given, [])
+        arguments += [labels(host).index(label), text, choices]
+    rest = [False, True, False, False, False, False, False, 0, False]  # with the cells' pictures, and no margin
+    return ask(host, chosen, script_name="x/y/z plot", script_args=[*arguments, *rest])
+
+
+GROUPS = {"infotext": infotext, "api": api, "mixes": mixes, "tags": tags, "xyz": xyz}
 
 
 def main() -> None:
