@@ -14,7 +14,9 @@
 
     function whatIsOn(tab) {
         if (!part(tab, "accordion-checkbox")?.querySelector("input")?.checked) return "";
-        const [chosen, negative] = ["embedding", "negative"].map(name => value(tab, name)).map(x => x === "None" ? "" : x);
+        let [chosen, negative] = ["embedding", "negative"].map(name => value(tab, name)).map(x => x === "None" ? "" : x);
+        const dropped = part(tab, "pictures")?.querySelectorAll("tr").length;
+        if (dropped) chosen = dropped === 1 ? "1 picture" : `${dropped} pictures`;
         if (!chosen && !negative) return ": no embedding is chosen";
         const names = [chosen, negative && `negative ${negative}`].filter(Boolean);
         return `: ${names.join(", ")}, ${value(tab, "steps")} steps, ${epsilon(value(tab, "step_size"))}`;

@@ -8,6 +8,7 @@ report.py       what is said under the picture
 mixes.py        what people write into the dropdowns
 tags.py  network.py             the prompt's tags
 xyz.py          axes of the X/Y/Z plot
+pictures.py     pictures in place of an embedding
 infotext.py     what is written into a picture, and pasted from it
 accordion.py  tab.py  creating.py    the page
 script.py       the host's callbacks

@@ -55,6 +55,12 @@ def build(
             embeddings("embedding", "Embedding", "The taste of the pictures, or a mix: dusk:0.7 fog:-0.3")
             refresh = tool_button("\U0001f504", elem_id=elem_id("refresh"), tooltip="Embedding: refresh")
             embeddings("negative", "Negative prompt", "None leaves the negative prompt alone.")
+        parts["pictures"] = gr.File(
+            label="Reference pictures, in place of an embedding",
+            file_count="multiple",
+            file_types=["image"],
+            elem_id=elem_id("pictures"),
+        )
         with gr.Row():
             setting("steps")
             setting("step_size")

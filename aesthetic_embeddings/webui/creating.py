@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -184,23 +184,27 @@ def create(
     _stop.clear()
     report(0, 0, "Waiting until the host is free")
     with host.job(f"Create aesthetic embedding {name}"):
-        found = _gather(chosen, source, name, batch_size, _counting(report))
+        found = gathered(chosen, source, name, batch_size, _counting(report))
         embedding = found.embedding if known is None else merge([known, found.embedding], name)
         return found, host.library.save(embedding, overwrite=taken != REFUSE)
 
 
-def _gather(
-    chosen: list[Path], encoder: str, name: str, batch_size: int, on_progress: Callable[[int, int], None]
+def gathered(
+    chosen: Sequence[Path | Image.Image],
+    encoder: str,
+    name: str,
+    batch_size: int,
+    on_progress: Callable[[int, int], None],
 ) -> Gathering:
     """Where the host would look at pictures; where memory is short there even for one of them, on the CPU."""
     device = host.image_device()
     try:
-        return gather(chosen, encoder, name, batch_size, on_progress, device=device)
+        return gather(list(chosen), encoder, name, batch_size, on_progress, device=device)
     except Exception as error:
         if str(device) == "cpu" or not any(out_of_memory(e) for e in (error, error.__cause__) if e):
             raise
     host.free_memory()  # outside of `except`, whose traceback would hold on to it
-    return gather(chosen, encoder, name, batch_size, on_progress)
+    return gather(list(chosen), encoder, name, batch_size, on_progress)
 
 
 def _counting(report: Report) -> Callable[[int, int], None]:

@@ -118,14 +118,19 @@ def interrupted() -> bool:
     return bool(shared.state.interrupted or shared.state.skipped)
 
 
+def tell(text: str) -> None:
+    """Say what is going on above the host's progress bar. Raises Interrupted where the user wants it to end."""
+    shared.state.textinfo = text
+    if interrupted():
+        raise Interrupted("Interrupted.")
+
+
 @contextlib.contextmanager
 def progress(steps: int) -> Iterator[Callable[[int, float], None]]:
     """A callback for each step of tuning: says so above the host's progress bar, and ends on Interrupt and Skip."""
 
     def on_step(done: int, similarity: float) -> None:
-        shared.state.textinfo = f"Aesthetic gradients: step {done} of {steps}, similarity {similarity:.3f}"
-        if interrupted():
-            raise Interrupted("Interrupted.")
+        tell(f"Aesthetic gradients: step {done} of {steps}, similarity {similarity:.3f}")
 
     before = shared.state.textinfo
     try:

@@ -47,7 +47,9 @@ def clear(params: dict[str, Any]) -> None:
 def write(params: dict[str, Any], plan: Plan, library: Library) -> None:
     """Write down what makes this plan."""
     for side, target in {"embedding": plan.positive, "negative": plan.negative}.items():
-        if target is not None:
+        if side == "embedding" and plan.unkept and target is not None:
+            params[SIDES[side]] = target.embedding.name  # without a hash: it cannot be had again
+        elif target is not None:
             text = target.embedding.name
             parts = mixes.recipe(text, library)
             hashes = " ".join(library.get(name).content_hash[: mixes.HASH] for name, _ in parts)
@@ -112,9 +114,17 @@ def read(params: Mapping[str, Any], library: Library) -> dict[str, Any]:
         if text := _raw(params, SIDES[side]):
             values[side] = _here(text, _raw(params, HASHES[side]) or "", library)
             values["enabled"] = True
+    if made_of_pictures(params):
+        values |= {"enabled": False, "embedding": NONE}
     if _raw(params, HIRES_PASS) == "off":
         values["hires"] = HIRES[1]
     return values
+
+
+def made_of_pictures(params: Mapping[str, Any]) -> bool:
+    """Whether the aesthetic is gone with the pictures that it was made of."""
+    said = re.fullmatch(r"\d+ pictures?", params.get(SIDES["embedding"], ""))
+    return said is not None and HASHES["embedding"] not in params and OLD not in params
 
 
 def fields(parts: Mapping[str, Any]) -> list[tuple[Any, Callable[[Mapping[str, Any]], Any]]]:
@@ -126,7 +136,13 @@ def fields(parts: Mapping[str, Any]) -> list[tuple[Any, Callable[[Mapping[str, A
     def reader(name: str) -> Callable[[Mapping[str, Any]], Any]:
         return lambda params: read(params, host.library).get(name)
 
-    return [(parts[name], READERS.setdefault(name, reader(name))) for name in DEFAULTS if name in parts]
+    names = [name for name in DEFAULTS if name != "pictures"]
+    return [(parts[name], READERS.setdefault(name, reader(name))) for name in names]
+
+
+def without_pictures(params: Mapping[str, Any]) -> Any:
+    """For the field of the accordion's own pictures: they would go before the pasted embedding."""
+    return gr.update(value=None) if "embedding" in read(params, host.library) else None
 
 
 #: By name. "Send to" finds the other tab's field of the same value by its function, so both tabs have the same ones.
@@ -142,6 +158,10 @@ def pasted(infotext: str, params: dict[str, Any]) -> None:
         if key in params:
             params[key] = tags.renamed(params[key], names)
     values = read(params, library)
+    if made_of_pictures(params):
+        gr.Warning(
+            f"Aesthetic gradients: made with {params[SIDES['embedding']]}, which are not kept. Drop them in again."
+        )
     for side in SIDES:
         try:
             if values.get(side, NONE) != NONE:

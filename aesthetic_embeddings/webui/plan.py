@@ -13,7 +13,7 @@ from ..embedding import AestheticEmbedding
 from ..errors import AestheticError
 from ..library import Library
 from ..settings import Settings
-from . import mixes
+from . import mixes, pictures
 
 NONE = "None"  # the dropdowns' choice of no aesthetic
 HIRES = ("same", "off")
@@ -21,7 +21,7 @@ HIRES = ("same", "off")
 #: The accordion's values in the order in which hosts and their API pass them. Released, so a new one goes to the end.
 NAMES = (
     *("enabled", "embedding", "steps", "step_size", "update", "weight", "blend", "text", "text_strength"),
-    *("text_negative", "preservation", "last_layers", "negative", "hires"),
+    *("text_negative", "preservation", "last_layers", "negative", "hires", "pictures"),
 )
 DEFAULTS: dict[str, Any] = {
     "enabled": False,
@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     **{f.name: f.default for f in dataclasses.fields(Settings)},
     "negative": NONE,
     "hires": HIRES[0],
+    "pictures": None,
 }
 
 
@@ -54,13 +55,15 @@ class Target:
 class Plan:
     """The targets of a job's prompts and of its negative prompts, either of which may stay plain.
 
-    settings: the accordion's, also where it chooses no aesthetic.
+    settings: the accordion's, also where it chooses no aesthetic. unkept: the positive one was made of pictures, which
+        no one else has.
     """
 
     positive: Target | None = None
     negative: Target | None = None
     hires: bool = True
     settings: Settings = dataclasses.field(default_factory=Settings)
+    unkept: bool = False
 
     def target(self, negative: bool, hires: bool) -> Target | None:
         target = self.negative if negative else self.positive
@@ -85,8 +88,12 @@ def named(values: Sequence[Any]) -> dict[str, Any]:
         chosen = {known(str(name), NAMES): value for name, value in given.pop("enabled").items()}
         given = {"enabled": True} | given | chosen
         if "enabled" not in chosen:
-            given["enabled"] = any((given[side] or NONE) != NONE for side in ("embedding", "negative"))
+            given["enabled"] = has_aesthetic(given)
     return given
+
+
+def has_aesthetic(given: Mapping[str, Any]) -> bool:
+    return bool(given["pictures"]) or any((given[side] or NONE) != NONE for side in ("embedding", "negative"))
 
 
 def known(name: str, names: Collection[str]) -> str:
@@ -109,14 +116,18 @@ def plan(given: Mapping[str, Any], library: Library) -> Plan | None:
     if not given["enabled"]:
         return None
     empty = unticked(given)
-    chosen = [given[side] or NONE for side in ("embedding", "negative")]
-    if chosen == [NONE, NONE]:
+    if not has_aesthetic(given):
         raise AestheticError("No embedding is chosen, so the picture is plain. Choose one, or untick the box.")
     library.refresh()
-    positive, negative = (
-        None if text == NONE else Target(mixes.chosen(str(text), library), empty.settings) for text in chosen
-    )
-    return dataclasses.replace(empty, positive=positive, negative=negative)
+
+    def target(side: str) -> Target | None:
+        if side == "embedding" and given["pictures"]:
+            return Target(pictures.embedding(given["pictures"]), empty.settings)
+        text = str(given[side] or NONE)
+        return None if text == NONE else Target(mixes.chosen(text, library), empty.settings)
+
+    unkept = bool(given["pictures"])
+    return dataclasses.replace(empty, positive=target("embedding"), negative=target("negative"), unkept=unkept)
 
 
 def unticked(given: Mapping[str, Any]) -> Plan:

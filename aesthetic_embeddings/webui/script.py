@@ -50,6 +50,7 @@ class AestheticGradients(host.scripts.Script):
         host.hints.append(parts["hint"])
         self.infotext_fields = infotext.fields(parts)
         self.paste_field_names = [reader for _, reader in self.infotext_fields]
+        self.infotext_fields.append((parts["pictures"], infotext.without_pictures))
         return [parts[name] for name in NAMES]
 
     def process(self, p: Any, *values: Any) -> None:

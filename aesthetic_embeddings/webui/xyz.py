@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import AestheticError
 from ..settings import Settings
 from . import accordion, host, mixes, tags
-from .plan import NONE, step_size
+from .plan import NONE, has_aesthetic, step_size
 
 PREFIX = "[Aesthetic] "
 COST = 0.6  # between a sampler's and a VAE's: the plot has the costlier axis outside, so each value is tuned for once
@@ -56,7 +56,8 @@ def chosen(p: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     own: dict[str, Any] = vars(p).get("aesthetic_axes", {})
     now = {**given, **own}
     if own.keys() & SIDES.keys():
-        now["enabled"] = any((now[side] or NONE) != NONE for side in SIDES)
+        now |= {"pictures": None} if "embedding" in own else {}
+        now["enabled"] = has_aesthetic(now)
     elif own and not now["enabled"] and not any(tags.in_text(str(p.prompt) + str(p.negative_prompt))):
         raise AestheticError(f"An {PREFIX}axis changes nothing while no embedding is chosen. Choose one, tick the box.")
     return now

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
 
 IDS = [
     *("accordion-checkbox", "embedding", "steps", "step_size", "update", "weight", "blend", "text", "text_strength"),
-    *("text_negative", "preservation", "last_layers", "negative", "hires"),
+    *("text_negative", "preservation", "last_layers", "negative", "hires", "pictures"),
 ]
 
 
