@@ -9,6 +9,7 @@ mixes.py        what people write into the dropdowns
 tags.py  network.py             the prompt's tags
 xyz.py          axes of the X/Y/Z plot
 pictures.py     pictures in place of an embedding
+presets.py      the user's own presets
 infotext.py     what is written into a picture, and pasted from it
 accordion.py  tab.py  creating.py    the page
 script.py       the host's callbacks

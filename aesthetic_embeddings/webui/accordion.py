@@ -31,11 +31,12 @@ def build(
     tool_button: Callable[..., Any],
     is_img2img: bool,
     warning: str = "",
+    below: Callable[[dict[str, Any]], None] = lambda parts: None,
 ) -> dict[str, Any]:
     """Draw it, and return its components by their names in `plan.NAMES`, and its `hint` on where files go.
 
     elem_id: makes the host's element id out of ours. input_accordion, tool_button: the host's widgets.
-    warning: a sentence for the top.
+    warning: a sentence for the top. below: draws the accordion's last part, given the others.
     """
     parts: dict[str, Any] = {}
 
@@ -88,6 +89,7 @@ def build(
                 elem_id=elem_id("hires"),
                 visible=not is_img2img,
             )
+        below(parts)
 
     def names() -> list[Any]:
         library.refresh()

@@ -72,6 +72,11 @@ def encoder_folder() -> Path:
     return Path(paths.models_path) / "CLIP"
 
 
+def presets_file() -> Path:
+    """Beside the host's own styles.csv (modules/paths_internal.py, data_path)."""
+    return Path(paths.data_path) / "aesthetic_gradients_presets.json"
+
+
 def paths_are_open() -> bool:
     """Whether people at the page may name files of the server (--hide-ui-dir-config, modules/cmd_args.py)."""
     return not getattr(shared.cmd_opts, "hide_ui_dir_config", False)

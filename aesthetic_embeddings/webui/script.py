@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from ..errors import AestheticError
-from . import accordion, api, cards, host, infotext, network, options, seam, tab, xyz
+from . import accordion, api, cards, host, infotext, network, options, presets, seam, tab, xyz
 from .plan import NAMES, named, plan
 from .report import Report, say
 
@@ -45,7 +45,10 @@ class AestheticGradients(host.scripts.Script):
 
     def ui(self, is_img2img: bool) -> list[Any]:
         warning = OLD_IS_THERE if host.old_extension() else ""
-        parts = accordion.build(self.elem_id, host.library, host.InputAccordion, host.ToolButton, is_img2img, warning)
+        widgets = host.InputAccordion, host.ToolButton
+        parts = accordion.build(
+            self.elem_id, host.library, *widgets, is_img2img, warning, lambda parts: presets.build(parts, self.elem_id)
+        )
         host.dropdowns.extend([parts["embedding"], parts["negative"]])
         host.hints.append(parts["hint"])
         self.infotext_fields = infotext.fields(parts)

@@ -1,0 +1,113 @@
+"""The user's own presets: the accordion's values under a name, in one file of the host's data folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr
+
+from ..errors import AestheticError, FileError
+from ..files import write_whole
+from . import host
+from .plan import NAMES
+
+KEPT = [name for name in NAMES if name not in ("enabled", "pictures")]
+
+
+def build(parts: Mapping[str, Any], elem_id: Callable[[str], str]) -> None:
+    """Draw what chooses, saves and deletes presets of these components."""
+    with gr.Row(elem_classes="aesthetic-presets"):
+        chosen = gr.Dropdown(
+            sorted(_read_or_none()),
+            label="My presets",
+            info="Choose one, or type a new name.",
+            elem_id=elem_id("my_presets"),
+            allow_custom_value=True,
+        )
+        names = ("load", "save", "delete")
+        load, save, delete = (
+            gr.Button(f"{name.capitalize()} preset", size="sm", elem_id=elem_id(f"{name}_preset")) for name in names
+        )
+    values = [parts[name] for name in KEPT]
+
+    def choices(value: str | None) -> Any:
+        chosen.choices = [(name, name) for name in sorted(read())]  # for pages that are opened later
+        return gr.update(choices=sorted(read()), value=value)
+
+    def on_load(name: str | None) -> list[Any]:
+        with _said():
+            preset = get(name)
+            return [preset.get(each, gr.update()) for each in KEPT]
+        return [gr.update() for _ in KEPT]
+
+    def on_save(name: str | None, *given: Any) -> Any:
+        with _said():
+            put(name, dict(zip(KEPT, given, strict=True)))
+            return choices((name or "").strip())
+        return gr.update()
+
+    def on_delete(name: str | None) -> Any:
+        with _said():
+            remove(name)
+            return choices(None)
+        return gr.update()
+
+    load.click(on_load, inputs=[chosen], outputs=values, show_progress=False)
+    save.click(on_save, inputs=[chosen, *values], outputs=[chosen], show_progress=False)
+    delete.click(on_delete, inputs=[chosen], outputs=[chosen], show_progress=False)
+
+
+class _said:
+    """What is wrong is said at the page."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        if isinstance(error, AestheticError):
+            gr.Warning(f"Aesthetic gradients: {error}")
+        return isinstance(error, AestheticError)
+
+
+def read() -> dict[str, dict[str, Any]]:
+    """All presets by name. Raises FileError where the file is damaged."""
+    file = host.presets_file()
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
+            raise ValueError
+    except (OSError, ValueError):
+        raise FileError(f"{file} cannot be read. Repair it, or delete it to begin anew.") from None
+    return found
+
+
+def get(name: str | None) -> dict[str, Any]:
+    presets = read()
+    if name not in presets:
+        raise AestheticError(f"There is no preset called {name!r}. Choose one that is there.")
+    return presets[str(name)]
+
+
+def put(name: str | None, values: Mapping[str, Any]) -> None:
+    """Save them under this name, in place of what had it."""
+    if not (name or "").strip():
+        raise AestheticError("Type a name for the preset.")
+    _write(read() | {str(name).strip(): dict(values)})
+
+
+def remove(name: str | None) -> None:
+    get(name)
+    _write({other: values for other, values in read().items() if other != name})
+
+
+def _write(presets: Mapping[str, Any]) -> None:
+    write_whole(host.presets_file(), json.dumps(presets, indent=1, ensure_ascii=False).encode())
+
+
+def _read_or_none() -> dict[str, Any]:
+    try:
+        return read()
+    except FileError:
+        return {}  # said as soon as one is to be saved
