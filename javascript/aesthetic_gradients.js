@@ -41,5 +41,12 @@
         }
     }
 
+    // gradio 3 takes what is typed into a dropdown at a key's release only, so not what is dropped or pasted by mouse
+    document.addEventListener("input", event => {
+        if (event.target.closest?.("[id*=_aesthetic_gradients_]")) {
+            event.target.dispatchEvent(new KeyboardEvent("keyup", {bubbles: true}));
+        }
+    });
+
     onUiLoaded(() => setInterval(update, 250)); // presets and pasted infotext set values without any event
 })();

@@ -18,14 +18,14 @@ KEPT = [name for name in NAMES if name not in ("enabled", "pictures")]
 
 def build(parts: Mapping[str, Any], elem_id: Callable[[str], str]) -> None:
     """Draw what chooses, saves and deletes presets of these components."""
+    chosen = gr.Dropdown(
+        sorted(_read_or_none()),
+        label="My presets",
+        info="Choose one, or type a new name.",
+        elem_id=elem_id("my_presets"),
+        allow_custom_value=True,
+    )
     with gr.Row(elem_classes="aesthetic-presets"):
-        chosen = gr.Dropdown(
-            sorted(_read_or_none()),
-            label="My presets",
-            info="Choose one, or type a new name.",
-            elem_id=elem_id("my_presets"),
-            allow_custom_value=True,
-        )
         names = ("load", "save", "delete")
         load, save, delete = (
             gr.Button(f"{name.capitalize()} preset", size="sm", elem_id=elem_id(f"{name}_preset")) for name in names
@@ -33,7 +33,8 @@ def build(parts: Mapping[str, Any], elem_id: Callable[[str], str]) -> None:
     values = [parts[name] for name in KEPT]
 
     def choices(value: str | None) -> Any:
-        chosen.choices = [(name, name) for name in sorted(read())]  # for pages that are opened later
+        fresh = gr.Dropdown(sorted(read()), render=False).choices  # names or pairs, as this gradio keeps them
+        chosen.choices[:] = fresh  # in place: the pages that are opened later are written already
         return gr.update(choices=sorted(read()), value=value)
 
     def on_load(name: str | None) -> list[Any]:

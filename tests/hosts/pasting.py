@@ -1,0 +1,159 @@
+"""A user who shares pictures and settings, at a real host's page: `python -m tests.hosts.pasting --url ...`.
+
+The host needs the aesthetics sac_8plus and gloomcore, and a CLIP that looks at pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from .browser import ID, generate, number, open_page, pick, toggle
+
+MIX = "sac_8plus:0.7 gloomcore:-0.3"
+TEXT = 'snow, "ice": and so on'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="http://127.0.0.1:7860")
+    parser.add_argument("--screenshots", type=Path, help="a folder for screenshots")
+    arguments = parser.parse_args()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1900})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        failed = 0
+
+        def see(line: str, good: bool) -> None:
+            nonlocal failed
+            failed += not good
+            print(f"{'ok ' if good else 'BAD'} {line}", flush=True)
+            if arguments.screenshots:
+                page.screenshot(path=arguments.screenshots / f"{line.split(':')[0].replace(' ', '-')}.png")
+
+        open_page(page, arguments.url)
+        plain, plain_text = generate(page)[0], infotext(page)
+        toggle(page)
+        write(page, "embedding", MIX)
+        number(page, "steps", "4")
+        number(page, "step_size", "-3.7")
+        number(page, "weight", "0.65")
+        pick(page, f"{ID}update", "normalized")
+        page.fill(f"{ID}text textarea", TEXT)
+        chosen = values(page)
+        first, text = generate(page)[0], infotext(page)
+        see("a mix typed: another picture", first != plain and "Aesthetic hash" in text)
+        file = save(page)
+
+        page.click("#txt2img_send_to_img2img, #img2img_tab")
+        page.wait_for_timeout(2500)
+        see("Send to img2img: the same values", values(page, "img2img") == chosen)
+        page.click("#tabs > .tab-nav button:has-text('txt2img')")
+
+        open_page(page, arguments.url)
+        paste(page, text)
+        see(f"the arrow: the same values {differing(values(page), chosen)}", values(page) == chosen)
+        see("the arrow: the same picture", generate(page)[0] == first)
+        paste(page, plain_text)
+        see("the arrow: a plain picture's is off", not ticked(page))
+        see("the arrow: and plain", generate(page)[0] == plain)
+
+        open_page(page, arguments.url)
+        page.click("#tabs > .tab-nav button:has-text('PNG Info')")
+        page.set_input_files("#pnginfo_image input[type=file]", file)
+        page.wait_for_timeout(2000)
+        page.click("#tab_pnginfo #txt2img_tab")
+        page.wait_for_timeout(2500)
+        see(f"PNG Info: the same values {differing(values(page), chosen)}", values(page) == chosen)
+        see("PNG Info: the same picture", generate(page)[0] == first)
+
+        page.locator(f"{ID}my_presets input").first.fill("by a test")
+        page.keyboard.press("Tab")
+        page.click(f"{ID}save_preset")
+        page.wait_for_timeout(1000)
+        open_page(page, arguments.url)
+        toggle(page)
+        pick(page, f"{ID}my_presets", "by a test")
+        page.click(f"{ID}load_preset")
+        page.wait_for_timeout(1000)
+        see(f"a preset: the same values {differing(values(page), chosen)}", values(page) == chosen)
+        page.click(f"{ID}delete_preset")
+
+        paste(page, re.sub("Aesthetic hash: .{10}", "Aesthetic hash: 0000000000", text))
+        see("a missing one: said", "is not here" in page.inner_text("body"))
+
+        with tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder, f"{colour}.png") for colour in ("red", "green", "blue")]
+            for each in files:
+                Image.new("RGB", (64, 64), each.stem).save(each)
+            page.set_input_files(f"{ID}pictures input[type=file]", files)
+            page.wait_for_timeout(2000)
+            tuned, said = generate(page)
+        see("pictures: another picture, and said", tuned not in (plain, first) and "gradients: 3 pictures" in said)
+        see("pictures: in the infotext", "Aesthetic embedding: 3 pictures" in infotext(page))
+        paste(page, infotext(page))
+        see("pictures: pasted it is off, and said", not ticked(page) and "not kept" in page.inner_text("body"))
+        print(f"page errors: {sorted(set(errors))}")
+        browser.close()
+    sys.exit(failed)
+
+
+def infotext(page: Page) -> str:
+    return page.inner_text("#html_info_txt2img").strip().replace("\n\n", "\n")
+
+
+def save(page: Page) -> str:
+    """The picture that is shown, as a file."""
+    data = page.evaluate(
+        """async () => {
+            const image = document.querySelector("#txt2img_gallery img[src*='file=']");
+            return Array.from(new Uint8Array(await (await fetch(image.src)).arrayBuffer()));
+        }"""
+    )
+    file = Path(tempfile.mkdtemp(), "picture.png")
+    file.write_bytes(bytes(data))
+    return str(file)
+
+
+def paste(page: Page, text: str) -> None:
+    page.fill("#txt2img_prompt textarea", text)
+    page.click("#paste")
+    page.wait_for_timeout(2500)
+
+
+def write(page: Page, name: str, text: str) -> None:
+    """What no choice offers."""
+    page.locator(f"{ID}{name} input").first.fill(text)
+    page.keyboard.press("Tab")
+    page.wait_for_timeout(300)
+
+
+def ticked(page: Page, tab: str = "txt2img") -> bool:
+    return page.locator(f"{ID.replace('txt2img', tab)}accordion-checkbox input").is_checked()
+
+
+def values(page: Page, tab: str = "txt2img") -> dict[str, Any]:
+    prefix = ID.replace("txt2img", tab)
+    found: dict[str, Any] = {"enabled": ticked(page, tab)}
+    for name in ("embedding", "negative", "steps", "step_size", "update", "weight", "blend", "text_strength"):
+        found[name] = page.locator(f"{prefix}{name} input").first.input_value()
+    found["text"] = page.locator(f"{prefix}text textarea").input_value()
+    return found
+
+
+def differing(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    return {name: (a[name], b[name]) for name in a if a[name] != b[name]}
+
+
+if __name__ == "__main__":
+    main()
