@@ -204,6 +204,24 @@ def xyz(host: Host, folder: Path) -> Iterator[Line]:
     yield f"an axis that changes nothing: {error}", "no embedding is chosen" in error
 
 
+def pictures(host: Host, folder: Path) -> Iterator[Line]:
+    """Needs a CLIP that looks at pictures, in the host's models/CLIP."""
+    plain, files = ask(host), set(folder.iterdir())
+    base, other = plain.encoded, ask(host, seed=8).encoded
+    one = ask(host, {"pictures": [base, other], "embedding": NAME})
+    yield "they take the embedding's place", one.hash not in (plain.hash, ask(host, {"embedding": NAME}).hash)
+    yield "and it is said", said(one) == {"Aesthetic embedding": "2 pictures"} and "2 pictures" in one.comments
+    yield "in any order", ask(host, {"pictures": [other, base]}).hash == one.hash
+    yield "other ones, another picture", ask(host, {"pictures": [other]}).hash != one.hash
+    yield "no file is made", set(folder.iterdir()) == files
+    yield "from the infotext it is off", again(host, one.infotext).hash == plain.hash
+    still: dict[str, Any] = {"init_images": [base], "denoising_strength": 0.6}
+    yield "img2img", host.img2img([{"pictures": [other]}], **still).hash != host.img2img(**still).hash
+    for wrong in ("/etc/passwd", str(folder / f"{NAME}.pt"), "aGVsbG8="):
+        error = said(ask(host, {"pictures": [wrong]})).get("Aesthetic error", "")
+        yield f"wrong: {error}", bool(error)
+
+
 def labels(host: Host) -> list[str]:
     known = next(script for script in host.scripts() if script["name"] == "x/y/z plot" and not script["is_img2img"])
     return [choice[0] if isinstance(choice, list) else choice for choice in known["args"][0]["choices"]]
@@ -219,7 +237,7 @@ def plot(host: Host, chosen: dict[str, Any], *axes: Any) -> Picture:
     return ask(host, chosen, script_name="x/y/z plot", script_args=[*arguments, *rest])
 
 
-GROUPS = {"infotext": infotext, "api": api, "mixes": mixes, "tags": tags, "xyz": xyz}
+GROUPS = {"infotext": infotext, "api": api, "mixes": mixes, "tags": tags, "xyz": xyz, "pictures": pictures}
 
 
 def main() -> None:
