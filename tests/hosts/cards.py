@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import urllib.request
@@ -51,10 +52,10 @@ def main() -> None:
         open_page(page, arguments.url)
         generate(page)  # for a preview
         for tab in ("txt2img", "img2img"):
-            page.click(f"#tabs button:text-is('{tab}')")
+            tab_of(page, "#tabs", tab)
             prompt = page.locator(f"#{tab}_prompt textarea")
             prompt.fill("a cat")
-            page.click(f"#{tab}_extra_tabs button:text-is('Aesthetics')")
+            tab_of(page, f"#{tab}_extra_tabs", "Aesthetics")
             card(page, tab, arguments.name).click()
             said = prompt.input_value()
             see(f"{tab}, a click: {said}", said == f"a cat <aesthetic:{arguments.name}:1>")
@@ -63,7 +64,7 @@ def main() -> None:
 
         made = api("POST", "blend", {"name": NEW, "parts": {arguments.name: 0.5}, "replace": True})
         try:
-            page.click("#tabs button:text-is('txt2img')")
+            tab_of(page, "#tabs", "txt2img")
             see("before refresh it is not there", card(page, "txt2img", NEW).count() == 0)
             page.click("#txt2img_aesthetics_extra_refresh")
             card(page, "txt2img", NEW).wait_for()
@@ -119,6 +120,10 @@ def main() -> None:
 
 def card(page: Page, tab: str, name: str) -> Any:
     return page.locator(f"#{tab}_aesthetics_cards .card[data-name='{name}']")
+
+
+def tab_of(page: Page, tabs: str, name: str) -> None:
+    page.locator(f"{tabs} > .tab-nav button", has_text=re.compile(rf"^\s*{name}\s*$", re.IGNORECASE)).click()
 
 
 def edit(page: Page, name: str) -> None:
