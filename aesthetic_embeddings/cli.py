@@ -307,3 +307,13 @@ def fetch_projection_() -> None:
     with progress("fetching the text projection") as advance:
         path = fetch_projection(on_progress=advance)
     out.print(path, soft_wrap=True)
+
+
+@main.command("fetch-last-layer")
+def fetch_last_layer_() -> None:
+    """Download the last layer of SD2's text encoder (55 MB), which models in diffusers' format lack, into the cache."""
+    from .last_layer import fetch_last_layer
+
+    with progress("fetching the last layer") as advance:
+        path = fetch_last_layer(on_progress=advance)
+    out.print(path, soft_wrap=True)

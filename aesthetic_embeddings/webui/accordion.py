@@ -68,6 +68,9 @@ def build(
             setting("blend")
             setting("last_layers")
         with gr.Row():
+            setting("strength_clip_l")
+            setting("strength_clip_g")
+        with gr.Row():
             setting("text")
             setting("text_strength")
             setting("text_negative")

@@ -20,6 +20,7 @@ HIRES = ("same", "off")
 NAMES = (
     *("enabled", "embedding", "steps", "step_size", "update", "weight", "blend", "text", "text_strength"),
     *("text_negative", "preservation", "last_layers", "negative", "hires"),
+    *("strength_clip_l", "strength_clip_g"),
 )
 DEFAULTS: dict[str, Any] = {
     "enabled": False,
