@@ -66,6 +66,11 @@ class Picture:
         self.each = [hashlib.sha256(image.tobytes()).hexdigest()[:12] for image in self.images]
         self.hash = " ".join(self.each)
         self.infotext = json.loads(answer["info"])["infotexts"][0]
-        self.samplings = [torch.load(file) for file in sorted(PROBE.glob("*.pt"))]
+        self.samplings = [torch.load(file) for file in sorted(PROBE.glob("[0-9]*.pt"))]
+        self.last, self.encoder = (_load(PROBE / name) for name in ("last.pt", "encoder.pt"))
         comments = PROBE / "comments.txt"
         self.comments = comments.read_text(encoding="utf-8") if comments.exists() else ""
+
+
+def _load(file: Path) -> Any:
+    return torch.load(file, weights_only=False) if file.exists() else None
