@@ -179,6 +179,9 @@ def blended(plain: Tensor, tuned: Tensor, settings: Settings) -> Tensor:
         return tuned if settings.weight else plain
     if settings.blend == "lerp":
         return torch.lerp(plain, tuned, settings.weight)
-    length = torch.lerp(plain.norm(dim=-1, keepdim=True), tuned.norm(dim=-1, keepdim=True), settings.weight)
-    alike = (plain == tuned).all(-1, keepdim=True)  # T5's, or those before the first tuned one
-    return torch.where(alike, plain, slerp(unit(plain), unit(tuned), settings.weight) * length)
+    moved, out = (plain != tuned).any(-1), plain.clone()  # not T5's, which are zero where it is off
+    if moved.any():
+        a, b = plain[moved], tuned[moved]
+        length = torch.lerp(a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True), settings.weight)
+        out[moved] = slerp(unit(a), unit(b), settings.weight) * length
+    return out

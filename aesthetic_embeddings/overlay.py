@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .towers import Slot, Tower
+from .towers import FP8, Slot, Tower
 
 
 @contextmanager
@@ -54,12 +54,13 @@ def _lay(
         if borrowed:
             return
         stored = parts[0].parameter
+        dtype = torch.float32 if stored.dtype in FP8 else stored.dtype  # fp8 would round the tuning away
         with torch.no_grad():
-            tuned = values[parts[0]]().to(stored)
+            tuned = values[parts[0]]().to(stored.device, dtype)
             if tuned.shape != stored.shape:  # some of its rows only
-                tuned = stored.detach().clone()
+                tuned = stored.detach().to(dtype, copy=True)
                 for part in parts:
-                    tuned[part.rows] = values[part]().to(stored)
+                    tuned[part.rows] = values[part]().to(tuned)
         borrowed.append(stored)
         # without gradient, or autocast would keep its cast copy beyond the call
         owner._parameters[name] = nn.Parameter(tuned, requires_grad=False)
