@@ -57,9 +57,11 @@ def _encoder(model):
     """What the text encoder's modules are like: attributes, hooks, LoRAs, and each parameter."""
     if hasattr(model, "forge_objects"):
         encoder = model.forge_objects.clip.cond_stage_model
+        loader = model.forge_objects.clip.patcher.lora_loader
+        loras = loader.loaded_hash, sorted(loader.backup), len(loader.online_backup)
     else:
-        encoder = getattr(model, "conditioner", None) or model.cond_stage_model
-    return {
+        encoder, loras = getattr(model, "conditioner", None) or model.cond_stage_model, None
+    return {"loras": loras} | {
         name: (
             sorted(vars(module)),
             (len(module._forward_hooks), len(module._forward_pre_hooks), module.training),
