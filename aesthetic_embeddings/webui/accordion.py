@@ -13,6 +13,8 @@ from typing import Any
 
 import gradio as gr
 
+from ..errors import AestheticError
+from ..families import serves
 from ..library import Library
 from ..settings import PRESETS, Settings
 from .plan import DEFAULTS, HIRES, NONE, exponent
@@ -32,8 +34,9 @@ def build(
     is_img2img: bool,
     warning: str = "",
 ) -> dict[str, Any]:
-    """Draw it, and return its components by their names in `plan.NAMES`, and its `hint` on where files go.
+    """Draw it, and return its components by their names in `plan.NAMES`.
 
+    Besides: its `hint` on where files go, and what it says `about` the chosen.
     elem_id: makes the host's element id out of ours. input_accordion, tool_button: the host's widgets.
     warning: a sentence for the top.
     """
@@ -53,6 +56,7 @@ def build(
             embeddings("embedding", "Embedding", "The taste that the prompt's pictures take on.")
             refresh = tool_button("\U0001f504", elem_id=elem_id("refresh"), tooltip="Embedding: refresh")
             embeddings("negative", "Negative prompt", "None leaves the negative prompt alone.")
+        parts["about"] = gr.HTML(elem_id=elem_id("about"))
         with gr.Row():
             setting("steps")
             setting("step_size")
@@ -91,6 +95,10 @@ def build(
         return [*(gr.update(choices=choices(library)) for _ in dropdowns), gr.update(value=hint(library))]
 
     dropdowns = [parts["embedding"], parts["negative"]]
+    for dropdown in dropdowns:
+        dropdown.change(
+            lambda *chosen: about(library, *chosen), inputs=dropdowns, outputs=[parts["about"]], show_progress=False
+        )
     refresh.click(names, inputs=[], outputs=[*dropdowns, parts["hint"]], show_progress=False)
     for name, button in buttons.items():
         settings = PRESETS[name]
@@ -102,6 +110,18 @@ def build(
 
 def choices(library: Library) -> list[str]:
     return [NONE, *library.names()]
+
+
+def about(library: Library, *names: str) -> str:
+    """Which models the chosen aesthetics serve."""
+    lines = []
+    for name in dict.fromkeys(name for name in names if name and name != NONE):
+        try:
+            said = f"for {serves(library.get(name).vectors)}."
+        except AestheticError as error:
+            said = str(error)
+        lines.append(f"<b>{html.escape(name)}</b>: {html.escape(said)}")
+    return f"<p class='aesthetic-about'>{'<br>'.join(lines)}</p>" if lines else ""
 
 
 def _widget(name: str, elem_id: str) -> Any:
