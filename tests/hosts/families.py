@@ -78,17 +78,12 @@ class Families:
         yield "refiner, off again", self.host.txt2img(**request).hash == without.hash
 
     def sd2(self, checkpoint: Path) -> Iterator[Line]:
-        """A1111 keeps the tower's last layer, which the picture does not need; Forge does not, and says so."""
-        host, reference = self.host, Sd2(checkpoint, self.tokenizer)
-        plain = reference.conditioning(CAT)
-        picture = host.txt2img(values(self.name, SETTINGS))
-        if "without its last layer" in picture.comments:
-            yield near("refused, and plain", first(picture), plain, plain, self.tolerance)
-            return
-        tuned = reference.conditioning(CAT, self.e, SETTINGS)
-        yield near("on", first(picture), tuned, plain, self.tolerance)
+        """A1111 keeps its last layer, which no picture needs; Forge does not: it is in the checkpoint."""
+        reference = Sd2(checkpoint, self.tokenizer)
+        plain, tuned = reference.conditioning(CAT), reference.conditioning(CAT, self.e, SETTINGS)
+        yield near("on", first(self.host.txt2img(values(self.name, SETTINGS))), tuned, plain, self.tolerance)
         if self.addons:
-            changes = Towers(host, reference, self.e, self.name, self.addons, self.tolerance)
+            changes = Towers(self.host, reference, self.e, self.name, self.addons, self.tolerance)
             yield from changes.networks()
             yield from changes.inversion()
 
