@@ -12,6 +12,7 @@ from .conditioning import Run, blended, personalized
 from .creation import Gathering, create, gather
 from .embedding import AestheticEmbedding, blend, load, merge
 from .errors import AestheticError, EncoderError, FileError, Interrupted
+from .last_layer import fetch_last_layer
 from .library import Library
 from .pipelines import Conditioning, personalized_prompt
 from .projection import fetch_projection, text_projection
@@ -31,6 +32,7 @@ __all__ = [
     "blend",
     "blended",
     "create",
+    "fetch_last_layer",
     "fetch_projection",
     "gather",
     "load",

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from . import pocket
 from .errors import AestheticError
-from .families import SERVES
+from .families import serves
 from .library import Library, check_name, default_folders
 from .settings import Settings
 
@@ -152,8 +152,7 @@ def show(ctx: click.Context, name: str) -> None:
     out.print(f"{name}   {e.content_hash[:10]}   {e.images or '?'} images   {e.created}", markup=False)
     out.print(f"encoder {e.encoder or 'unknown'}   {e.notes}", markup=False, soft_wrap=True)
     for family, vector in e.vectors.items():
-        serves = SERVES.get(family, "models with this text encoder, such as the one it was made with")
-        out.print(f"\n{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {serves}")
+        out.print(f"\n{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {serves([family])}")
         for other, likeness in all_.nearest(e, family):
             out.print(f"  {likeness:+.2f}  {other}", markup=False)
 
@@ -306,4 +305,14 @@ def fetch_projection_() -> None:
 
     with progress("fetching the text projection") as advance:
         path = fetch_projection(on_progress=advance)
+    out.print(path, soft_wrap=True)
+
+
+@main.command("fetch-last-layer")
+def fetch_last_layer_() -> None:
+    """Download the last layer of SD2's text encoder (55 MB), which models in diffusers' format lack, into the cache."""
+    from .last_layer import fetch_last_layer
+
+    with progress("fetching the last layer") as advance:
+        path = fetch_last_layer(on_progress=advance)
     out.print(path, soft_wrap=True)

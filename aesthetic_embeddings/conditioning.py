@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from .embedding import AestheticEmbedding
 from .errors import AestheticError, EncoderError
-from .families import CUT_SHORT, family
+from .families import family
+from .last_layer import is_cut_short, with_last_layer
 from .projection import text_projection
 from .recording import Recording, check, embeddings_replaced, evaluating, record_once
 from .settings import Settings
@@ -95,13 +96,14 @@ def personalize(
     on_step: Callable[[int, float], None] | None = None,
 ) -> Tuned:
     """Check a recorded prompt and tune its tower; `text` is the recording of `settings.text`."""
-    projection = projection_for(tower, projection)
+    tower, projection = complete(tower, projection)
+    name = family(tower.width, len(tower.layers), projection.shape[0])
     record = check(tower, record)
-    e = vector_for(embedding, tower, projection)
+    e = vector_for(embedding, name)
     if text is not None:
         direction = text_feature(tower, check(tower, text), projection).to(e)
         e = slerp(e, -direction if settings.text_negative else direction, settings.text_strength)
-    return tune(tower, record, e, projection, settings, on_step)
+    return tune(tower, record, e, projection, settings.of_family(name), on_step)
 
 
 def personalize_each(
@@ -122,7 +124,7 @@ def personalize_each(
     directions: Sequence[Recording | None] = texts or [None] * len(towers)
     for tower, record, text in zip(towers, records, directions, strict=True):
         try:
-            matrix = projection_for(tower, projection)
+            tower, matrix = complete(tower, projection)
             name = family(tower.width, len(tower.layers), matrix.shape[0])
             tuned[name] = personalize(tower, record, embedding, settings, matrix, text, on_step)
         except EncoderError as error:
@@ -143,23 +145,22 @@ def all_laid_over(tuned: Iterable[Tuned]) -> Iterator[None]:
         yield
 
 
-def projection_for(tower: Tower, given: Tensor | str | Path | None = None) -> Tensor:
-    """The tower's own text projection, else the given one, else one that is found on this machine; `[dim, width]`."""
-    if (tower.width, len(tower.layers)) in CUT_SHORT:
-        raise EncoderError(
-            "SD2's text encoder comes here without its last layer, so an aesthetic means nothing to it. SD2 "
-            "checkpoints can be personalised in AUTOMATIC1111, which keeps that layer."
-        )
+def complete(tower: Tower, given: Tensor | str | Path | None = None) -> tuple[Tower, Tensor]:
+    """The tower with its last layer, where its owner leaves that out, and its text projection `[dim, width]`.
+
+    given: the projection, or a file or folder that holds what is missing; without it, this machine is searched.
+    """
+    if is_cut_short(tower):
+        tower = with_last_layer(tower, None if isinstance(given, Tensor) else given)
     if tower.projection is not None:
-        return tower.projection
-    return given if isinstance(given, Tensor) else text_projection(tower.width, given)
+        return tower, tower.projection
+    return tower, given if isinstance(given, Tensor) else text_projection(tower.width, given)
 
 
-def vector_for(embedding: AestheticEmbedding | Tensor, tower: Tower, projection: Tensor) -> Tensor:
-    """The embedding's vector for this tower, `[dim]`. Raises EncoderError where it has none for the tower's family."""
+def vector_for(embedding: AestheticEmbedding | Tensor, wanted: str) -> Tensor:
+    """The embedding's vector for the CLIP family `wanted`, `[dim]`. Raises EncoderError where it has none."""
     if isinstance(embedding, Tensor):
         return embedding.detach().flatten()
-    wanted = family(tower.width, len(tower.layers), projection.shape[0])
     if wanted not in embedding.vectors:
         raise EncoderError(
             f"The aesthetic {embedding.name!r} was made for {', '.join(embedding.vectors)}, but this model's text "
@@ -172,11 +173,15 @@ def blended(plain: Tensor, tuned: Tensor, settings: Settings) -> Tensor:
     """Plain and personalised conditioning, `[..., width]`, blended by `settings.weight`.
 
     `lerp`: `plain + weight * (tuned - plain)`. `slerp`: so for each token's length, and its direction on the arc.
-    At weight 0 and 1 the result is `plain` and `tuned` themselves.
+    At weight 0 and 1 the result is `plain` and `tuned` themselves. Tokens that are alike in both stay as they are.
     """
     if settings.weight in (0.0, 1.0):
         return tuned if settings.weight else plain
     if settings.blend == "lerp":
         return torch.lerp(plain, tuned, settings.weight)
-    length = torch.lerp(plain.norm(dim=-1, keepdim=True), tuned.norm(dim=-1, keepdim=True), settings.weight)
-    return slerp(unit(plain), unit(tuned), settings.weight) * length
+    moved, out = (plain != tuned).any(-1), plain.clone()  # not T5's, which are zero where it is off
+    if moved.any():
+        a, b = plain[moved], tuned[moved]
+        length = torch.lerp(a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True), settings.weight)
+        out[moved] = slerp(unit(a), unit(b), settings.weight) * length
+    return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # (width of the text encoder, layers, dimension of the shared space) -> the name under which a file stores its vector
 _FAMILIES = {
@@ -15,11 +16,14 @@ _FAMILIES = {
 #: Forge hold it, since the picture does not need it.
 CUT_SHORT = {(1024, 23)}
 
-#: Family -> the Stable Diffusion models whose text encoder it is.
-SERVES = {
-    "clip-vit-l-14": "SD1, and the first encoder of SDXL, SD3 and Flux",
-    "open-clip-vit-h-14": "SD2",
-    "open-clip-vit-bigg-14": "the second encoder of SDXL and SD3",
+#: Model -> the CLIP families that its text encoders are of.
+MODELS = {
+    "SD1": {"clip-vit-l-14"},
+    "SD2": {"open-clip-vit-h-14"},
+    "SDXL": {"clip-vit-l-14", "open-clip-vit-bigg-14"},
+    "SDXL's refiner": {"open-clip-vit-bigg-14"},
+    "SD3": {"clip-vit-l-14", "open-clip-vit-bigg-14"},
+    "Flux": {"clip-vit-l-14"},
 }
 
 
@@ -44,3 +48,18 @@ def dimension(name: str) -> int | None:
             return dim
     sizes = re.fullmatch(r"clip-\d+x\d+-(\d{1,6})", name, re.ASCII)
     return int(sizes[1]) if sizes else None
+
+
+def serves(families: Iterable[str]) -> str:
+    """In words, the models that an aesthetic with vectors for these families is for."""
+    had = set(families)
+    whole = [model for model, needed in MODELS.items() if needed <= had]
+    half = [model for model, needed in MODELS.items() if needed & had and not needed <= had]
+    words = [_listed(whole)] if whole else []
+    words += [f"one of the two encoders of {_listed(half)}"] if half else []
+    words += [f"models with a {name}" for name in sorted(had - set(_FAMILIES.values()))]
+    return ", and ".join(words)
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .towers import Slot, Tower
+from .towers import FP8, Slot, Tower
 
 
 @contextmanager
@@ -29,6 +30,7 @@ def overlaid(
     values: slot -> a function that returns its tuned rows; called at each use, so that nothing need be kept whole.
     row_ids: sorted token ids `[n]` whose rows of the embedding table are `rows` `[n, width]`; the table is large.
     """
+    values = {**_beside_fp8(values), **values}
     by_parameter: dict[tuple[nn.Module, str], list[Slot]] = defaultdict(list)
     for slot in values:
         by_parameter[slot.owner, slot.name].append(slot)
@@ -39,6 +41,17 @@ def overlaid(
             hook = tower.table.owner.register_forward_hook(_row_hook(row_ids, rows))
             stack.callback(hook.remove)
         yield
+
+
+def _beside_fp8(values: Mapping[Slot, Callable[[], Tensor]]) -> dict[Slot, Callable[[], Tensor]]:
+    """What else the modules store in which fp8 is tuned: laid over as it is, so that all of it is of one dtype.
+
+    AUTOMATIC1111's `manual_cast` casts a module for its call and then back, to the dtype of its first parameter.
+    """
+    taken = {(slot.owner, slot.name) for slot in values}
+    of_owner = {slot.owner: slot for slot in values if slot.parameter.dtype in FP8}
+    others = [replace(slot, name=name) for slot in of_owner.values() for name in slot.owner._parameters]
+    return {s: s.read for s in others if (s.owner, s.name) not in taken and s.owner._parameters[s.name] is not None}
 
 
 def _lay(
@@ -54,12 +67,13 @@ def _lay(
         if borrowed:
             return
         stored = parts[0].parameter
+        dtype = torch.float32 if stored.dtype in FP8 else stored.dtype  # fp8 would round the tuning away
         with torch.no_grad():
-            tuned = values[parts[0]]().to(stored)
+            tuned = values[parts[0]]().to(stored.device, dtype)
             if tuned.shape != stored.shape:  # some of its rows only
-                tuned = stored.detach().clone()
+                tuned = stored.detach().to(dtype, copy=True)
                 for part in parts:
-                    tuned[part.rows] = values[part]().to(stored)
+                    tuned[part.rows] = values[part]().to(tuned)
         borrowed.append(stored)
         # without gradient, or autocast would keep its cast copy beyond the call
         owner._parameters[name] = nn.Parameter(tuned, requires_grad=False)
@@ -82,9 +96,9 @@ def _lay(
 
 
 def _row_hook(row_ids: Tensor, rows: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    def replace(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    def put(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
         ids = args[0].to(row_ids.device)
         at = torch.searchsorted(row_ids, ids).clamp(max=len(row_ids) - 1)
         return torch.where((row_ids[at] == ids)[..., None].to(out.device), rows[at].to(out), out)
 
-    return replace
+    return put

@@ -1,10 +1,11 @@
-"""Conditioning for diffusers pipelines: Stable Diffusion 1 and 2, and SDXL with its two text encoders.
+"""Conditioning for diffusers pipelines: Stable Diffusion 1, 2 and 3, SDXL and Flux.
 
 Nothing here imports diffusers: a pipeline is whatever has `encode_prompt` and text encoders.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,8 @@ def personalized_prompt(
 ) -> Conditioning:
     """Encode `prompt` with the pipeline's text encoders tuned towards `embedding`; the negative prompt stays plain.
 
-    Every text encoder for which the embedding has a vector is tuned towards that vector; the others are left alone,
-    which the notes say. The pipeline is as it was afterwards.
+    Every CLIP for which the embedding has a vector is tuned towards that vector; the others are left alone, which the
+    notes say, and so is T5. The pipeline is as it was afterwards.
 
     projection: the text projection `[dim, width]` of an encoder that has none of its own, or a file or folder that
         holds it; by default one kept beside the pipeline's own files, or in the local caches (see `text_projection`).
@@ -56,15 +57,24 @@ def personalized_prompt(
     Raises EncoderError where no text encoder of the pipeline can be tuned towards the embedding.
     """
     settings = settings or Settings()
-    models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2")]
-    towers = [find_tower(model) for model in models if model is not None]
+    models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
+    towers = [find_tower(model) for model in models if model is not None and not _is_t5(model)]
+    known = inspect.signature(pipeline.encode_prompt).parameters
+    guided = "do_classifier_free_guidance" in known  # encodes the negative prompt as well; Flux's does not
 
-    def encode(text: str, **options: Any) -> tuple[Tensor, ...]:
-        options = {"do_classifier_free_guidance": False, "clip_skip": clip_skip, **options}
+    def encode(text: str, **more: Any) -> dict[str, Tensor]:
+        """What the pipeline makes of a prompt, by the names under which it takes it."""
+        # every encoder gets the same prompt
+        wanted = {"prompt_2": None, "prompt_3": None, "clip_skip": clip_skip, "do_classifier_free_guidance": False}
+        options = {name: value for name, value in (wanted | more).items() if name in known}
         with torch.no_grad():
-            return pipeline.encode_prompt(text, device=pipeline._execution_device, num_images_per_prompt=1, **options)
+            encoded = pipeline.encode_prompt(
+                text, device=pipeline._execution_device, num_images_per_prompt=1, **options
+            )
+        names = _GUIDED if guided else _FLUX
+        return {name: x for name, x in zip(names, encoded, strict=False) if x is not None}
 
-    def recorded(text: str) -> tuple[list[Recording], tuple[Tensor, ...]]:
+    def recorded(text: str) -> tuple[list[Recording], dict[str, Tensor]]:
         with recording(*towers) as found:
             encoded = encode(text)
         return [only(calls) for calls in found], encoded
@@ -76,12 +86,23 @@ def personalized_prompt(
 
     with all_laid_over(tuned.values()):
         personal = encode(prompt)
-    both = encode(prompt, do_classifier_free_guidance=True, negative_prompt=negative_prompt)
-    names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
-    arguments = {}
-    for name, p, t, b in zip(names, plain, personal, both, strict=False):
-        arguments[name] = b if name.startswith("negative") else blended(p, t, settings)
+    arguments = {name: blended(x, personal[name], settings) for name, x in plain.items()}
+    if guided:
+        both = encode(prompt, do_classifier_free_guidance=True, negative_prompt=negative_prompt)
+        arguments |= {name: x for name, x in both.items() if name.startswith("negative")}
+    elif negative_prompt is not None:
+        arguments |= {f"negative_{name}": x for name, x in encode(negative_prompt).items()}
     return Conditioning(arguments, {name: each.similarities for name, each in tuned.items()}, tuple(notes))
+
+
+# what `encode_prompt` returns
+_GUIDED = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+_FLUX = ("prompt_embeds", "pooled_prompt_embeds")
+
+
+def _is_t5(model: Any) -> bool:
+    """SD3 and Flux have one beside their CLIPs. It was not trained on pictures, so no aesthetic lives in its space."""
+    return "T5" in type(model).__name__
 
 
 def beside(pipeline: Any) -> Path | None:

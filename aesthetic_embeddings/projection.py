@@ -6,13 +6,8 @@ it, so its checkpoints leave it out. It is 2.4 MB of the 1.7 GB of `openai/clip-
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import os
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,15 +16,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from . import legacy
+from . import hub, legacy
 from .errors import EncoderError, FileError
 from .files import cache_folder, write_whole
 
-_REPOSITORY, _FILE = "openai/clip-vit-large-patch14", "model.safetensors"
+_REPOSITORY = "openai/clip-vit-large-patch14"
 _NAME, _SIZE = "text_projection.weight", 768
 _CACHED = "clip-vit-l-14-text-projection.safetensors"
-_HEADER_LIMIT = 4 * 2**20  # CLIP's is 0.1 MB
-_CHUNK = 2**16
 
 
 def text_projection(width: int, path: str | os.PathLike[str] | None = None) -> Tensor:
@@ -47,13 +40,13 @@ def text_projection(width: int, path: str | os.PathLike[str] | None = None) -> T
             f"This text encoder ({width} wide) comes without its text projection. Give a file that has it, such as a "
             "checkpoint or the folder of the whole CLIP."
         )
-    for candidate in (cache_folder() / _CACHED, cache_folder() / _FILE, _in_hub_cache()):
+    for candidate in (cache_folder() / _CACHED, cache_folder() / hub.FILE, hub.in_cache(_REPOSITORY)):
         if candidate is not None and candidate.is_file():
             return _of_width(_read(candidate), width, candidate)
     raise EncoderError(
         "The text projection of CLIP ViT-L/14 is missing: SD1 checkpoints come without it. Fetch it once (2.4 MB): in "
         "a WebUI in the tab 'Create aesthetic embedding', elsewhere with `aesthetic-gradients fetch-projection`. On a "
-        f"machine without network: put {_FILE} of https://huggingface.co/{_REPOSITORY}, or {_CACHED} from a machine "
+        f"machine without network: put {hub.FILE} of https://huggingface.co/{_REPOSITORY}, or {_CACHED} from a machine "
         f"that has fetched it, into {cache_folder()}."
     )
 
@@ -68,66 +61,11 @@ def fetch_projection(on_progress: Callable[[int, int], object] | None = None, en
 
     Raises FileError, which names the address, where the hub does not answer, or not with this matrix.
     """
-    endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    url = f"{endpoint.rstrip('/')}/{_REPOSITORY}/resolve/main/{_FILE}"
-    try:
-        length = int.from_bytes(_fetch(url, 0, 8), "little")
-        if not 2 <= length <= _HEADER_LIMIT:
-            raise ValueError("it is no safetensors")
-        about = json.loads(_fetch(url, 8, length))[_NAME]
-        begin, end = about["data_offsets"]
-        if (about["dtype"], about["shape"], end - begin) != ("F32", [_SIZE, _SIZE], 4 * _SIZE * _SIZE):
-            raise ValueError("its text projection has another size or dtype")
-        raw = _fetch(url, 8 + length + begin, end - begin, on_progress)
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FileError(
-            f"The text projection could not be fetched from {url}: {error}. Check the network and try again, or put "
-            f"the file into {cache_folder()} yourself."
-        ) from error
-    header = json.dumps({_NAME: about | {"data_offsets": [0, len(raw)]}}).encode()
-    data = len(header).to_bytes(8, "little") + header + raw
-    _checked(safetensors.torch.load(data)[_NAME], url)
+    data = hub.fetch_tensors("The text projection", _REPOSITORY, {_NAME: (_SIZE, _SIZE)}, on_progress, endpoint)
+    _checked(safetensors.torch.load(data)[_NAME], hub.address(_REPOSITORY, endpoint))
     path = cache_folder() / _CACHED
     write_whole(path, data)
     return path
-
-
-def _fetch(url: str, start: int, length: int, on_progress: Callable[[int, int], object] | None = None) -> bytes:
-    """`length` bytes of the file at `url`, from `start` on, and never more, whatever the server would send."""
-    if start < 0 or length <= 0:
-        raise ValueError("its header makes no sense")
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-{start + length - 1}"})
-    received = bytearray()
-    with urllib.request.urlopen(request, timeout=30, context=_certificates()) as response:
-        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise ValueError("the server sends whole files only, which would be 1.7 GB")
-        while len(received) < length:
-            chunk = response.read(min(_CHUNK, length - len(received)))
-            if not chunk:
-                raise ValueError(f"the connection ended after {len(received)} of {length} bytes")
-            received += chunk
-            if on_progress:
-                on_progress(len(received), length)
-    return bytes(received)
-
-
-def _certificates() -> ssl.SSLContext:
-    """The system's certificates, and certifi's where it is installed: some Pythons on macOS know of no others."""
-    context = ssl.create_default_context()
-    with contextlib.suppress(ImportError, OSError):
-        import certifi
-
-        context.load_verify_locations(certifi.where())
-    return context
-
-
-def _in_hub_cache() -> Path | None:
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return None
-    found = try_to_load_from_cache(_REPOSITORY, _FILE)
-    return Path(found) if isinstance(found, str) else None
 
 
 def _read(path: Path) -> Tensor:
@@ -158,7 +96,7 @@ def _read(path: Path) -> Tensor:
 
 def _file_in(folder: Path) -> Path:
     """The weights of a transformers folder, or that part of them which holds the projection."""
-    for name in (_FILE, "pytorch_model.bin"):
+    for name in (hub.FILE, "pytorch_model.bin"):
         if (folder / name).is_file():
             return folder / name
         index = folder / f"{name}.index.json"
@@ -168,7 +106,7 @@ def _file_in(folder: Path) -> Path:
                 return folder / parts[_chosen(list(parts), index)]
             except (ValueError, KeyError, TypeError) as error:
                 raise FileError(f"{index} is damaged. Copy or download it again.") from error
-    raise FileError(f"{folder} has neither {_FILE} nor pytorch_model.bin, so it is no CLIP in transformers format.")
+    raise FileError(f"{folder} has neither {hub.FILE} nor pytorch_model.bin, so it is no CLIP in transformers format.")
 
 
 def _chosen(names: list[str], path: Path) -> str:

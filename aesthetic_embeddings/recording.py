@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import EncoderError
-from .towers import Tower, Weights, hidden_states
+from .towers import FP8, Tower, Weights, hidden_states
 
 # How far two correct forwards of the same weights stray from each other, relative to the hidden states' norm: other
 # attention kernels, other orders of summing, softmax in fp32 whatever the dtype. An adapter that matters is far above.
@@ -84,9 +84,11 @@ def _own(x: Tensor) -> Tensor:
 
 
 def _precision(tower: Tower, out: Tensor) -> torch.dtype:
-    """The coarsest dtype that the owner computes in."""
+    """The coarsest dtype that the owner computes in. Never raises: the owner is in the middle of its call."""
     autocast = _autocast_dtype(out.device.type) or out.dtype
-    return _coarsest((out.dtype, tower.final_norm.weight.parameter.dtype, autocast))
+    weight = getattr(tower.final_module, "weight", out)
+    stored = out.dtype if weight is None or weight.dtype in FP8 else weight.dtype
+    return _coarsest((out.dtype, stored, autocast))
 
 
 def _coarsest(dtypes: Iterable[torch.dtype]) -> torch.dtype:

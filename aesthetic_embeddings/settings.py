@@ -11,6 +11,8 @@ from .errors import AestheticError
 
 UPDATES = ("adam", "normalized", "gradient")
 BLENDS = ("lerp", "slerp")
+#: CLIP family -> the setting that weakens its text encoder beside a model's others.
+STRENGTHS = {"clip-vit-l-14": "strength_clip_l", "open-clip-vit-bigg-14": "strength_clip_g"}
 
 
 def _setting(
@@ -93,6 +95,20 @@ class Settings:
         low=0,
         high=100,
     )
+    strength_clip_l: float = _setting(
+        1.0,
+        "Strength on CLIP L",
+        "Multiplies epsilon for CLIP ViT-L/14: of SD1, and the first encoder of SDXL, SD3 and Flux. 0 leaves it alone.",
+        low=0.0,
+        high=1.0,
+    )
+    strength_clip_g: float = _setting(
+        1.0,
+        "Strength on CLIP G",
+        "Multiplies epsilon for OpenCLIP ViT-bigG/14: the second encoder of SDXL and SD3. 0 leaves it alone.",
+        low=0.0,
+        high=1.0,
+    )
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -102,6 +118,11 @@ class Settings:
     def changes_nothing(self) -> bool:
         """True where no tuning can happen: zero steps or a zero step size."""
         return self.steps == 0 or self.step_size == 0
+
+    def of_family(self, name: str) -> Settings:
+        """These settings for the text encoder of one CLIP family, whose strength is a factor of the step size."""
+        strength = getattr(self, STRENGTHS[name]) if name in STRENGTHS else 1.0
+        return dataclasses.replace(self, step_size=self.step_size * strength)
 
 
 def _checked(f: dataclasses.Field[Any], value: Any) -> Any:

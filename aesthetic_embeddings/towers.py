@@ -44,9 +44,7 @@ class Slot:
                 "LoRA, a quantised layer or a parametrisation does. Merge or unload that, then try again."
             )
         if value.device.type == "meta" or value.dtype not in READABLE:
-            state = (
-                "offloaded" if value.device.type == "meta" else f"stored as {str(value.dtype).removeprefix('torch.')}"
-            )
+            state = "offloaded" if value.device.type == "meta" else "quantised"
             raise EncoderError(
                 f"The text encoder's weights are {state}, so they cannot be tuned. Load it in fp32, fp16 or bf16."
             )
@@ -58,7 +56,9 @@ class Slot:
         return stored if self.rows is None else stored[self.rows]
 
 
-READABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+#: Only for storage: nothing computes in these. Their owner casts them at each call, to the dtype of its input.
+FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+READABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16, *FP8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,7 +296,12 @@ def _highest_id(ids: Tensor) -> Tensor:
 
 def _linear_projection(model: nn.Module) -> Tensor | None:
     weights = (getattr(getattr(m, "text_projection", None), "weight", None) for m in model.modules())
-    return next((w for w in weights if isinstance(w, Tensor)), None)
+    return next((w for w in weights if isinstance(w, Tensor) and not _identity(w)), None)
+
+
+def _identity(w: Tensor) -> bool:
+    """Whether `w` stands for no projection: ComfyUI puts an identity where there is none, and saves that."""
+    return w.device.type != "meta" and w.shape[0] == w.shape[1] and bool((w.diagonal() == 1).all())
 
 
 def _open_clip_projection(tower: Any) -> Tensor | None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
 
+from ..errors import AestheticError
+from ..families import serves
 from ..library import Library
 from ..settings import PRESETS, Settings
+from . import mixes
 from .plan import DEFAULTS, HIRES, NONE, exponent
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
@@ -33,8 +36,9 @@ def build(
     warning: str = "",
     below: Callable[[dict[str, Any]], None] = lambda parts: None,
 ) -> dict[str, Any]:
-    """Draw it, and return its components by their names in `plan.NAMES`, and its `hint` on where files go.
+    """Draw it, and return its components by their names in `plan.NAMES`.
 
+    Besides: its `hint` on where files go, and what it says `about` the chosen.
     elem_id: makes the host's element id out of ours. input_accordion, tool_button: the host's widgets.
     warning: a sentence for the top. below: draws the accordion's last part, given the others.
     """
@@ -56,6 +60,7 @@ def build(
             embeddings("embedding", "Embedding", "The taste of the pictures, or a mix: dusk:0.7 fog:-0.3")
             refresh = tool_button("\U0001f504", elem_id=elem_id("refresh"), tooltip="Embedding: refresh")
             embeddings("negative", "Negative prompt", "None leaves the negative prompt alone.")
+        parts["about"] = gr.HTML(elem_id=elem_id("about"))
         parts["pictures"] = gr.File(
             label="Reference pictures, in place of an embedding",
             file_count="multiple",
@@ -77,6 +82,9 @@ def build(
             setting("blend")
             setting("last_layers")
         with gr.Row():
+            setting("strength_clip_l")
+            setting("strength_clip_g")
+        with gr.Row():
             setting("text")
             setting("text_strength")
             setting("text_negative")
@@ -93,11 +101,13 @@ def build(
 
     def names() -> list[Any]:
         library.refresh()
-        for dropdown in dropdowns:  # for pages that are opened later
-            dropdown.choices = [(name, name) for name in choices(library)]
-        return [*(gr.update(choices=choices(library)) for _ in dropdowns), gr.update(value=hint(library))]
+        return [*offered(dropdowns, choices(library)), gr.update(value=hint(library))]
 
     dropdowns = [parts["embedding"], parts["negative"]]
+    for dropdown in dropdowns:
+        dropdown.change(
+            lambda *chosen: about(library, *chosen), inputs=dropdowns, outputs=[parts["about"]], show_progress=False
+        )
     refresh.click(names, inputs=[], outputs=[*dropdowns, parts["hint"]], show_progress=False)
     for name, button in buttons.items():
         settings = PRESETS[name]
@@ -109,6 +119,28 @@ def build(
 
 def choices(library: Library) -> list[str]:
     return [NONE, *library.names()]
+
+
+def offered(dropdowns: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    """The updates that give dropdowns these choices, at the page that asks and at those opened later.
+
+    In place: later pages come of what gradio has written down once, which holds these very lists.
+    """
+    for dropdown in dropdowns:
+        dropdown.choices[:] = gr.Dropdown(list(names), render=False).choices  # names or pairs, as this gradio has them
+    return [gr.update(choices=list(names)) for _ in dropdowns]
+
+
+def about(library: Library, *chosen: str) -> str:
+    """Which models the chosen aesthetics serve."""
+    lines = []
+    for name in dict.fromkeys(name for name in chosen if name and name != NONE):
+        try:
+            said = f"for {serves(mixes.chosen(name, library).vectors)}."
+        except AestheticError as error:
+            said = str(error)
+        lines.append(f"<b>{html.escape(name)}</b>: {html.escape(said)}")
+    return f"<p class='aesthetic-about'>{'<br>'.join(lines)}</p>" if lines else ""
 
 
 def _widget(name: str, elem_id: str) -> Any:

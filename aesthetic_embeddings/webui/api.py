@@ -21,9 +21,10 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 
+from ..creation import Gathering
 from ..embedding import blend as weighted
 from ..errors import AestheticError
-from ..families import SERVES
+from ..families import serves
 from ..library import Entry, check_name
 from ..settings import PRESETS, Settings
 from . import creating, host
@@ -71,7 +72,7 @@ def schema() -> dict[str, Any]:
                 "encoder": encoder.repository,
                 "label": encoder.label,
                 "family": encoder.family,
-                "serves": SERVES[encoder.family],
+                "serves": serves([encoder.family]),
                 "here": creating.located(encoder) is not None,
             }
             for encoder in ENCODERS
@@ -95,11 +96,12 @@ def embeddings() -> list[dict[str, Any]]:
 
 def _entry(entry: Entry) -> dict[str, Any]:
     e = entry.embedding
-    vectors = e.vectors.items() if e else ()
+    vectors = e.vectors if e else {}
     row = {
         "name": entry.name,
         "hash": e.content_hash if e else "",
-        "vectors": [{"family": f, "dimension": len(v), "serves": SERVES.get(f, "")} for f, v in vectors],
+        "vectors": [{"family": family, "dimension": len(vector)} for family, vector in vectors.items()],
+        "serves": serves(vectors),
         "images": e.images if e else 0,
         "created": e.created if e else "",
         "encoder": e.encoder if e else "",
@@ -118,7 +120,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
 CREATE: dict[str, tuple[type, Any, str]] = {
     "name": (str, None, "Of the new embedding; slashes make folders."),
     "pictures": (list, None, "Files of pictures, each in base64; a leading data:image/png;base64, may stay."),
-    "encoder": (str, ENCODERS[0].repository, "A CLIP of the schema, or a folder's name in the host's models/CLIP."),
+    "encoders": (list, [ENCODERS[0].repository], "CLIPs of the schema, or folders' names in the host's models/CLIP."),
     "taken": (str, "refuse", "Where the name is taken: refuse, replace, or add (a vector by another encoder)."),
     "batch_size": (int, 8, "Pictures at a time, 1 to 64."),
 }
@@ -150,7 +152,7 @@ def delete(name: str) -> dict[str, str]:
         return {"deleted": str(host.library.delete(name))}
 
 
-def _create(name: str, pictures: list[Any], encoder: str, taken: str, batch_size: int) -> dict[str, Any]:
+def _create(name: str, pictures: list[Any], encoders: list[Any], taken: str, batch_size: int) -> dict[str, Any]:
     if not 1 <= batch_size <= 64:
         raise HTTPException(422, f"batch_size should lie between 1 and 64, not be {batch_size}.")
     if taken not in TAKEN:
@@ -164,11 +166,18 @@ def _create(name: str, pictures: list[Any], encoder: str, taken: str, batch_size
         for path in paths:
             path.write_bytes(files.pop(0))
         with _said(422, hidden=f"{place}{os.sep}"):
-            found, file = creating.create(name, paths, _encoder(encoder), "", batch_size, TAKEN[taken], _unheard)
-    alike = dict(zip(found.files, found.similarities.tolist(), strict=True))
-    reasons = dict(found.skipped)
-    seen = [{"similarity": alike[path]} if path in alike else {"skipped": reasons[path]} for path in map(str, paths)]
-    return _entry(_made(file)) | {"pictures": seen}
+            eyes = [_encoder(encoder) for encoder in encoders]
+            seen, _, file = creating.create(name, paths, eyes, "", batch_size, TAKEN[taken], _unheard)
+    return _entry(_made(file)) | {"pictures": [_looked_at(str(path), seen) for path in paths]}
+
+
+def _looked_at(path: str, seen: list[Gathering]) -> dict[str, Any]:
+    """How alike to the mean of all each encoder found the picture; or why it was skipped."""
+    skipped = dict(seen[0].skipped)
+    if path in skipped:
+        return {"skipped": skipped[path]}
+    alike = [(found.embedding, float(found.similarities[found.files.index(path)])) for found in seen]
+    return {"similarities": {family: cosine for embedding, cosine in alike for family in embedding.vectors}}
 
 
 def _unheard(done: float, total: float, words: str) -> None:
@@ -200,7 +209,7 @@ def _check_name(name: str, free: bool) -> None:
             host.library.check_free(name)
 
 
-def _encoder(encoder: str) -> Encoder:
+def _encoder(encoder: Any) -> Encoder:
     """One that the tab knows too, or one in the host's folder of CLIPs: a path of the server cannot be given."""
     if known := next((one for one in ENCODERS if encoder == one.repository), None):
         return known
@@ -208,8 +217,10 @@ def _encoder(encoder: str) -> Encoder:
     here = [path.parent.name for path in place.glob("*/config.json")] if place.is_dir() else []
     if encoder not in here:
         names = ", ".join([*(one.repository for one in ENCODERS), *here])
-        raise HTTPException(422, f"There is no encoder called {encoder!r}, not in {place} either. There are {names}.")
-    return Encoder(encoder, encoder, family="", gigabytes=0)
+        raise HTTPException(
+            422, f"There is no encoder called {repr(encoder)[:LONGEST]}, not in {place} either. There are {names}."
+        )
+    return Encoder(encoder, encoder, encoder, family="", gigabytes=0)
 
 
 # ---------------------------------------------------------------- requests

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AestheticError
-from ..families import SERVES
+from ..families import serves
 from ..library import Entry, check_name
 from . import host
 
@@ -70,7 +70,8 @@ class Cards(networks.ExtraNetworksPage):  # type: ignore
             "local_preview": str(preview or f"{stem}.preview.{host.shared.opts.samples_format}"),
             "prompt": f'{tag} + opts.extra_networks_default_multiplier + ">"',
             "metadata": {
-                "families": {family: f"for {SERVES.get(family, 'other models')}" for family in e.vectors},
+                "families": ", ".join(e.vectors),
+                "for": serves(e.vectors),
                 **({"pictures": e.images} if e.images else {}),
                 **{key: x for key in ("created", "encoder", "notes") if (x := getattr(e, key))},
                 **({"civitai": model["name"]} if "name" in model else {}),

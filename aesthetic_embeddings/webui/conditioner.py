@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..conditioning import all_laid_over, blended, personalize_each
 from ..errors import AestheticError, EncoderError, Interrupted, out_of_memory
+from ..last_layer import is_cut_short
 from ..memory import Memory, fingerprint
 from ..recording import Recording, of_text, recording
 from ..settings import Settings
@@ -135,11 +136,14 @@ class Conditioner:
     ) -> tuple[dict[str, Tuned], list[str]]:
         """Where the encoder lives, or the user wants it; where memory is short there, on the CPU."""
 
+        missing = host.checkpoint(self._model) if any(map(is_cut_short, towers)) else None
+
         def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
             moved = [[r if device is None else r.to(device) for r in some] for some in (records, turning or [])]
             with host.progress(self._target.settings.steps) as on_step:
                 return personalize_each(
-                    towers, moved[0], self._target.embedding, self._target.settings, None, moved[1] or None, on_step
+                    *(towers, moved[0], self._target.embedding, self._target.settings),
+                    *(missing, moved[1] or None, on_step),
                 )
 
         try:

@@ -19,8 +19,9 @@ from typing import Any, TypeAlias
 from PIL import Image
 
 from ..creation import Gathering, gather, may_be_a_picture, to_rgb
-from ..embedding import SUFFIX, merge
+from ..embedding import SUFFIX, AestheticEmbedding, merge
 from ..errors import AestheticError, FileError, Interrupted, out_of_memory
+from ..last_layer import fetch_last_layer, last_layer_is_here
 from ..library import check_name
 from ..projection import fetch_projection, text_projection
 from . import host
@@ -41,27 +42,42 @@ def interrupt() -> None:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A CLIP that looks at pictures, as its makers publish it.
+    """A CLIP that looks at pictures, as it is published on the hub.
 
-    family: whose vectors it makes (see ../families.py); gigabytes: the size of its weights.
+    name: of the folder for it, and in what it makes; family: whose vectors it makes (see ../families.py); gigabytes:
+    the size of its weights; files: all that is needed of the repository, in one folder, the configuration first.
     """
 
     label: str
+    name: str
     repository: str
     family: str
     gigabytes: float
+    files: tuple[str, ...] = ("config.json", "preprocessor_config.json", "model.safetensors")
 
     @property
     def folder(self) -> Path:
         """Where it is looked for first, and where people without network may put it."""
-        return host.encoder_folder() / self.repository.split("/")[-1]
+        return host.encoder_folder() / self.name
 
 
 ENCODERS = (
-    Encoder("CLIP ViT-L/14", "openai/clip-vit-large-patch14", "clip-vit-l-14", 1.71),
-    Encoder("OpenCLIP ViT-H/14", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "open-clip-vit-h-14", 3.94),
+    Encoder("CLIP ViT-L/14", "clip-vit-large-patch14", "openai/clip-vit-large-patch14", "clip-vit-l-14", 1.71),
+    Encoder(
+        *("OpenCLIP ViT-H/14", "CLIP-ViT-H-14-laion2B-s32B-b79K", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
+        *("open-clip-vit-h-14", 3.94),
+    ),
+    Encoder(  # the eye alone, in half precision: the whole CLIP is 10 GB
+        *(
+            "OpenCLIP ViT-bigG/14",
+            "CLIP-ViT-bigG-14-laion2B-39B-b160k",
+            "h94/IP-Adapter",
+            "open-clip-vit-bigg-14",
+            3.69,
+        ),
+        files=("sdxl_models/image_encoder/config.json", "sdxl_models/image_encoder/model.safetensors"),
+    ),
 )
-FILES = ("config.json", "preprocessor_config.json", "model.safetensors")  # all that is needed of a repository
 
 
 def located(encoder: Encoder) -> Path | None:
@@ -70,24 +86,30 @@ def located(encoder: Encoder) -> Path | None:
 
     if (encoder.folder / "config.json").is_file():
         return encoder.folder
-    found = [try_to_load_from_cache(encoder.repository, name) for name in ("config.json", "model.safetensors")]
+    found = [try_to_load_from_cache(encoder.repository, name) for name in (encoder.files[0], encoder.files[-1])]
     return Path(found[0]).parent if all(isinstance(path, str) for path in found) else None
 
 
-def usable(encoder: Encoder, folder: str = "") -> str:
-    """What `gather` takes for it: a folder, or its name in the hub's cache.
+def usable(encoders: Sequence[Encoder], folder: str = "") -> dict[str, str]:
+    """What `gather` takes for them: folder -> the encoder's name, or "" for the folder's own.
 
-    folder: one that people at the page have typed; it goes first. Raises AestheticError where the encoder is not here.
+    folder: one that people at the page have typed; it stands for all. Raises AestheticError where an encoder is not
+    here.
     """
     if folder.strip():
-        return str(_typed(folder))
-    place = located(encoder)
-    if place is None:
-        raise AestheticError(
-            f"{encoder.label} is not on this machine yet. Download it ({encoder.gigabytes:.2f} GB) by the button "
-            "above, or type the folder of a CLIP into Encoder folder."
-        )
-    return str(place) if place == encoder.folder else encoder.repository
+        return {str(_typed(folder)): ""}
+    if not encoders:
+        raise AestheticError("Choose an encoder, or several for several models.")
+    found = {}
+    for encoder in encoders:
+        place = located(encoder)
+        if place is None:
+            raise AestheticError(
+                f"{encoder.label} is not on this machine yet. Download it ({encoder.gigabytes:.2f} GB) by the button "
+                "above, or type the folder of a CLIP into Encoder folder."
+            )
+        found[str(place)] = encoder.name
+    return found
 
 
 def download(encoder: Encoder, report: Report) -> None:
@@ -104,12 +126,12 @@ def download(encoder: Encoder, report: Report) -> None:
     _stop.clear()
     clock, size = Clock(), encoder.gigabytes
     with tempfile.TemporaryFile() as errors:
-        command = [sys.executable, "-c", code, encoder.repository, *FILES]
+        command = [sys.executable, "-c", code, encoder.repository, *encoder.files]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=os.environ | quiet) as process:
             try:
                 while process.poll() is None:
                     done = sum(file.stat().st_size for file in arriving.glob("*.incomplete")) / 1e9
-                    report(done, size, f"{done:.2f} of {size:.2f} GB{clock.left(done, size)}")
+                    report(done, size, f"{encoder.label}: {done:.2f} of {size:.2f} GB{clock.left(done, size)}")
                     if _stop.wait(0.5):
                         raise Interrupted("Interrupted. What has arrived is kept: Download goes on from there.")
             finally:
@@ -119,12 +141,35 @@ def download(encoder: Encoder, report: Report) -> None:
             said = errors.read().decode(errors="replace").strip().splitlines() or ["no reason was given"]
             raise FileError(
                 f"{encoder.label} could not be downloaded: {said[-1]} Check the network and try again, or put "
-                f"{', '.join(FILES)} of https://huggingface.co/{encoder.repository} into {encoder.folder}."
+                f"{', '.join(encoder.files)} of https://huggingface.co/{encoder.repository} into {encoder.folder}."
             )
 
 
-def projection_is_here() -> bool:
-    """Whether SD1 can be generated with: see ../projection.py."""
+# ---------------------------------------------------------------- what checkpoints lack
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a CLIP that some models come without, and that is needed to generate with them."""
+
+    name: str
+    needed: str
+    size: str
+    is_here: Callable[[], bool]
+    fetch: Callable[[Callable[[int, int], object]], Path]
+
+    def download(self, report: Report) -> Path:
+        _stop.clear()
+
+        def on_progress(done: int, total: int) -> None:
+            if _stop.is_set():
+                raise Interrupted("Interrupted. Nothing was saved.")
+            report(done, total, f"{done / 1e6:.1f} of {total / 1e6:.1f} MB")
+
+        return self.fetch(on_progress)
+
+
+def _projection_is_here() -> bool:
     try:
         text_projection(768)
     except AestheticError:
@@ -132,15 +177,12 @@ def projection_is_here() -> bool:
     return True
 
 
-def download_projection(report: Report) -> Path:
-    _stop.clear()
-
-    def on_progress(done: int, total: int) -> None:
-        if _stop.is_set():
-            raise Interrupted("Interrupted. Nothing was saved.")
-        report(done, total, f"{done / 1e6:.1f} of {total / 1e6:.1f} MB")
-
-    return fetch_projection(on_progress)
+PIECES = [
+    Piece("text projection", "which SD1, SDXL and Flux need", "2.4 MB", _projection_is_here, fetch_projection),
+]
+if host.LEAVES_LAST_LAYER_OUT:
+    needed = "which SD2 needs where its checkpoint does not hold it"
+    PIECES.append(Piece("last layer of OpenCLIP ViT-H/14", needed, "55 MB", last_layer_is_here, fetch_last_layer))
 
 
 # ---------------------------------------------------------------- creating
@@ -163,13 +205,13 @@ def pictures(uploads: Iterable[Any], path: str = "") -> list[Path]:
 def create(
     name: str,
     chosen: list[Path],
-    encoder: Encoder,
+    encoders: Sequence[Encoder],
     encoder_folder: str,
     batch_size: int,
     taken: str,
     report: Report,
-) -> tuple[Gathering, Path]:
-    """Make an embedding of some pictures and save it, in the host's queue; returns its file as well.
+) -> tuple[list[Gathering], AestheticEmbedding, Path]:
+    """Make an embedding of some pictures and save it, in the host's queue; returns what each encoder saw as well.
 
     taken: what to do where there is one of that name, of TAKEN. encoder_folder: see `usable`. Nothing is begun where
     the name is no good or taken, or something is missing.
@@ -178,15 +220,19 @@ def create(
         raise AestheticError("There are no pictures yet. Upload some, or give a folder on the server.")
     if not name:
         raise AestheticError("Give the new embedding a name.")
-    known = host.library.get(name) if taken == ADD else None
+    known = [host.library.get(name)] if taken == ADD else []
     host.library.check_free(name) if taken == REFUSE else check_name(name)
-    source = usable(encoder, encoder_folder)
+    sources = usable(encoders, encoder_folder)
     _stop.clear()
     report(0, 0, "Waiting until the host is free")
+    seen = []
     with host.job(f"Create aesthetic embedding {name}"):
-        found = gathered(chosen, source, name, batch_size, _counting(report))
-        embedding = found.embedding if known is None else merge([known, found.embedding], name)
-        return found, host.library.save(embedding, overwrite=taken != REFUSE)
+        for folder, called in sources.items():
+            found = gathered(chosen, folder, name, batch_size, _counting(report, called if len(sources) > 1 else ""))
+            seen.append(replace(found, embedding=replace(found.embedding, encoder=called or found.embedding.encoder)))
+        parts = [*known, *(found.embedding for found in seen)]
+        embedding = merge(parts, name) if len(parts) > 1 else parts[0]
+        return seen, embedding, host.library.save(embedding, overwrite=taken != REFUSE)
 
 
 def gathered(
@@ -207,14 +253,15 @@ def gathered(
     return gather(list(chosen), encoder, name, batch_size, on_progress)
 
 
-def _counting(report: Report) -> Callable[[int, int], None]:
-    """Tells of pictures done, and ends on Interrupt, the tab's or the host's."""
-    clock = Clock()
+def _counting(report: Report, who: str = "") -> Callable[[int, int], None]:
+    """Tells of pictures done, and ends on Interrupt, the tab's or the host's. who: the encoder, where several look."""
+    clock, prefix = Clock(), f"{who}: " if who else ""
 
     def on_progress(done: int, total: int) -> None:
         if _stop.is_set() or host.interrupted():
             raise Interrupted("Interrupted. Nothing was saved.")
-        report(done, total, f"{done} of {total} pictures{clock.left(done, total)}" if done else "Loading the encoder")
+        words = f"{done} of {total} pictures{clock.left(done, total)}" if done else "Loading the encoder"
+        report(done, total, prefix + words)
 
     on_progress(0, 0)
     return on_progress

@@ -32,6 +32,9 @@ __all__ = [
     "ui_extra_networks",
 ]
 
+#: Forge drops the last layer of SD2's text encoder (backend/huggingface/stabilityai/stable-diffusion-2-1).
+LEAVES_LAST_LAYER_OUT = classic_engine is not None
+
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDER = "aesthetic_embeddings"
 
@@ -97,6 +100,11 @@ def text_encoders(model: Any) -> list[Any]:
     conditioner = getattr(model, "conditioner", None)
     embedders = [model.cond_stage_model] if conditioner is None else conditioner.embedders
     return [embedder.wrapped for embedder in embedders if hasattr(embedder, "wrapped")]
+
+
+def checkpoint(model: Any) -> str | None:
+    """The file that a model was loaded from (modules/sd_models.py, `sd_checkpoint_info`)."""
+    return getattr(getattr(model, "sd_checkpoint_info", None), "filename", None)
 
 
 def like(texts: Any, others: list[str]) -> Any:

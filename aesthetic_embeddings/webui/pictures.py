@@ -36,7 +36,7 @@ def embedding(given: Any) -> AestheticEmbedding:
             f"To look at pictures, {needed.label} is needed, which is not on this machine yet. Download it "
             f"({needed.gigabytes:.2f} GB) in the tab Create aesthetic embedding, or put it into {needed.folder}."
         )
-    sources = [creating.usable(encoder) for encoder in here]
+    sources = list(creating.usable(here))
     key = (*sorted(hashlib.sha256(picture).hexdigest() for picture in pictures), *sources)
     found = _kept.get(key)
     if found is None:

@@ -21,7 +21,8 @@ HIRES = ("same", "off")
 #: The accordion's values in the order in which hosts and their API pass them. Released, so a new one goes to the end.
 NAMES = (
     *("enabled", "embedding", "steps", "step_size", "update", "weight", "blend", "text", "text_strength"),
-    *("text_negative", "preservation", "last_layers", "negative", "hires", "pictures"),
+    *("text_negative", "preservation", "last_layers", "negative", "hires"),
+    *("strength_clip_l", "strength_clip_g", "pictures"),
 )
 DEFAULTS: dict[str, Any] = {
     "enabled": False,

@@ -10,7 +10,7 @@ import gradio as gr
 
 from ..errors import AestheticError, FileError
 from ..files import write_whole
-from . import host
+from . import accordion, host
 from .plan import NAMES
 
 KEPT = [name for name in NAMES if name not in ("enabled", "pictures")]
@@ -33,9 +33,8 @@ def build(parts: Mapping[str, Any], elem_id: Callable[[str], str]) -> None:
     values = [parts[name] for name in KEPT]
 
     def choices(value: str | None) -> Any:
-        fresh = gr.Dropdown(sorted(read()), render=False).choices  # names or pairs, as this gradio keeps them
-        chosen.choices[:] = fresh  # in place: the pages that are opened later are written already
-        return gr.update(choices=sorted(read()), value=value)
+        (offered,) = accordion.offered([chosen], sorted(read()))
+        return {**offered, "value": value}
 
     def on_load(name: str | None) -> list[Any]:
         with _said():

@@ -16,11 +16,11 @@ import gradio as gr
 from ..creation import Gathering
 from ..embedding import AestheticEmbedding
 from ..errors import AestheticError
-from ..families import SERVES
+from ..families import serves
 from . import accordion, creating, host
-from .creating import ENCODERS, FILES, REFUSE, TAKEN, Encoder
+from .creating import ENCODERS, PIECES, REFUSE, TAKEN, Encoder, Piece
 
-LABELS = {f"{encoder.label}, for {SERVES[encoder.family]}": encoder for encoder in ENCODERS}
+LABELS = {f"{encoder.label}, for {serves([encoder.family])}": encoder for encoder in ENCODERS}
 
 
 def build() -> gr.Blocks:
@@ -37,9 +37,9 @@ def build() -> gr.Blocks:
             host.library.refresh()
             names, hint = accordion.choices(host.library), accordion.hint(host.library)
             return [
-                *(gr.update(choices=names) for _ in dropdowns),
+                *accordion.offered(dropdowns, names),
                 *(gr.update(value=hint) for _ in hints),
-                gr.update(choices=creating.names()),
+                *accordion.offered([chosen], creating.names()),
             ]
 
         shown = [*dropdowns, *hints, chosen]
@@ -77,16 +77,23 @@ def _create(page: gr.Blocks) -> list[Any]:
                     info="Add: the same pictures, seen by another encoder, for other models.",
                     elem_id=_id("taken"),
                 )
-            encoder = gr.Dropdown(list(LABELS), value=next(iter(LABELS)), label="Encoder", elem_id=_id("encoder"))
+            encoders = gr.CheckboxGroup(
+                list(LABELS),
+                value=[next(iter(LABELS))],
+                label="Encoders",
+                info="A vector from each, so that one embedding serves several models.",
+                elem_id=_id("encoders"),
+            )
             state = gr.HTML(elem_id=_id("encoder_state"))
             with gr.Row():
-                fetch = gr.Button("Download the encoder", size="sm", elem_id=_id("download"))
-                fetch_projection = gr.Button(
-                    "Download the text projection alone (2.4 MB)", size="sm", elem_id=_id("download_projection")
-                )
+                fetch = gr.Button("Download what is absent", size="sm", elem_id=_id("download"))
+                pieces = [
+                    gr.Button(f"Download the {piece.name} ({piece.size})", size="sm", elem_id=_id(f"download_{i}"))
+                    for i, piece in enumerate(PIECES)
+                ]
             other = gr.Textbox(
                 label="Encoder folder",
-                info="Another CLIP in transformers format, on the server. Empty: the encoder above.",
+                info="Another CLIP in transformers format, on the server. Empty: those above.",
                 lines=1,
                 max_lines=1,
                 visible=open_paths,
@@ -107,16 +114,15 @@ def _create(page: gr.Blocks) -> list[Any]:
             gallery = gr.Gallery(label="Pictures, with their similarity to the mean", columns=4, elem_id=_id("gallery"))
 
     stop.click(creating.interrupt, inputs=[], outputs=[], show_progress="hidden")
-    state_of = {"fn": encoder_state, "inputs": [encoder], "outputs": [state, fetch, fetch_projection]}
+    state_of = {"fn": encoder_state, "inputs": [encoders], "outputs": [state, fetch, *pieces]}
     page.load(**state_of, show_progress="hidden")
-    encoder.change(**state_of, show_progress="hidden")
-    fetched = [
-        fetch.click(download, inputs=[encoder], outputs=[message]),
-        fetch_projection.click(download_projection, inputs=[], outputs=[message]),
-    ]
+    encoders.change(**state_of, show_progress="hidden")
+    fetched = [fetch.click(download, inputs=[encoders], outputs=[message])]
+    for piece, button in zip(PIECES, pieces, strict=True):
+        fetched.append(button.click(downloading(piece), inputs=[], outputs=[message]))
     for event in fetched:
         event.then(**state_of, show_progress="hidden")
-    inputs = [folder, files, path, name, taken, encoder, other, batch_size]
+    inputs = [folder, files, path, name, taken, encoders, other, batch_size]
     return [go.click(create, inputs=inputs, outputs=[message, gallery])]
 
 
@@ -155,67 +161,82 @@ def create(
     path: str,
     name: str,
     taken: str,
-    encoder: str,
+    encoders: list[str],
     encoder_folder: str,
     batch_size: int,
     progress: Any = gr.Progress(),  # noqa: B008  # gradio's way to ask for it
 ) -> list[Any]:
     chosen = creating.pictures([*(folder or []), *(files or [])], path)
-    found, file = creating.create(
-        name.strip(), chosen, LABELS[encoder], encoder_folder, int(batch_size), taken, _report(progress)
+    eyes = [LABELS[label] for label in encoders]
+    seen, e, file = creating.create(
+        name.strip(), chosen, eyes, encoder_folder, int(batch_size), taken, _report(progress)
     )
-    return [made(found, str(file)), creating.thumbnails(found)]
+    return [made(seen, e, str(file)), creating.thumbnails(seen[0])]
 
 
 @plainly(outputs=1)
-def download(encoder: str, progress: Any = gr.Progress()) -> str:  # noqa: B008
-    creating.download(LABELS[encoder], _report(progress))
-    return f"<p>{LABELS[encoder].label} is on this machine now.</p>"
+def download(encoders: list[str], progress: Any = gr.Progress()) -> str:  # noqa: B008
+    absent = [LABELS[label] for label in encoders if not creating.located(LABELS[label])]
+    for encoder in absent:
+        creating.download(encoder, _report(progress))
+    return "".join(f"<p>{encoder.label} is on this machine now.</p>" for encoder in absent)
 
 
-@plainly(outputs=1)
-def download_projection(progress: Any = gr.Progress()) -> str:  # noqa: B008
-    return (
-        f"<p>The text projection is on this machine now: {_code(creating.download_projection(_report(progress)))}.</p>"
-    )
+def downloading(piece: Piece) -> Callable[..., str]:
+    """The handler of the button that fetches it."""
+
+    @plainly(outputs=1)
+    def handle(progress: Any = gr.Progress()) -> str:  # noqa: B008
+        return f"<p>The {piece.name} is on this machine now: {_code(piece.download(_report(progress)))}.</p>"
+
+    return handle
 
 
-def encoder_state(label: str) -> list[Any]:
-    """Where the encoder and the text projection are, or what it takes to get them; and the buttons for it."""
-    encoder: Encoder = LABELS[label]
-    place, here = creating.located(encoder), creating.projection_is_here()
+def encoder_state(labels: list[str]) -> list[Any]:
+    """Where the encoders and the pieces are, or what it takes to get them; and the buttons for it."""
+    places = {LABELS[label]: creating.located(LABELS[label]) for label in labels}
+    here = {piece: piece.is_here() for piece in PIECES}
+    said = "".join(f"<p>{_where(encoder, place)}</p>" for encoder, place in places.items())
+    for piece, found in here.items():
+        state = "on this machine." if found else f"<b>absent</b>: {piece.size} to download."
+        said += f"<p>The {piece.name}, {piece.needed}, is {state}</p>"
+    buttons = [not all(places.values()), *(not found for found in here.values())]
+    return [f"<div class='aesthetic-state'>{said}</div>", *(gr.update(visible=shown) for shown in buttons)]
+
+
+def _where(encoder: Encoder, place: Any) -> str:
     if place:
-        state = f"On this machine, at {_code(place)}."
-    else:
-        state = (
-            f"<b>Absent: {encoder.gigabytes:.2f} GB to download</b> from {_code(encoder.repository)}. Without network: "
-            f"put its {', '.join(map(_code, FILES))} into {_code(encoder.folder)}, or type into Encoder folder where "
-            "they are."
-        )
-    projection = "The text projection, which pictures by SD1 checkpoints need, is " + (
-        "on this machine." if here else "<b>absent</b>: it comes with the encoder, or alone."
+        return f"{encoder.label} is on this machine, at {_code(place)}."
+    return (
+        f"{encoder.label} is <b>absent: {encoder.gigabytes:.2f} GB to download</b> from {_code(encoder.repository)}. "
+        f"Without network: put its {', '.join(map(_code, encoder.files))} into {_code(encoder.folder)}, or type into "
+        "Encoder folder where they are."
     )
-    said = f"<div class='aesthetic-state'><p>{state}</p><p>{projection}</p></div>"
-    return [said, gr.update(visible=not place), gr.update(visible=not here)]
 
 
-def made(found: Gathering, file: str) -> str:
-    """What came out: how alike the pictures are, what was skipped, and what it is near to."""
-    e, each = found.embedding, found.similarities
+def made(seen: list[Gathering], e: AestheticEmbedding, file: str) -> str:
+    """What came out: how alike each encoder found the pictures, what was skipped, and what it is near to."""
     lines = [f"<b>{escape(e.name)}</b> was made from {e.images} pictures, and saved as {_code(file)}."]
     twin = next((entry.duplicate_of for entry in host.library.entries if entry.name == e.name), "")
     if twin:
         lines.append(f"It equals <b>{escape(twin)}</b>, so the dropdowns go on to show it by that name alone.")
-    if len(each) > 1:
-        least = found.files[int(each.argmin())].replace("\\", "/").split("/")[-1]
+    for found in seen:
+        each = found.similarities
+        if len(each) > 1:
+            least = found.files[int(each.argmin())].replace("\\", "/").split("/")[-1]
+            who = f", by {escape(found.embedding.encoder)}" if len(seen) > 1 else ""
+            lines.append(
+                f"Similarity to their mean{who}: <b>{each.mean():.2f} ± {each.std():.2f}</b>, least {each.min():.2f} "
+                f"({escape(least)})."
+            )
+    if len(seen[0].similarities) > 1:
         lines.append(
-            f"Similarity to their mean: <b>{each.mean():.2f} ± {each.std():.2f}</b>, least {each.min():.2f} "
-            f"({escape(least)}). At 1 all would be the same picture; the lower it is, and the more it varies, the less "
-            "they have in common, and the vaguer the taste."
+            "At 1 all would be the same picture; the lower it is, and the more it varies, the less they have in "
+            "common, and the vaguer the taste."
         )
     lines += _near(e)
-    if found.skipped:
-        skipped = [f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in found.skipped]
+    if seen[0].skipped:
+        skipped = [f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in seen[0].skipped]
         lines.append(f"Skipped: {len(skipped)}<ul>{''.join(skipped)}</ul>")
     return "".join(f"<div>{line}</div>" for line in lines)
 
@@ -276,9 +297,9 @@ def show(name: str | None) -> list[Any]:
 def facts(name: str) -> str:
     entry = next((entry for entry in host.library.entries if entry.name == name), None)
     e = host.library.get(name)  # says what is wrong where it is no good
-    serves = [f"{family}, for {SERVES.get(family, 'models with this text encoder')}" for family in e.vectors]
     rows = {
-        "Families": "<br>".join(map(escape, serves)),
+        "For": escape(serves(e.vectors)),
+        "Families": escape(", ".join(e.vectors)),
         "Pictures": str(e.images or "unknown"),
         "Created": escape(e.created.replace("T", " ").replace("+00:00", " UTC") or "unknown"),
         "Encoder": escape(e.encoder or "unknown"),

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+)
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
+from aesthetic_embeddings import settings as table
 
 from .encoders import TEXT, randomise
 
@@ -129,6 +138,20 @@ def test_sdxl_with_a_vector_for_one_tower_tunes_that_one_and_says_so():
     assert L in ours.notes[0]
 
 
+def test_sdxls_towers_have_a_strength_each(monkeypatch):
+    monkeypatch.setattr(table, "STRENGTHS", {L: "strength_clip_l", G: "strength_clip_g"})
+    pipeline, projection, e = sdxl(), torch.randn(24, 32), vectors(**{L: 24, G: 28})
+
+    def made(**options: Any) -> torch.Tensor:
+        return ae.personalized_prompt(pipeline, PROMPT, e, ae.Settings(**options), projection=projection).arguments[
+            "prompt_embeds"
+        ]
+
+    found, half = made(step_size=1e-3, strength_clip_l=0, strength_clip_g=0.5), made(step_size=5e-4)
+    assert torch.equal(found[..., :32], plain(pipeline)[0][..., :32])
+    assert torch.equal(found[..., 32:], half[..., 32:])
+
+
 def test_sdxl_without_a_projection_for_its_first_tower():
     ours = ae.personalized_prompt(sdxl(), PROMPT, vectors(**{L: 24, G: 28}))
     assert set(ours.similarities) == {G}
@@ -149,3 +172,78 @@ def test_sdxls_empty_negative_prompt_stays_zero():
     assert not ours.arguments["negative_pooled_prompt_embeds"].any()
     with_text = ae.personalized_prompt(pipeline, PROMPT, vectors(**{G: 28}), negative_prompt="fog")
     assert torch.equal(with_text.arguments["negative_prompt_embeds"], plain(pipeline, negative="fog")[1])
+
+
+def with_t5(kind: str) -> Any:
+    """SD3's three text encoders, or Flux's two, at a small size."""
+    parts = sdxl()
+    t5 = T5EncoderModel(
+        T5Config(vocab_size=len(parts.tokenizer), d_model=96, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    )
+    randomise(t5)
+    common = {"vae": None, "scheduler": None, "transformer": None, "tokenizer": parts.tokenizer}
+    if kind == "flux":
+        return diffusers.FluxPipeline(
+            **common, text_encoder=parts.text_encoder, text_encoder_2=t5.eval(), tokenizer_2=parts.tokenizer
+        )
+    first = CLIPTextModelWithProjection(parts.text_encoder.config)
+    randomise(first)
+    return diffusers.StableDiffusion3Pipeline(
+        **common,
+        text_encoder=first.eval(),
+        text_encoder_2=parts.text_encoder_2,
+        text_encoder_3=t5.eval(),
+        tokenizer_2=parts.tokenizer,
+        tokenizer_3=parts.tokenizer,
+    )
+
+
+@pytest.mark.parametrize("blend", ["lerp", "slerp"])
+def test_sd3s_clips_are_tuned_and_t5_is_left_alone(blend):
+    pipeline, e = with_t5("sd3"), vectors(**{L: 24, G: 28})
+    options = {"max_length": pipeline.tokenizer_max_length, "padding": "max_length", "return_tensors": "pt"}
+    ids, settings = pipeline.tokenizer(PROMPT, **options).input_ids, ae.Settings(step_size=1e-3)
+
+    def encoded() -> dict[str, torch.Tensor]:
+        names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+        with torch.no_grad():
+            return dict(zip(names, pipeline.encode_prompt(PROMPT, None, None, device="cpu"), strict=True))
+
+    before = encoded()
+    with (
+        ae.personalized(pipeline.text_encoder, ids, e.vectors[L], settings),
+        ae.personalized(pipeline.text_encoder_2, ids, e.vectors[G], settings),
+    ):
+        want = encoded()
+    ours = ae.personalized_prompt(pipeline, PROMPT, e, settings)
+    for name in ("prompt_embeds", "pooled_prompt_embeds"):
+        assert torch.equal(ours.arguments[name], want[name])
+        assert not torch.equal(want[name], before[name])
+        assert torch.equal(ours.arguments[f"negative_{name}"], before[f"negative_{name}"])
+    assert set(ours.similarities) == {L, G}
+    assert not ours.notes
+    length = ids.shape[1]
+    half = ae.personalized_prompt(pipeline, PROMPT, e, replace(settings, weight=0.5, blend=blend))
+    assert torch.equal(half.arguments["prompt_embeds"][:, length:], before["prompt_embeds"][:, length:])
+
+
+def test_fluxs_clip_is_tuned():
+    pipeline, e, settings = with_t5("flux"), vectors(**{L: 24}), ae.Settings(step_size=1e-3)
+    options = {"max_length": pipeline.tokenizer_max_length, "padding": "max_length", "return_tensors": "pt"}
+    ids, projection = pipeline.tokenizer(PROMPT, **options).input_ids, torch.randn(24, 32)
+
+    def encoded(text: str) -> tuple[torch.Tensor, ...]:
+        with torch.no_grad():
+            return pipeline.encode_prompt(text, device="cpu")[:2]
+
+    hidden, pooled = encoded(PROMPT)
+    with ae.personalized(pipeline.text_encoder, ids, e, settings, projection):
+        _, want = encoded(PROMPT)
+    ours = ae.personalized_prompt(pipeline, PROMPT, e, settings, projection=projection, negative_prompt="fog")
+    assert torch.equal(ours.arguments["prompt_embeds"], hidden)
+    assert torch.equal(ours.arguments["pooled_prompt_embeds"], want)
+    assert not torch.equal(want, pooled)
+    for name, x in zip(("negative_prompt_embeds", "negative_pooled_prompt_embeds"), encoded("fog"), strict=True):
+        assert torch.equal(ours.arguments[name], x)
+    alone = ae.personalized_prompt(pipeline, PROMPT, e, settings, projection=projection)
+    assert not any(name.startswith("negative") for name in alone.arguments)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -60,3 +61,10 @@ def test_no_value_gives_another_error(name, value):
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().steps = 3
+
+
+def test_a_strength_is_a_factor_of_epsilon_for_its_own_text_encoder():
+    settings = Settings(step_size=1e-3, strength_clip_g=0.5, strength_clip_l=0)
+    assert settings.of_family("open-clip-vit-bigg-14") == replace(settings, step_size=5e-4)
+    assert settings.of_family("clip-vit-l-14").changes_nothing
+    assert settings.of_family("open-clip-vit-h-14") == settings

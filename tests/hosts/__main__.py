@@ -23,6 +23,7 @@ import aesthetic_embeddings as ae
 from . import sequences
 from .client import Host, Picture
 from .outside import Outside
+from .references import Sd1
 from .sequences import values
 from .towers import towers
 
@@ -85,7 +86,7 @@ def main() -> None:
         "interruptions": sequences.interruptions(host, name),
         "faults": sequences.faults(host, name),
         "models": sequences.models(host, name, arguments.others) if arguments.others else (),
-        "towers": towers(host, outside, embedding, name, arguments.addons, arguments.tolerance)
+        "towers": towers(host, Sd1(outside), embedding, name, arguments.addons, arguments.tolerance)
         if arguments.addons
         else (),
     }

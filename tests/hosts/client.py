@@ -67,6 +67,11 @@ class Picture:
         self.hash = " ".join(self.each)
         self.infotexts = json.loads(answer["info"])["infotexts"]
         self.infotext = self.infotexts[0]
-        self.samplings = [torch.load(file) for file in sorted(PROBE.glob("*.pt"))]
+        self.samplings = [torch.load(file) for file in sorted(PROBE.glob("[0-9]*.pt"))]
+        self.last, self.encoder = (_load(PROBE / name) for name in ("last.pt", "encoder.pt"))
         comments = PROBE / "comments.txt"
         self.comments = comments.read_text(encoding="utf-8") if comments.exists() else ""
+
+
+def _load(file: Path) -> Any:
+    return torch.load(file, weights_only=False) if file.exists() else None

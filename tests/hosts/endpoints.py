@@ -65,7 +65,7 @@ def main() -> None:
     see(f"list: {len(before)}", any(entry["name"] == arguments.name for entry in before), before)
 
     pictures = [base64.b64encode(path.read_bytes()).decode() for path in sorted(SAMPLES.iterdir())[:3]]
-    body = {"name": "endpoint test/made", "pictures": pictures, "encoder": arguments.encoder}
+    body = {"name": "endpoint test/made", "pictures": pictures, "encoders": [arguments.encoder]}
     status, made = call("POST", "/embeddings", body)
     expected = ae.create(sorted(SAMPLES.iterdir())[:3], ROOT / "pocket" / "model")
     see("create", status == 200 and made["images"] == 3, made)
@@ -77,7 +77,7 @@ def main() -> None:
     said("no name", 422, call("POST", "/embeddings", body | {"name": ""}))
     said("a name outside", 422, call("POST", "/embeddings", body | {"name": "../outside"}))
     said("no picture", 422, call("POST", "/embeddings", body | {"name": "other", "pictures": ["AAAA"]}))
-    said("an encoder outside", 422, call("POST", "/embeddings", body | {"name": "other", "encoder": "/etc"}))
+    said("an encoder outside", 422, call("POST", "/embeddings", body | {"name": "other", "encoders": ["/etc"]}))
     said("too much", 413, call("POST", "/embeddings", body | {"name": "other", "pictures": ["A" * 50_000_000]}))
     said("too many", 413, call("POST", "/embeddings", body | {"name": "other", "pictures": ["AAAA"] * 257}))
 

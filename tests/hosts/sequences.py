@@ -24,8 +24,9 @@ Line = tuple[str, bool]
 def values(name: str, settings: ae.Settings | None = None, **others: Any) -> list[Any]:
     """The accordion's, in its order."""
     settings = settings or ae.Settings(steps=4)
-    own = [getattr(settings, f.name) for f in dataclasses.fields(settings)]
-    return [True, name, *own, others.get("negative", "None"), others.get("hires", "same")]
+    own = dataclasses.asdict(settings)
+    later = [own.pop(name) for name in ("strength_clip_l", "strength_clip_g")]
+    return [True, name, *own.values(), others.get("negative", "None"), others.get("hires", "same"), *later]
 
 
 def cache(host: Host, name: str, folder: Path) -> Iterator[Line]:

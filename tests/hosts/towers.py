@@ -1,50 +1,166 @@
-"""What changes an SD1 text encoder: a LoRA, a textual inversion. On, against the core with the same change."""
+"""What changes a text encoder: LoRA and LyCORIS's kinds, textual inversion. Against the core with the same change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import aesthetic_embeddings as ae
 
-from .client import Host
-from .outside import Outside
+from .client import Host, Picture
+from .networks import KINDS, merged, write
+from .references import Parts, Reference
 from .sequences import Line, values
 
-CAT = "a photo of a cat"
+CAT, SETTINGS = "a photo of a cat", ae.Settings(steps=4)
+LONG = " ".join(["a photo of a cat on a green sofa by the sea at dawn"] * 6)  # 78 tokens: two chunks
+PATCHED = "does not compute what its weights say"
+UNKNOWN_TO_FORGE = {"norm", "IA3", "OFT"}  # it takes such a file for one of another model, and leaves it out
+
+
+def parts(cond: Tensor | Parts) -> Parts:
+    return cond if isinstance(cond, dict) else {"": cond}
+
+
+def first(picture: Picture, at: int = 0) -> Parts:
+    return parts(picture.samplings[at]["c"][0][0][0])
+
+
+def negative(picture: Picture) -> Parts:
+    return parts(picture.samplings[0]["uc"][0][0])
+
+
+def near(line: str, got: Parts, want: Parts, plain: Parts, tolerance: float) -> Line:
+    """The worst part's error, relative to what tuning changes, or to the plain one where it changes nothing."""
+    errors = []
+    for name, x in want.items():
+        ours = got[name][: len(x)]  # SDXL's vector holds the picture's size too
+        scale = (x - plain[name]).norm()
+        errors.append(float((ours - x).norm() / (scale if scale > 0 else x.norm())))
+    return f"{line} ({max(errors):.1e})", max(errors) <= tolerance
+
+
+class Towers:
+    """The lines for one checkpoint. folder: the host's, with models/Lora and embeddings."""
+
+    def __init__(
+        self, host: Host, reference: Reference, e: ae.AestheticEmbedding, name: str, folder: Path, tolerance: float
+    ) -> None:
+        self.host, self.reference, self.e, self.name, self.tolerance = host, reference, e, name, tolerance
+        self.loras, self.inversions = folder / "models/Lora", folder / "embeddings"
+
+    def picture(self, prompt: str = CAT, on: bool = True, **request: Any) -> Picture:
+        return self.host.txt2img(values(self.name, SETTINGS) if on else None, prompt=prompt, steps=1, **request)
+
+    def expected(self, prompt: str = CAT) -> tuple[Parts, Parts]:
+        """Personalised, and plain."""
+        return self.reference.conditioning(prompt, self.e, SETTINGS), self.reference.conditioning(prompt)
+
+    def near(self, line: str, got: Parts, want: tuple[Parts, Parts]) -> Line:
+        return near(line, got, *want, self.tolerance)
+
+    @contextmanager
+    def network(self, kind: str) -> Iterator[tuple[str, Path]]:
+        """A file of this kind in the host's folder, and its name: one per family, as Forge reads a name but once."""
+        family = type(self.reference).__name__.lower()
+        file = self.loras / f"network-{family}-{kind.lower()}.safetensors"
+        write(kind, self.reference.towers, file, self.reference.layers)
+        try:
+            yield file.stem, file
+        finally:
+            file.unlink()
+
+    def networks(self) -> Iterator[Line]:
+        """Every kind, at two strengths; on and off between pictures, and within a job."""
+        before, off = self.picture(on=False), self.expected()
+        forge = "forge_additional_modules" in self.host.call("/sdapi/v1/options")
+        for kind in KINDS:
+            with self.network(kind) as (name, file):
+                if forge and kind in UNKNOWN_TO_FORGE:
+                    strong = weak = off
+                else:
+                    strong, weak = (self.merged(kind, file, strength) for strength in (0.8, 0.4))
+                yield self.near(kind, first(self.picture(f"{CAT} <lora:{name}:0.8>")), strong)
+                yield self.near(f"{kind}, another strength", first(self.picture(f"{CAT} <lora:{name}:0.4>")), weak)
+                if kind == "LoRA":
+                    yield from self.within_a_job(name, strong, off)
+                    yield from self.functional(name, strong, off)
+                    yield from self.bookkeeping(name)
+                plain = first(self.picture(f"{CAT} <lora:{name}:0.8>", on=False))
+                if _equal(strong[1], off[1]):
+                    yield f"{kind}: nothing of it is for this model", _equal(plain, first(before))
+                else:
+                    yield near(f"{kind}, without the aesthetic", plain, strong[1], off[1], self.tolerance)
+                yield self.near(f"{kind} off again", first(self.picture()), off)
+        if (self.loras / "lora-unet.safetensors").exists():
+            yield self.near("LoRA on the UNet alone", first(self.picture(f"{CAT} <lora:lora-unet:0.8>")), off)
+        yield "networks gone: the plain conditioning of before", _equal(first(self.picture(on=False)), first(before))
+
+    def merged(self, kind: str, file: Path, strength: float) -> tuple[Parts, Parts]:
+        with merged(kind, self.reference.towers, file, strength):
+            return self.expected()
+
+    def within_a_job(self, name: str, strong: tuple[Parts, Parts], off: tuple[Parts, Parts]) -> Iterator[Line]:
+        """Hosts apply the network of a batch's first prompt to all of it: prompts in batches of one."""
+        matrix = {"script_name": "prompt matrix", "script_args": [True, False, "positive", "space", 0]}
+        mixed = self.picture(f"{CAT}|<lora:{name}:0.8>", **matrix)
+        yield self.near("prompts of one job, the one without LoRA", first(mixed), off)
+        yield self.near("prompts of one job, the one with LoRA", first(mixed, 1), strong)
+
+    def functional(self, name: str, strong: tuple[Parts, Parts], off: tuple[Parts, Parts]) -> Iterator[Line]:
+        """A1111's option to apply networks at call time, and never to the weights."""
+        if "lora_functional" not in self.host.call("/sdapi/v1/options"):
+            return
+        self.host.call("/sdapi/v1/options", {"lora_functional": True})
+        try:
+            prompt = f"{CAT} <lora:{name}:0.8>"
+            plain, picture = self.picture(prompt, on=False), self.picture(prompt)
+            yield "LoRA at call time: plain", plain.hash == picture.hash and _equal(first(plain), first(picture))
+            yield f"LoRA at call time: {picture.comments!r}", picture.comments.count(PATCHED) == 1
+            yield self.near("LoRA at call time, off", first(self.picture()), off)
+        finally:
+            self.host.call("/sdapi/v1/options", {"lora_functional": False})
+        yield self.near("LoRA in the weights again", first(self.picture(prompt)), strong)
+
+    def bookkeeping(self, name: str) -> Iterator[Line]:
+        """What the host notes on the encoder's modules, and their weights: as without the aesthetic."""
+        prompts = ["a photo of a dog", f"{CAT} <lora:{name}:0.8>", CAT, f"{CAT} <lora:{name}:0.4>", CAT]
+        off, on = ([self.picture(prompt, on=on).encoder for prompt in prompts] for on in (False, True))
+        for prompt, without, ours in zip(prompts, off, on, strict=True):
+            yield f"the encoder's modules after {prompt!r}", without == ours
+
+    def inversion(self) -> Iterator[Line]:
+        """In the prompt, in the negative prompt, in the second chunk."""
+        fitting = [file for file in sorted(self.inversions.glob("*-style.*")) if self.reference.fits(file)]
+        for file in fitting[:1]:
+            with self.reference.inverted(file) as word:
+                for line, prompt in {
+                    "textual inversion": f"a photo in {word} of a cat",
+                    "textual inversion and two chunks": f"a photo in {word} {LONG}",
+                    "textual inversion in the second chunk": f"{LONG} in {word}",
+                    "textual inversion in both chunks": f"{word} {LONG} in {word}",
+                }.items():
+                    yield self.near(line, first(self.picture(prompt)), self.expected(prompt))
+                prompt = f"a photo in {word}"
+                given = values(self.name, SETTINGS, negative=self.name)
+                picture = self.host.txt2img(given, negative_prompt=prompt)
+                yield self.near("textual inversion in the negative prompt", negative(picture), self.expected(prompt))
+        if not fitting:
+            yield f"no textual inversion in {self.inversions} fits", False
 
 
 def towers(
-    host: Host, outside: Outside, e: ae.AestheticEmbedding, name: str, addons: Path, tolerance: float
+    host: Host, reference: Reference, e: ae.AestheticEmbedding, name: str, folder: Path, tolerance: float
 ) -> Iterator[Line]:
-    """`addons`: the host's folder, with models/Lora/{lora-te,lora-unet}.safetensors and embeddings/ti-style.pt."""
-    settings = ae.Settings(steps=4)
+    changes = Towers(host, reference, e, name, folder, tolerance)
+    yield from changes.networks()
+    yield from changes.inversion()
 
-    def near(line: str, got: Tensor, plain: Tensor, want: Tensor) -> Line:
-        error = (got - want).norm() / (want - plain).norm()
-        return f"{line} ({error:.1e})", bool(error <= tolerance)
 
-    def first(prompt: str, on: bool = True) -> Tensor:
-        return host.txt2img(values(name, settings) if on else None, prompt=prompt).samplings[0]["c"][0][0][0]
-
-    before = first(CAT, on=False)
-    with outside.lora(addons / "models/Lora/lora-te.safetensors", 0.8):
-        plain, want = outside.conditioning(CAT), outside.conditioning(CAT, e, settings)
-    with outside.lora(addons / "models/Lora/lora-te.safetensors", 0.4):
-        plain4, want4 = outside.conditioning(CAT), outside.conditioning(CAT, e, settings)
-    yield near("LoRA on the text encoder", first(f"{CAT} <lora:lora-te:0.8>"), plain, want)
-    yield near("LoRA, another strength", first(f"{CAT} <lora:lora-te:0.4>"), plain4, want4)
-    yield near("LoRA off again", first(CAT), outside.conditioning(CAT), outside.conditioning(CAT, e, settings))
-    yield near("LoRA on again", first(f"{CAT} <lora:lora-te:0.8>"), plain, want)
-    yield "LoRA gone: the plain conditioning of before", bool(torch.equal(first(CAT, on=False), before))
-    unet = first(f"{CAT} <lora:lora-unet:0.8>")
-    yield near("LoRA on the UNet alone", unet, outside.conditioning(CAT), outside.conditioning(CAT, e, settings))
-
-    with outside.inverted("a photo in ", addons / "embeddings/ti-style.pt") as ids:
-        plain, want = outside.conditioning(ids), outside.conditioning(ids, e, settings)
-    yield near("textual inversion", first("a photo in ti-style"), plain, want)
-    negative = host.txt2img(values(name, settings, negative=name), negative_prompt="a photo in ti-style")
-    yield near("textual inversion in the negative prompt", negative.samplings[0]["uc"][0][0], plain, want)
+def _equal(one: Parts, other: Parts) -> bool:
+    return all(torch.equal(x, other[name]) for name, x in one.items())

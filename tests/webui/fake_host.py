@@ -302,6 +302,8 @@ def get_learned_conditioning(model: Any, prompts: Any, steps: int, hires_steps: 
         if prompt not in cache:
             timeline = schedule(prompt, steps, hires_steps)
             conds = model.get_learned_conditioning(SdConditioning([text for _, text in timeline], copy_from=prompts))
+            if isinstance(conds, dict):  # SDXL's, SD3's and Flux's
+                conds = [{name: x[i] for name, x in conds.items()} for i in range(len(timeline))]
             cache[prompt] = [Scheduled(end, cond) for (end, _), cond in zip(timeline, conds, strict=True)]
     return [cache[prompt] for prompt in prompts]
 

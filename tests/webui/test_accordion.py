@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+import torch
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.settings import PRESETS
@@ -20,7 +21,8 @@ pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
 
 IDS = [
     *("accordion-checkbox", "embedding", "steps", "step_size", "update", "weight", "blend", "text", "text_strength"),
-    *("text_negative", "preservation", "last_layers", "negative", "hires", "pictures"),
+    *("text_negative", "preservation", "last_layers", "negative", "hires", "strength_clip_l", "strength_clip_g"),
+    "pictures",
 ]
 
 
@@ -150,3 +152,16 @@ def test_the_old_extension_is_named_at_the_top(host: Host):
     assert any(
         "old aesthetic gradients extension" in str(getattr(block, "value", "")) for block in blocks.blocks.values()
     )
+
+
+def test_which_models_the_chosen_ones_are_for(host: Host):
+    library, about = host.webui("host").library, host.webui("accordion").about
+    vectors = {"clip-vit-l-14": torch.ones(768), "open-clip-vit-bigg-14": torch.ones(1280)}
+    library.save(ae.AestheticEmbedding(vectors, name="both"))
+    library.save(ae.AestheticEmbedding({"clip-vit-l-14": torch.ones(768)}, name="first"))
+    assert about(library, "None", "None") == ""
+    assert "<b>both</b>: for SD1, SDXL, SDXL&#x27;s refiner, SD3 and Flux." in about(library, "both", "None")
+    said = about(library, "first", "both")
+    assert "for SD1 and Flux, and one of the two encoders of SDXL and SD3." in said
+    assert "both" in said
+    assert "no aesthetic called" in about(library, "firs", "None")

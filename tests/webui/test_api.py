@@ -114,7 +114,8 @@ def test_list(host: Host, client: TestClient):
     dusk = host.webui("host").library.get("dusk")
     assert listed["dusk"]["hash"] == dusk.content_hash
     (vector,) = listed["dusk"]["vectors"]
-    assert vector == {"family": next(iter(dusk.vectors)), "dimension": 768, "serves": ""}
+    assert vector == {"family": next(iter(dusk.vectors)), "dimension": 768}
+    assert listed["dusk"]["serves"].startswith("models with a clip-")
     assert listed["moods/twin"]["duplicate_of"] == "dusk"
     assert "neither" in listed["broken"]["fault"]
 
@@ -142,7 +143,7 @@ def test_schema_is_the_table_of_settings(host: Host, client: TestClient):
 
 
 def create(client: TestClient, **chosen: Any) -> Any:
-    return client.post(f"{V1}/embeddings", json={"name": "sea", "pictures": two(), "encoder": "pocket"} | chosen)
+    return client.post(f"{V1}/embeddings", json={"name": "sea", "pictures": two(), "encoders": ["pocket"]} | chosen)
 
 
 def test_created_from_uploads(host: Host, client: TestClient):
@@ -152,8 +153,9 @@ def test_created_from_uploads(host: Host, client: TestClient):
     expected = ae.create([SAMPLES / "01.png", SAMPLES / "02.png"], pocket.MODEL)
     assert made["hash"] == expected.content_hash == host.webui("host").library.get("moods/sea").content_hash
     assert made["images"] == 2
-    assert [list(picture) for picture in made["pictures"]] == [["similarity"], ["similarity"], ["skipped"]]
-    assert 0.5 < made["pictures"][0]["similarity"] < 1
+    assert [list(picture) for picture in made["pictures"]] == [["similarities"], ["similarities"], ["skipped"]]
+    (alike,) = made["pictures"][0]["similarities"].values()
+    assert 0.5 < alike < 1
     assert "not a picture" in made["pictures"][2]["skipped"]
     assert client.get(f"{V1}/embeddings").json()[-1]["name"] == "moods/sea"
 
@@ -180,10 +182,10 @@ def test_no_name_leads_out_of_the_library(host: Host, client: TestClient, name: 
 
 
 @pytest.mark.parametrize(
-    "encoder", ["../CLIP/pocket", str(pocket.MODEL), "pocket/..", "hub/unknown", ".", "pocket/vae"]
+    "encoder", ["../CLIP/pocket", str(pocket.MODEL), "pocket/..", "hub/unknown", ".", "pocket/vae", 7, None]
 )
-def test_no_encoder_leads_out_of_the_hosts_folder(client: TestClient, encoder: str):
-    refused(create(client, encoder=encoder), 422, "no encoder called", "clip-vit-large-patch14, ", "pocket")
+def test_no_encoder_leads_out_of_the_hosts_folder(client: TestClient, encoder: Any):
+    refused(create(client, encoders=[encoder]), 422, "no encoder called", "clip-vit-large-patch14, ", "pocket")
 
 
 def test_paths_that_are_closed_at_the_page_do_not_matter(host: Host, client: TestClient):
@@ -192,7 +194,7 @@ def test_paths_that_are_closed_at_the_page_do_not_matter(host: Host, client: Tes
 
 
 def test_an_encoder_that_is_not_here(client: TestClient):
-    refused(create(client, encoder="laion/CLIP-ViT-H-14-laion2B-s32B-b79K"), 422, "not on this machine")
+    refused(create(client, encoders=["pocket", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"]), 422, "not on this machine")
 
 
 @pytest.mark.parametrize(

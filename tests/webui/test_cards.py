@@ -135,5 +135,5 @@ def test_previews_may_be_fetched_from_the_folders_in_use_alone(host: Host, page:
 
 def test_the_facts(page: Any):
     about = card(page)["metadata"]
-    assert about["families"] == {"clip-768x2-768": "for other models"}
+    assert (about["families"], about["for"]) == ("clip-768x2-768", "models with a clip-768x2-768")
     json.dumps(about)

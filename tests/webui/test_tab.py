@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 import aesthetic_embeddings as ae
@@ -48,7 +49,7 @@ def quiet(done: float, desc: str = "") -> None:
 def create(tab: Any, files: Any = None, *, name: str = "new", **chosen: Any) -> list[Any]:
     label = next(iter(tab.LABELS))
     values = {"folder": None, "files": files, "path": "", "name": name, "taken": "refuse"}
-    values |= {"encoder": label, "encoder_folder": POCKET, "batch_size": 8, "progress": quiet}
+    values |= {"encoders": [label], "encoder_folder": POCKET, "batch_size": 8, "progress": quiet}
     return tab.create(**(values | chosen))
 
 
@@ -350,7 +351,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.answer(True)
 
     def answer(self, body: bool) -> None:
-        data = self.FILES.get(self.path.removeprefix("/openai/clip-vit-large-patch14/resolve/main/"))
+        repository, _, name = self.path.partition("/resolve/main/")
+        folders = {"/openai/clip-vit-large-patch14": "", "/h94/IP-Adapter": "sdxl_models/image_encoder/"}
+        data = self.FILES.get(name.removeprefix(folders[repository]))
         self.send_response(404 if data is None else 200)
         data = data or b""
         self.send_header("Content-Length", str(len(data)))
@@ -370,8 +373,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 
 def test_an_absent_encoder_says_what_it_takes(tab: Any, hub: Hub, host: Host):
-    said, button, _ = tab.encoder_state(next(iter(tab.LABELS)))
-    assert "Absent: 1.71 GB to download" in said
+    said, button, _ = tab.encoder_state([next(iter(tab.LABELS))])
+    assert "absent: 1.71 GB to download" in said
     assert str(host.root / "models" / "CLIP" / "clip-vit-large-patch14") in said
     assert button["visible"]
 
@@ -379,22 +382,46 @@ def test_an_absent_encoder_says_what_it_takes(tab: Any, hub: Hub, host: Host):
 def test_an_encoder_of_the_host(tab: Any, creating: Any, hub: Hub, host: Host):
     folder = host.root / "models" / "CLIP" / "clip-vit-large-patch14"
     shutil.copytree(POCKET, folder)
-    said, button, _ = tab.encoder_state(next(iter(tab.LABELS)))
-    assert f"On this machine, at <code>{folder}</code>" in said
+    said, button, _ = tab.encoder_state([next(iter(tab.LABELS))])
+    assert f"is on this machine, at <code>{folder}</code>" in said
     assert not button["visible"]
     said, _ = create(tab, path=str(SAMPLES), encoder_folder="")
     assert "was made" in said
     assert host.webui("host").library.get("new").encoder == "clip-vit-large-patch14"
 
 
+def test_a_vector_from_each_encoder_in_one_go(host: Host, tab: Any, creating: Any, hub: Hub):
+    first, second, third = tab.LABELS
+    shutil.copytree(POCKET, creating.ENCODERS[0].folder)
+    said, gallery = create(tab, path=str(SAMPLES), encoders=[first, third], encoder_folder="")
+    assert "OpenCLIP ViT-bigG/14 is not on this machine yet" in said
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = transformers.CLIPVisionConfig(**sizes, image_size=32, patch_size=16, projection_dim=1280)
+    transformers.CLIPVisionModelWithProjection(vision).save_pretrained(creating.ENCODERS[2].folder)  # the eye alone
+    said, gallery = create(tab, path=str(SAMPLES), encoders=[first, third], encoder_folder="")
+    made = host.webui("host").library.get("new")
+    assert set(made.vectors) == {FAMILY_OF_POCKET, "open-clip-vit-bigg-14"}
+    assert made.encoder == "clip-vit-large-patch14, CLIP-ViT-bigG-14-laion2B-39B-b160k"
+    assert said.count("Similarity to their mean, by ") == 2
+    assert len(gallery) == 12
+    assert "Choose an encoder" in create(tab, path=str(SAMPLES), name="other", encoders=[], encoder_folder="")[0]
+    states, *_ = tab.encoder_state([first, second, third])
+    assert (states.count("is on this machine, at"), states.count("absent: 3.94 GB")) == (2, 1)
+
+
+def test_the_eye_of_bigg_comes_from_a_folder_of_its_repository(creating: Any, tab: Any, hub: Hub):
+    assert "on this machine now" in tab.download([list(tab.LABELS)[2]], quiet)
+    assert creating.located(creating.ENCODERS[2]).name == "image_encoder"
+
+
 def test_download(tab: Any, creating: Any, hub: Hub):
     label = next(iter(tab.LABELS))
     told: list[str] = []
-    assert "on this machine now" in tab.download(label, lambda done, desc: told.append(desc))
+    assert "on this machine now" in tab.download([label], lambda done, desc: told.append(desc))
     assert told[0].endswith("of 1.71 GB")
     folder = creating.located(tab.LABELS[label])
     assert {path.name for path in folder.iterdir()} == set(Hub.FILES)
-    assert creating.usable(tab.LABELS[label]) == "openai/clip-vit-large-patch14"
+    assert creating.usable([tab.LABELS[label]]) == {str(folder): "clip-vit-large-patch14"}
 
 
 def test_download_interrupted(tab: Any, creating: Any, hub: Hub):
@@ -403,28 +430,28 @@ def test_download_interrupted(tab: Any, creating: Any, hub: Hub):
     timer = threading.Timer(2.0, creating.interrupt)
     timer.start()
     began = time.monotonic()
-    assert "Interrupted" in tab.download(label, quiet)
+    assert "Interrupted" in tab.download([label], quiet)
     assert time.monotonic() - began < 10
     assert creating.located(tab.LABELS[label]) is None
 
 
 def test_download_fails_in_plain_words(tab: Any, hub: Hub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    said = tab.download(next(iter(tab.LABELS)), quiet)
+    said = tab.download([next(iter(tab.LABELS))], quiet)
     assert "could not be downloaded" in said
     assert "Traceback" not in said
     assert "clip-vit-large-patch14</code>" not in said  # it is text, not HTML
 
 
 def test_the_text_projection(tab: Any, creating: Any, hub: Hub, host: Host, monkeypatch: pytest.MonkeyPatch):
-    said, _, button = tab.encoder_state(next(iter(tab.LABELS)))
+    said, _, button = tab.encoder_state([next(iter(tab.LABELS))])
     assert "is on this machine" in said
     assert not button["visible"]
     monkeypatch.setenv("AESTHETIC_CACHE", str(host.root / "empty"))
-    said, _, button = tab.encoder_state(next(iter(tab.LABELS)))
+    said, _, button = tab.encoder_state([next(iter(tab.LABELS))])
     assert "<b>absent</b>" in said
     assert button["visible"]
-    assert "could not be fetched" in tab.download_projection(quiet)  # that of our hub is not right
+    assert "could not be fetched" in tab.downloading(creating.PIECES[0])(quiet)  # that of our hub is not right
 
 
 # ---------------------------------------------------------------- Manage
