@@ -121,7 +121,7 @@ class Towers:
             prompt = f"{CAT} <lora:{name}:0.8>"
             plain, picture = self.picture(prompt, on=False), self.picture(prompt)
             yield "LoRA at call time: plain", plain.hash == picture.hash and _equal(first(plain), first(picture))
-            yield f"LoRA at call time: {picture.comments!r}", picture.comments.count(PATCHED) == 1
+            yield f"LoRA at call time: {picture.comments!r}", PATCHED in picture.comments
             yield self.near("LoRA at call time, off", first(self.picture()), off)
         finally:
             self.host.call("/sdapi/v1/options", {"lora_functional": False})
