@@ -1,7 +1,7 @@
 """Cards in the host's extra networks, beside those of LoRAs: a click puts `<aesthetic:name:1>` into the prompt.
 
 Hosts bring search, sorting, tree, refresh, the editor of descriptions and "Replace preview"; what it takes of them here
-is modules/ui_extra_networks.py, in both alike.
+is modules/ui_extra_networks.py and modules/ui_extra_networks_user_metadata.py, in both alike. Favourites are ours.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+
 from ..errors import AestheticError
 from ..families import serves
 from ..library import Entry, check_name
 from . import host
 
-networks = host.ui_extra_networks
+networks, metadata_editor = host.ui_extra_networks, host.metadata_editor
+
+FAVOURITE = "favourite"  # in the JSON beside the file
+STAR = "\N{BLACK STAR} "
 
 
 def register() -> None:
@@ -79,13 +84,24 @@ class Cards(networks.ExtraNetworksPage):  # type: ignore
             },
             "sort_keys": {"default": index, **self.get_sort_keys(path)},
         }
+        self.read_user_metadata(item)
+        return item
+
+    def read_user_metadata(self, item: dict[str, Any], use_cache: bool = True) -> None:
+        """The .json beside the file, whose description goes first. Hosts call it for one card that has changed, too."""
         try:
-            self.read_user_metadata(item)  # the .json beside it; its description goes first
-        except AttributeError:  # which is JSON, but no object
+            super().read_user_metadata(item, use_cache)
+        except AttributeError:  # it is JSON, but no object
             item["user_metadata"] = {}
         if not isinstance(item["description"], str):
             item["description"] = ""
-        return item
+        if item["user_metadata"].get(FAVOURITE) is True:
+            item["description"] = STAR + item["description"].removeprefix(STAR)  # it may be read again
+            item["search_terms"].append(FAVOURITE)
+            item["sort_keys"]["default"] = -1
+
+    def create_user_metadata_editor(self, ui: Any, tabname: str) -> Any:
+        return Editor(ui, tabname, self)
 
     def allowed_directories_for_previews(self) -> list[str]:
         """Those folders of the library that hold something, and the one that new files go to."""
@@ -101,6 +117,27 @@ class Cards(networks.ExtraNetworksPage):  # type: ignore
             one.allowed_directories_for_previews = lambda folder=folder: [folder]  # type: ignore
             trees.append(super(Cards, one).create_tree_view_html(tabname))
         return "".join(trees)
+
+
+class Editor(metadata_editor.UserMetadataEditor):  # type: ignore
+    """The host's, with a box for favourites."""
+
+    def create_extra_default_items_in_left_column(self) -> None:
+        self.favourite = gr.Checkbox(False, label="Favourite", info="Comes first, and is found by this word.")
+
+    def create_editor(self) -> None:
+        super().create_editor()
+        self.button_edit.click(self.is_favourite, inputs=[self.edit_name_input], outputs=[self.favourite])
+
+    def setup_save_handler(self, button: Any, func: Any, components: list[Any]) -> None:
+        super().setup_save_handler(button, func, [*components, self.favourite])
+
+    def is_favourite(self, name: str) -> bool:
+        return self.get_user_metadata(name).get(FAVOURITE) is True
+
+    def save_user_metadata(self, name: str, description: str, notes: str, favourite: bool) -> None:
+        self.get_user_metadata(name)[FAVOURITE] = favourite
+        super().save_user_metadata(name, description, notes)
 
 
 def _civitai(path: Path) -> dict[str, str]:

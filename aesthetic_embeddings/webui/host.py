@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import modules.ui_extra_networks as ui_extra_networks  # type: ignore
+import modules.ui_extra_networks_user_metadata as metadata_editor  # type: ignore
 from modules import call_queue, devices, extra_networks, paths, script_callbacks, scripts, sd_hijack, shared  # type: ignore
 from modules.ui_components import InputAccordion, ToolButton  # type: ignore
 
@@ -26,6 +27,7 @@ __all__ = [
     "InputAccordion",
     "ToolButton",
     "extra_networks",
+    "metadata_editor",
     "script_callbacks",
     "scripts",
     "shared",

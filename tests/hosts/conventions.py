@@ -33,6 +33,8 @@ OTHERS: dict[str, Any] = {
     "text_negative": True,
     "preservation": 1.5,
     "last_layers": 1,
+    "strength_clip_l": 0.5,
+    "strength_clip_g": 0.25,
     "negative": f"{NAME}:0.7 {OTHER}:-0.3",
     "hires": "off",
 }

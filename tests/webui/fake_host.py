@@ -539,6 +539,7 @@ class Host:
             },
             "modules.sd_hijack": {"model_hijack": self.hijack},
             "modules.ui_extra_networks": fake_networks.module(),
+            "modules.ui_extra_networks_user_metadata": {"UserMetadataEditor": fake_networks.UserMetadataEditor},
             "modules.call_queue": {"queue_lock": queue_lock},
             "modules.ui_components": {"InputAccordion": input_accordion, "ToolButton": tool_button},
         }

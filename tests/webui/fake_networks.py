@@ -99,3 +99,25 @@ class ExtraNetworksPage:
 
     def get_sort_keys(self, path: str) -> dict[str, Any]:
         return {"date_created": 0, "date_modified": 0, "name": Path(path).name.lower(), "path": path.lower()}
+
+
+class UserMetadataEditor:
+    """modules/ui_extra_networks_user_metadata.py: what it keeps of a card, and when."""
+
+    def __init__(self, ui: Any, tabname: str, page: Any) -> None:
+        self.ui, self.tabname, self.page = ui, tabname, page
+
+    def get_user_metadata(self, name: str) -> dict[str, Any]:
+        item = self.page.items.get(name, {})
+        user_metadata = item.get("user_metadata", None)
+        if not user_metadata:
+            user_metadata = {"description": item.get("description", "")}
+            item["user_metadata"] = user_metadata
+        return user_metadata
+
+    def save_user_metadata(self, name: str, desc: str, notes: str) -> None:
+        user_metadata = self.get_user_metadata(name)
+        user_metadata["description"] = desc
+        user_metadata["notes"] = notes
+        path = Path(os.path.splitext(self.page.items[name]["filename"])[0] + ".json")
+        path.write_text(json.dumps(user_metadata, indent=4, ensure_ascii=False), encoding="utf8")
