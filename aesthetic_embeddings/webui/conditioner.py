@@ -78,7 +78,9 @@ class Conditioner:
         try:
             towers = [find_tower(encoder) for encoder in host.text_encoders(self._model)]
             if not towers:
-                raise EncoderError("This model has no CLIP text encoder. Choose one that has, such as SD1's.")
+                raise EncoderError(
+                    "No CLIP text encoder is found in this model. Choose another, such as one of SD1 or SDXL."
+                )
         except Exception as error:
             fault = error
         with recording(*towers) as calls:
@@ -136,14 +138,14 @@ class Conditioner:
     ) -> tuple[dict[str, Tuned], list[str]]:
         """Where the encoder lives, or the user wants it; where memory is short there, on the CPU."""
 
+        target = self._target
         missing = host.checkpoint(self._model) if any(map(is_cut_short, towers)) else None
 
         def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
             moved = [[r if device is None else r.to(device) for r in some] for some in (records, turning or [])]
-            with host.progress(self._target.settings.steps) as on_step:
+            with host.progress(target.settings.steps) as on_step:
                 return personalize_each(
-                    *(towers, moved[0], self._target.embedding, self._target.settings),
-                    *(missing, moved[1] or None, on_step),
+                    towers, moved[0], target.embedding, target.settings, missing, moved[1] or None, on_step
                 )
 
         try:

@@ -62,19 +62,26 @@ class Encoder:
 
 
 ENCODERS = (
-    Encoder("CLIP ViT-L/14", "clip-vit-large-patch14", "openai/clip-vit-large-patch14", "clip-vit-l-14", 1.71),
     Encoder(
-        *("OpenCLIP ViT-H/14", "CLIP-ViT-H-14-laion2B-s32B-b79K", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
-        *("open-clip-vit-h-14", 3.94),
+        label="CLIP ViT-L/14",
+        name="clip-vit-large-patch14",
+        repository="openai/clip-vit-large-patch14",
+        family="clip-vit-l-14",
+        gigabytes=1.71,
     ),
-    Encoder(  # the eye alone, in half precision: the whole CLIP is 10 GB
-        *(
-            "OpenCLIP ViT-bigG/14",
-            "CLIP-ViT-bigG-14-laion2B-39B-b160k",
-            "h94/IP-Adapter",
-            "open-clip-vit-bigg-14",
-            3.69,
-        ),
+    Encoder(
+        label="OpenCLIP ViT-H/14",
+        name="CLIP-ViT-H-14-laion2B-s32B-b79K",
+        repository="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        family="open-clip-vit-h-14",
+        gigabytes=3.94,
+    ),
+    Encoder(
+        label="OpenCLIP ViT-bigG/14",
+        name="CLIP-ViT-bigG-14-laion2B-39B-b160k",
+        repository="h94/IP-Adapter",  # its eye alone, in half precision: the whole CLIP is 10 GB
+        family="open-clip-vit-bigg-14",
+        gigabytes=3.69,
         files=("sdxl_models/image_encoder/config.json", "sdxl_models/image_encoder/model.safetensors"),
     ),
 )

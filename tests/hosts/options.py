@@ -1,0 +1,68 @@
+"""A user in the Settings of a real host that was started with --api: `python -m tests.hosts.options --url ...`.
+
+What is changed there is put back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from playwright.sync_api import Page, sync_playwright
+
+import aesthetic_embeddings as ae
+
+from .browser import open_page
+from .cards import tab_of
+from .client import Host
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:7860")
+    parser.add_argument("--picture", type=Path, help="a file for a screenshot")
+    arguments = parser.parse_args()
+    host, failed = Host(arguments.url), 0
+
+    def see(line: str, good: bool) -> None:
+        nonlocal failed
+        failed += not good
+        print(f"{'ok ' if good else 'BAD'} {line}", flush=True)
+
+    def names() -> list[str]:
+        return [entry["name"] for entry in host.call("/aesthetic-gradients/v1/embeddings")]
+
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        vector = {"clip-vit-l-14": torch.randn(768)}
+        ae.AestheticEmbedding(vector, name="elsewhere").save(Path(folder) / "elsewhere.safetensors")
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1100})
+        open_page(page, arguments.url)
+        tab_of(page, "#tabs", "Settings")
+        tab_of(page, "#settings", "Aesthetic gradients")
+        see("before, it is not there", "elsewhere" not in names())
+        apply(page, folder, "CPU")
+        if arguments.picture:
+            page.screenshot(path=arguments.picture)
+        see("a folder more, at once", "elsewhere" in names())
+        plain, tuned = host.txt2img(), host.txt2img([{"embedding": "elsewhere"}])
+        see("tuned on the CPU", tuned.hash != plain.hash and "→" in tuned.comments)
+        apply(page, "", "auto")
+        see("put back, at once", "elsewhere" not in names())
+        browser.close()
+    sys.exit(failed)
+
+
+def apply(page: Page, folders: str, device: str) -> None:
+    page.fill("#setting_aesthetic_gradients_folders textarea", folders)
+    page.locator("#setting_aesthetic_gradients_device label", has_text=device).click()
+    page.click("#settings_submit")
+    page.wait_for_timeout(3000)
+
+
+if __name__ == "__main__":
+    main()
