@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import EncoderError
+from .products import product
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,7 @@ class Tower:
 
 
 class Weights:
-    """How the forward reads slots: plainly, in one dtype. Tuning overrides `vector` and `product`."""
+    """How the forward reads slots: plainly, in one dtype. Tuning overrides some of it."""
 
     def __init__(self, like: Tensor) -> None:
         self.like = like
@@ -134,29 +135,45 @@ class Weights:
         return self.read(slot)
 
     def product(self, slot: Slot, x: Tensor) -> Tensor:
-        return x @ self.read(slot).T
+        return product(x, self.read(slot))
 
     def affine(self, affine: Affine, x: Tensor) -> Tensor:
         y = self.product(affine.weight, x)
         return y if affine.bias is None else y + self.vector(affine.bias)
 
+    def activated(self, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return activation(x)
+
     def norm(self, norm: Norm, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.vector(norm.weight), self.vector(norm.bias), norm.eps)
 
 
-def hidden_states(tower: Tower, x: Tensor, weights: Weights, first: int = 0, last: int | None = None) -> Tensor:
+def hidden_states(
+    tower: Tower, x: Tensor, weights: Weights, first: int = 0, last: int | None = None, only: Tensor | None = None
+) -> Tensor:
     """Run layers `first` to `last` on `x` `[batch, length, width]`; after the very last one also the final norm.
 
     `x` is the sum of token and position embeddings for `first = 0`, else the output of layer `first - 1`. Attention is
     causal, so position i depends on none after it: a prompt may be cut behind its end-of-text token.
+
+    only: `[batch]`, the position of each text that is asked for; the result is `[batch, 1, width]`. The other positions
+    leave the last layer as its keys and values.
     """
     for layer in tower.layers[first:last]:
         h = weights.norm(layer.norm1, x)
-        q, k, v = (_split(weights.affine(a, h), tower.heads) for a in (layer.q, layer.k, layer.v))
-        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        asking, mask = h, None
+        if only is not None and layer is tower.layers[-1]:
+            here = torch.arange(len(x), device=x.device), only
+            x, asking = x[here][:, None], h[here][:, None]
+            mask = (torch.arange(h.shape[1], device=x.device) <= only[:, None])[:, None, None]
+        q, k, v = (
+            _split(weights.affine(a, inputs), tower.heads)
+            for a, inputs in ((layer.q, asking), (layer.k, h), (layer.v, h))
+        )
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         x = x + weights.affine(layer.out, attended.transpose(1, 2).flatten(2))
         h = weights.norm(layer.norm2, x)
-        x = x + weights.affine(layer.fc2, tower.activation(weights.affine(layer.fc1, h)))
+        x = x + weights.affine(layer.fc2, weights.activated(tower.activation, weights.affine(layer.fc1, h)))
     return x if last is not None else weights.norm(tower.final_norm, x)
 
 

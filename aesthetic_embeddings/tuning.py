@@ -4,7 +4,8 @@
 
 for one prompt y and a fixed unit vector e. What is left out below is left out exactly:
 
-- attention is causal and the feature c is read at the end-of-text token, so positions behind it get no gradient;
+- attention is causal and the feature c is read at the end-of-text token, so positions behind it get no gradient, and
+  those before it leave the last layer as its keys and values alone;
 - rows of the embedding tables that the prompt does not use get no gradient either, and neither rule moves a weight
   whose gradients were all zero;
 - a matrix's gradient is `delta^T x`, of a rank no higher than the number of tokens, so where the update is linear in it
@@ -13,7 +14,7 @@ for one prompt y and a fixed unit vector e. What is left out below is left out e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -24,9 +25,10 @@ from torch.optim.adam import adam as torch_adam
 
 from .errors import EncoderError
 from .overlay import overlaid
+from .products import outer, product
 from .recording import Recording, quiet, starting_from, working_dtype
 from .settings import Settings
-from .towers import Slot, Tower, Weights, hidden_states
+from .towers import Layer, Slot, Tower, Weights, hidden_states
 from .vectors import unit
 
 # ---------------------------------------------------------------- the update rules
@@ -37,20 +39,18 @@ from .vectors import unit
 FUSED = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 4)
 
 
-def adam(w: Tensor, g: Tensor, m: Tensor, v: Tensor, eps: float, k: int) -> None:
-    """One step of Adam (Kingma & Ba 2015, algorithm 1), in place, as torch.optim takes it in the published code.
+def adam(ws: list[Tensor], gs: list[Tensor], ms: list[Tensor], vs: list[Tensor], eps: float, k: int) -> None:
+    """One step of Adam (Kingma & Ba 2015, algorithm 1) for each w, in place, as torch.optim takes it in the published
+    code.
 
     m += (1 - beta1) (g - m),   v += (1 - beta2) (g^2 - v)
     w += eps * m / (1 - beta1^k) / (sqrt(v / (1 - beta2^k)) + 1e-8)
     """
+    device = ws[0].device
     torch_adam(
-        [w],
-        [g],
-        [m],
-        [v],
-        [],
-        [torch.tensor(float(k - 1), device=w.device)],
-        fused=FUSED and w.device.type in ("cpu", "cuda"),  # one pass over memory
+        *(ws, gs, ms, vs, []),
+        [torch.tensor(float(k - 1), device=device) for _ in ws],
+        fused=FUSED and device.type in ("cpu", "cuda"),  # one pass over memory
         amsgrad=False,
         beta1=0.9,
         beta2=0.999,
@@ -81,40 +81,58 @@ def linear_step(settings: Settings, delta: Tensor, x: Tensor, k: int) -> float:
 
 
 class DenseMatrix:
-    """`W`, a copy that moves; for Adam with its two moments. `scratch`, shared by all, holds one gradient at a time."""
+    """`W`, a copy that moves; for Adam with its two moments. `scratch`, shared by all, is for one gradient."""
 
     def __init__(self, w: Tensor, settings: Settings, scratch: Tensor) -> None:
-        self.w, self.settings = w.clone(), settings
+        self.w, self.settings, self.scratch = w.clone(), settings, scratch
         if settings.update == "adam":
-            self.g = scratch[: w.numel()].view_as(w)
             self.m, self.v = torch.zeros_like(w), torch.zeros_like(w)
 
     def times(self, x: Tensor) -> Tensor:
         """`x W^T`"""
-        return x @ self.w.T
+        return product(x, self.w)
 
     def times_transposed(self, delta: Tensor) -> Tensor:
         """`delta W`"""
-        return delta @ self.w
+        return product(delta, self.w.T)
 
     def climb(self, delta: Tensor, x: Tensor, k: int) -> None:
         """Take step k along the gradient `delta^T x`."""
-        if self.settings.update == "adam":
-            adam(self.w, torch.mm(delta.T, x, out=self.g), self.m, self.v, self.settings.step_size, k)
-        else:
-            self.w.addmm_(delta.T, x, alpha=linear_step(self.settings, delta, x, k))
+        adamant = self.settings.update == "adam"
+        factor = self.settings.step_size if adamant else linear_step(self.settings, delta, x, k)
+        for rows, g in outer(delta, x, self.scratch):
+            if adamant:
+                adam([self.w[rows]], [g], [self.m[rows]], [self.v[rows]], factor, k)
+            else:
+                self.w[rows].add_(g, alpha=factor)
 
     def tuned(self) -> Callable[[], Tensor]:
         return self.w.detach  # and let the moments go
 
 
-class FactoredMatrix:
-    """`W + A^T B`: the stored matrix, read where it lies, and an update kept as its factors, `rank` rows at most."""
+class Rows:
+    """Rows that are appended step by step, `capacity` at most."""
 
-    def __init__(self, slot: Slot, settings: Settings, scratch: Tensor, rank: int) -> None:
-        self.slot, self.settings, self.scratch = slot, settings, scratch
-        height, width = slot.read().shape
-        self._a, self._b, self.filled = scratch.new_empty(rank, height), scratch.new_empty(rank, width), 0
+    def __init__(self, like: Tensor, capacity: int, width: int) -> None:
+        self._buffer, self.filled = like.new_empty(capacity, width), 0
+
+    def append(self, rows: Tensor) -> None:
+        self._buffer[self.filled : self.filled + len(rows)] = rows
+        self.filled += len(rows)
+
+    def first(self, count: int) -> Tensor:
+        return self._buffer[:count]
+
+
+class FactoredMatrix:
+    """`W + A^T B`: the stored matrix, read where it lies, and an update kept as its factors.
+
+    inputs: the rows of B, which matrices with the same input share.
+    """
+
+    def __init__(self, slot: Slot, settings: Settings, scratch: Tensor, inputs: Rows, capacity: int) -> None:
+        self.slot, self.settings, self.scratch, self.inputs = slot, settings, scratch, inputs
+        self.deltas = Rows(scratch, capacity, len(slot.read()))
 
     @property
     def w(self) -> Tensor:
@@ -126,24 +144,25 @@ class FactoredMatrix:
 
     @property
     def factors(self) -> tuple[Tensor, Tensor]:
-        return self._a[: self.filled], self._b[: self.filled]
+        rank = self.deltas.filled
+        return self.deltas.first(rank), self.inputs.first(rank)
 
     def times(self, x: Tensor) -> Tensor:
         a, b = self.factors
-        return x @ self.w.T + (x @ b.T) @ a
+        return product(x, self.w) + (x @ b.T) @ a
 
     def times_transposed(self, delta: Tensor) -> Tensor:
         a, b = self.factors
-        return delta @ self.w + (delta @ a.T) @ b
+        return product(delta, self.w.T) + (delta @ a.T) @ b
 
     def climb(self, delta: Tensor, x: Tensor, k: int) -> None:
-        new = slice(self.filled, self.filled + len(x))
-        torch.mul(delta, linear_step(self.settings, delta, x, k), out=self._a[new])
-        self._b[new] = x
-        self.filled = new.stop
+        self.deltas.append(delta * linear_step(self.settings, delta, x, k))
+        if self.inputs.filled < self.deltas.filled:
+            self.inputs.append(x)
 
     def tuned(self) -> Callable[[], Tensor]:
-        return lambda: torch.addmm(self.w, self.factors[0].T, self.factors[1])
+        slot, (a, b) = self.slot, self.factors  # not the scratch memory
+        return lambda: slot.read().to(b.device, b.dtype, copy=True).addmm_(a.T, b)
 
 
 Matrix: TypeAlias = "DenseMatrix | FactoredMatrix"
@@ -164,6 +183,24 @@ class _Product(torch.autograd.Function):
         down = ctx.matrix.times_transposed(delta)  # through W as it was in the forward
         ctx.matrix.climb(delta.flatten(0, -2), x.flatten(0, -2), ctx.k)
         return down, None, None
+
+
+class _Recomputed(torch.autograd.Function):
+    """A function of x that keeps x alone, and is computed again in the backward pass. (torch.utils.checkpoint takes
+    longer than a layer.)"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.function = function
+        return function(x)
+
+    @staticmethod
+    def backward(ctx: Any, *deltas: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(ctx.function(x), x, deltas)[0], None
 
 
 # ---------------------------------------------------------------- tuning
@@ -216,7 +253,7 @@ def tune(
         prompt = Prompt(tower, record)
         e, projection = own(unit(e.flatten().cpu().double()), prompt.inputs), own(projection, prompt.inputs)
         if settings.changes_nothing or prompt.empty:
-            similarity = float(prompt.similarity(prompt.hidden, projection, e))
+            similarity = float(prompt.similarity(prompt.pooled(prompt.hidden), projection, e))
             return Tuned(tower, (similarity,) * (settings.steps + 1))
         ascent = Ascent(tower, prompt, e, projection, settings)
         similarities = []
@@ -268,9 +305,9 @@ class Prompt:
         """The hidden states at the end-of-text tokens, `[chunks, width]`."""
         return hidden[torch.arange(len(hidden), device=hidden.device), self.ends]
 
-    def similarity(self, hidden: Tensor, projection: Tensor, e: Tensor) -> Tensor:
+    def similarity(self, pooled: Tensor, projection: Tensor, e: Tensor) -> Tensor:
         """`c . e / ||c||` with `c` the projected text feature, mean over the chunks; the paper's equation 1."""
-        c = self.pooled(hidden) @ projection.T
+        c = pooled @ projection.T
         return (c @ e / c.norm(dim=-1)).mean()
 
 
@@ -282,11 +319,12 @@ class Ascent(Weights):
         self.tower, self.prompt, self.settings = tower, prompt, settings
         self.e, self.projection = e, projection
         self.k = 0
+        self.only = None if settings.preservation else prompt.ends  # where the objective reads the hidden states
         layers, whole = len(tower.layers), settings.last_layers == 0
         self.first = 0 if whole else max(0, layers - settings.last_layers)
         moving = tower.layers[self.first :]
 
-        self.matrices = dict(self._matrices([a.weight for layer in moving for a in layer.affines]))
+        self.matrices = dict(self._matrices(moving))
         norm = tower.final_norm
         slots = [slot for layer in moving for slot in layer.vectors] + [norm.weight, norm.bias]
         self.vectors = {slot: own(slot.read(), self.like) for slot in slots}
@@ -298,20 +336,27 @@ class Ascent(Weights):
         self.leaves += [self.rows, self.positions] if self.tables_move else []
         for leaf in self.leaves:
             leaf.requires_grad_()
-        self.moments = [(torch.zeros_like(w), torch.zeros_like(w)) for w in self.leaves]
+        self.moments = [torch.zeros_like(w) for w in self.leaves], [torch.zeros_like(w) for w in self.leaves]
 
         with torch.no_grad():
             self.entry = hidden_states(tower, starting_from(tower, prompt.inputs), Weights(self.like), 0, self.first)
 
-    def _matrices(self, slots: list[Slot]) -> Iterator[tuple[Slot, Matrix]]:
-        scratch = self.like.new_empty(max(slot.read().numel() for slot in slots))
-        rank = self.prompt.inputs[..., 0].numel() * self.settings.steps  # of the whole update, at most
-        for slot in slots:
-            height, width = slot.read().shape
-            if self.settings.update == "adam" or rank * (height + width) > height * width:
-                yield slot, DenseMatrix(self.read(slot), self.settings, scratch)
-            else:
-                yield slot, FactoredMatrix(slot, self.settings, scratch, rank)
+    def _matrices(self, layers: Sequence[Layer]) -> Iterator[tuple[Slot, Matrix]]:
+        scratch = self.like.new_empty(max(a.weight.read().numel() for layer in layers for a in layer.affines))
+        chunks, length = self.prompt.which.shape
+        for layer in layers:
+            inputs: dict[tuple[object, int], Rows] = {}
+            for affine in layer.affines:
+                slot, of_all = affine.weight, self.only is None or layer is not self.tower.layers[-1]
+                of_all = of_all or affine in (layer.k, layer.v)
+                rank = chunks * (length if of_all else 1) * self.settings.steps  # of the whole update, at most
+                height, width = slot.read().shape
+                if self.settings.update == "adam" or rank * (height + width) > height * width:
+                    yield slot, DenseMatrix(self.read(slot), self.settings, scratch)
+                else:
+                    source = layer.norm1 if affine in (layer.q, layer.k, layer.v) else affine
+                    shared = inputs.setdefault((source, rank), Rows(scratch, rank, width))
+                    yield slot, FactoredMatrix(slot, self.settings, scratch, shared, rank)
 
     # how `hidden_states` reads the weights
 
@@ -320,6 +365,9 @@ class Ascent(Weights):
 
     def product(self, slot: Slot, x: Tensor) -> Tensor:
         return _Product.apply(x, self.matrices[slot], self.k)
+
+    def activated(self, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return _Recomputed.apply(x, activation)
 
     # the objective
 
@@ -335,9 +383,10 @@ class Ascent(Weights):
 
         `preservation * ||h - h_plain||^2 / ||h_plain||^2` over the hidden states up to the end-of-text tokens.
         """
-        hidden = hidden_states(self.tower, x, self, self.first)
-        similarity = self.prompt.similarity(hidden, self.projection, self.e)
-        if not self.settings.preservation:
+        hidden = hidden_states(self.tower, x, self, self.first, only=self.only)
+        pooled = hidden[:, 0] if self.only is not None else self.prompt.pooled(hidden)
+        similarity = self.prompt.similarity(pooled, self.projection, self.e)
+        if self.only is not None:
             return similarity, similarity
         h, plain = hidden[self.prompt.used], self.prompt.hidden[self.prompt.used]
         drift = (h - plain).square().sum() / plain.square().sum()
@@ -355,11 +404,10 @@ class Ascent(Weights):
             similarity, objective = self._objective(x)
             _, *gradients = torch.autograd.grad(objective, [x, *self.leaves])
         with torch.no_grad():
-            for w, g, (m, v) in zip(self.leaves, gradients, self.moments, strict=True):
-                if self.settings.update == "adam":
-                    adam(w, g, m, v, self.settings.step_size, k)
-                else:  # equation 2
-                    w.add_(g, alpha=self.settings.step_size)
+            if self.leaves and self.settings.update == "adam":
+                adam(self.leaves, gradients, *self.moments, self.settings.step_size, k)
+            elif self.leaves:  # equation 2
+                torch._foreach_add_(self.leaves, gradients, alpha=self.settings.step_size)
         return float(similarity.detach())
 
     def outcome(self) -> Outcome:
