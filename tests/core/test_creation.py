@@ -31,6 +31,12 @@ def processor():
     return PilProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
 
 
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """As on a machine without bf16, whose results are those of the model itself."""
+    monkeypatch.setattr(creation, "_bf16_is_faster", lambda weight: False)
+
+
 @pytest.fixture(scope="module")
 def model():
     return clip()
@@ -456,3 +462,12 @@ def test_features_that_are_not_finite_are_the_encoders_fault(model):
         broken.visual_projection.weight.fill_(float("inf"))
     with pytest.raises(EncoderError, match="not finite"):
         create(noise(), broken)
+
+
+def test_bf16_is_near(model, monkeypatch):
+    pictures = [Image.effect_noise((64, 48), 80).convert("RGB") for _ in range(5)]
+    exact = create(pictures, model, processor=processor())
+    monkeypatch.setattr(creation, "_bf16_is_faster", lambda weight: True)
+    found = create(pictures, model, processor=processor())
+    assert found.content_hash != exact.content_hash
+    assert 1 - float(torch.cosine_similarity(found.vectors[FAMILY], exact.vectors[FAMILY], dim=0)) < 1e-3
