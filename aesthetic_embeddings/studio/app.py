@@ -13,6 +13,8 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it would ask the network for its newest version
 
 import gradio as gr
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 
 from .. import pocket
 from ..creation import create as make
@@ -23,21 +25,63 @@ from .engine import Engine
 from .state import Studio, elem_id
 
 TITLE = "Aesthetic gradients"
-UPLOAD_LIMIT = "64mb"  # of one file
-#: Fonts of the machine that shows the page: nothing is fetched.
-THEME = gr.themes.Soft(
-    font=("system-ui", "sans-serif"),
-    font_mono=("ui-monospace", "monospace"),
-)
+FILE_LIMIT, UPLOAD_LIMIT = 64 * 2**20, 2 * 2**30  # bytes of one file, and of all that come at once
+#: With the fonts of the machine that shows the page.
+THEME = gr.themes.Soft(primary_hue="indigo", font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
 CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+
+#: CLIP family -> the encoder for it, on the hub.
+ENCODERS = {
+    "clip-vit-l-14": "openai/clip-vit-large-patch14",
+    "open-clip-vit-h-14": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    "open-clip-vit-bigg-14": "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+}
+
+
+@contextmanager
+def studio(
+    model: str | Path = pocket.MODEL,
+    folders: Sequence[str | os.PathLike[str]] = (),
+    encoders: Sequence[str] = (),
+    projection: Path | None = None,
+) -> Iterator[Studio]:
+    """A studio with the model loaded, and with the bundled aesthetics where it is the pocket model.
+
+    encoders: what looks at pictures, by default CLIPs of the model's families.
+    """
+    from ..generation import load_pipeline
+
+    bundled = str(model) == str(pocket.MODEL)
+    engine = Engine(load_pipeline(model), "pocket" if bundled else str(model), projection)
+    if not encoders:
+        known = [ENCODERS[name] for name in sorted(engine.families) if name in ENCODERS]
+        encoders = [str(pocket.MODEL)] if bundled else known or list(ENCODERS.values())[:1]
+    with tempfile.TemporaryDirectory(prefix="aesthetic-studio-", ignore_cleanup_errors=True) as temporary:
+        folder = Path(temporary)
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / "served")  # what comes from pages, and what they are given
+        samples = [_samples(folder / "samples")] if bundled else []
+        yield Studio(Library([*folders, *samples]), engine, tuple(encoders), folder)
+
+
+def _samples(folder: Path) -> Path:
+    """Embeddings of the bundled pictures, in this folder."""
+    from transformers import CLIPModel
+
+    clip = CLIPModel.from_pretrained(pocket.MODEL)
+    for name in pocket.AESTHETICS:
+        pictures = sorted((pocket.SAMPLES / name).glob("*.png"))
+        make(pictures, clip, name=name).save(folder / f"{name}.safetensors")
+        (folder / f"{name}.preview.png").write_bytes(pictures[0].read_bytes())
+    return folder
 
 
 def build(studio: Studio) -> gr.Blocks:
     """The page."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         studio.version = gr.State(0)
         gr.Markdown(
-            "# Aesthetic gradients\nAny prompt, in the taste of a folder of pictures.", elem_id=elem_id("title")
+            f"# {TITLE}\nAny prompt, in the taste of a folder of pictures.",
+            elem_id=elem_id("title"),
         )
         with gr.Tabs(elem_id=elem_id("tabs")):
             for name, tab in {"Compare": compare, "Create": create, "Library": shelf}.items():
@@ -46,56 +90,67 @@ def build(studio: Studio) -> gr.Blocks:
     return page
 
 
-@contextmanager
-def studio(
-    model: str | Path = pocket.MODEL, folders: Sequence[Path] = (), encoders: Sequence[str] = ()
-) -> Iterator[Studio]:
-    """A studio with the model loaded, and with the bundled aesthetics where it is the pocket model."""
-    from ..generation import load_pipeline
-
-    with tempfile.TemporaryDirectory(prefix="aesthetic-studio-", ignore_cleanup_errors=True) as temporary:
-        folder = Path(temporary)
-        pocket_model = str(model) == str(pocket.MODEL)
-        engine = Engine(load_pipeline(model), "pocket" if pocket_model else str(model))
-        samples = folder / "samples"
-        if pocket_model:
-            for name in pocket.AESTHETICS:
-                make(pocket.SAMPLES / name, str(pocket.MODEL), name=name).save(samples / f"{name}.safetensors")
-        library = Library([*folders, samples] if pocket_model else folders)
-        yield Studio(library, engine, tuple(encoders) or (str(pocket.MODEL),), folder)
-
-
 def launch(
     studio: Studio, host: str = "127.0.0.1", port: int | None = None, password: str = "", **more: Any
 ) -> gr.Blocks:
-    """Serve the page, and return it.
+    """Serve the page from a thread of its own, and return it.
 
-    Raises AestheticError where it would be open to other machines without a password.
+    Raises AestheticError where it would be open to other machines without a password, or the port is taken.
     """
-    if not (password or is_loopback(host)):
-        raise AestheticError(f"{host} can be reached from other machines: set a password with --password.")
-    page = build(studio).queue(max_size=32, default_concurrency_limit=1)
-    page.launch(
-        server_name=host,
-        server_port=port,
-        auth=("studio", password) if password else None,
-        auth_message="The name is: studio" if password else None,
-        theme=THEME,
-        css=CSS,
-        max_file_size=UPLOAD_LIMIT,
-        footer_links=[],
-        share=False,
-        ssr_mode=False,
-        mcp_server=False,
-        run_history=False,
-        quiet=True,
-        **more,
-    )
+    check_host(host, password)
+    page = build(studio).queue(max_size=64, default_concurrency_limit=4)
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            auth=("studio", password) if password else None,
+            auth_message="The user name is studio." if password else None,
+            theme=THEME,
+            css=CSS,
+            max_file_size=FILE_LIMIT,
+            footer_links=[],
+            app_kwargs={"middleware": [Middleware(OnlyThePage)]},
+            share=False,
+            ssr_mode=False,
+            mcp_server=False,
+            run_history=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            **more,
+        )
+    except OSError as error:
+        raise AestheticError(f"The studio cannot listen on {host}: {error} Give another --port.") from error
     return page
 
 
-def is_loopback(host: str) -> bool:
+def check_host(host: str, password: str) -> None:
+    """Raise AestheticError unless only this machine can reach `host`, or there is a password."""
+    if password:
+        return
     try:
-        return ipaddress.ip_address(host).is_loopback
+        loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        loopback = host == "localhost"
+    if not loopback:
+        raise AestheticError(f"Other machines can reach {host or 'the studio there'}: set a --password for it.")
+
+
+class OnlyThePage:
+    """Refuses what gradio's server offers beside the page: to fetch addresses for others, and uploads of any size."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and (fault := self._fault(scope)):
+            return await PlainTextResponse(fault[1], status_code=fault[0])(scope, receive, send)
+        return await self.app(scope, receive, send)
+
+    @staticmethod
+    def _fault(scope: Any) -> tuple[int, str] | None:
+        if any(part in scope["path"].lower() for part in ("/proxy=", "/file=http:", "/file=https:", "/vibe-")):
+            return 403, "This is not served here."
+        size = dict(scope["headers"]).get(b"content-length", b"0")
+        if not size.isdigit() or int(size) > UPLOAD_LIMIT:
+            return 413, "This is too much at once."
+        return None

@@ -1,12 +1,208 @@
-"""The pipeline, and what is done with it: one job at a time."""
+"""The pipeline, and what is done with it: one job at a time, in the order in which they were asked for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from PIL import Image
 
-@dataclass
+from ..conditioning import complete
+from ..embedding import AestheticEmbedding
+from ..errors import AestheticError, EncoderError, Interrupted
+from ..families import family
+from ..generation import pictures
+from ..last_layer import is_cut_short
+from ..pipelines import beside, personalized_prompt
+from ..settings import Settings
+from ..towers import find_tower
+
+_WAITING = 16  # jobs, at most
+_BEAT = 0.15  # seconds between two reports
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture of a job: of a prompt as it is, or personalised.
+
+    label: of its similarity curve.
+    """
+
+    prompt: str
+    seed: int
+    embedding: AestheticEmbedding | None = None
+    settings: Settings = field(default_factory=Settings)
+    label: str = ""
+
+    @property
+    def plain(self) -> bool:
+        return self.embedding is None or self.settings.changes_nothing
+
+    @property
+    def encoded(self) -> Any:
+        """Equal for cells with the same conditioning."""
+        return self.prompt if self.plain else (self.prompt, self.embedding.content_hash, self.settings)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Rows of pictures, and what they have in common."""
+
+    rows: tuple[tuple[Cell, ...], ...]
+    negative_prompt: str = ""
+    sampler_steps: int = 20
+    cfg: float = 5.0
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a job is. share: of its steps. pictures: what is made, each where its cell is, else None.
+
+    curves: label -> the similarity before, and after each step. notes: sentences for the user.
+    """
+
+    words: str
+    share: float = 0.0
+    pictures: tuple[tuple[Image.Image | None, ...], ...] = ()
+    curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+Tell = Callable[[State], None]
+
+
 class Engine:
-    pipeline: Any
-    model: str
+    """model: what pictures say they were made with. projection: as for `personalized_prompt`."""
+
+    def __init__(self, pipeline: Any, model: str, projection: Path | None = None) -> None:
+        self.pipeline, self.model, self.projection = pipeline, model, projection
+        self.families = _families(pipeline, projection)
+        self._line: list[object] = []  # of jobs; the first one is being done
+        self._moved = threading.Condition()
+
+    def serves(self, embedding: AestheticEmbedding) -> bool:
+        """Whether a text encoder of this model can be tuned towards it."""
+        return not self.families.isdisjoint(embedding.vectors)
+
+    def run(self, job: Job) -> Iterator[State]:
+        """Do it, and say how far it is, several times a second; the last state has all its pictures.
+
+        To stop, close the iterator, which does not wait: the job ends at its next step, and then the next one begins.
+        Raises AestheticError where too many are waiting, and what making the pictures raises.
+        """
+        stop, done, state, fault = threading.Event(), threading.Event(), State("Starting"), None
+
+        def tell(now: State) -> None:
+            nonlocal state
+            if stop.is_set():
+                raise Interrupted("Cancelled.")
+            state = now
+
+        def work() -> None:
+            nonlocal fault
+            try:
+                with self._turn(done, tell):
+                    self._make(job, tell)
+            except BaseException as error:
+                fault = error
+            finally:
+                done.set()
+
+        with self._moved:
+            if len(self._line) >= _WAITING:
+                raise AestheticError("Too many are waiting for pictures. Try again in a minute.")
+            self._line.append(done)
+        threading.Thread(target=work, daemon=True).start()
+        try:
+            while not done.wait(_BEAT):
+                yield state
+            if fault is not None:
+                raise fault
+            yield state
+        finally:
+            stop.set()
+
+    @contextmanager
+    def _turn(self, ticket: object, tell: Tell) -> Iterator[None]:
+        """A block that is entered when `ticket` is the first in line, and leaves the line with it."""
+        try:
+            with self._moved:
+                while ahead := self._line.index(ticket):
+                    tell(State(f"Waiting: {ahead} before you"))
+                    self._moved.wait(_BEAT)
+            yield
+        finally:
+            with self._moved:
+                self._line.remove(ticket)
+                self._moved.notify_all()
+
+    def _make(self, job: Job, tell: Tell) -> None:
+        cells = {(cell.encoded, cell.seed): cell for row in job.rows for cell in row}
+        encoded = {cell.encoded: cell for cell in cells.values()}
+        tuning = {key: 0 if cell.plain else cell.settings.steps for key, cell in encoded.items()}
+        total, done = sum(tuning.values()) + job.sampler_steps * len(cells), 0
+        made: dict[Any, Image.Image] = {}
+        conditionings: dict[Any, dict[str, Any]] = {}
+        curves: dict[str, tuple[float, ...]] = {}
+        notes: dict[str, None] = {}
+
+        def say(words: str, more: int = 0) -> None:
+            rows = tuple(tuple(made.get((cell.encoded, cell.seed)) for cell in row) for row in job.rows)
+            tell(State(words, min(1.0, (done + more) / total), rows, dict(curves), tuple(notes)))
+
+        def encode(cell: Cell) -> dict[str, Any]:
+            if cell.plain:
+                return {"prompt": cell.prompt, "negative_prompt": job.negative_prompt}
+            label = cell.label
+
+            def tuned(k: int, similarity: float) -> None:
+                curves[label] = (*curves.get(label, ()), similarity) if k else (similarity,)
+                say(f"Tuning towards {cell.embedding.name}: step {k} of {cell.settings.steps}", k)
+
+            found = personalized_prompt(
+                *(self.pipeline, cell.prompt, cell.embedding, cell.settings),
+                negative_prompt=job.negative_prompt,
+                projection=self.projection,
+                on_step=tuned,
+            )
+            curves.pop(label, None)
+            several = len(found.similarities) > 1
+            curves.update({f"{label} ({name})" if several else label: s for name, s in found.similarities.items()})
+            notes.update(dict.fromkeys(found.notes))
+            return found.arguments
+
+        for number, ((key, seed), cell) in enumerate(cells.items(), 1):
+            if key not in conditionings:
+                conditionings[key] = encode(cell)
+                done += tuning[key]
+            sampled = 0
+
+            def stepped(words: str = f"Picture {number} of {len(cells)}") -> None:
+                nonlocal sampled
+                sampled += 1
+                say(words, sampled)
+
+            (made[key, seed],) = pictures(
+                *(self.pipeline, conditionings[key], [seed]), steps=job.sampler_steps, cfg=job.cfg, on_step=stepped
+            )
+            done += job.sampler_steps
+        say("Done")
+
+
+def _families(pipeline: Any, projection: Path | None) -> set[str]:
+    """The CLIP families of its text encoders."""
+    models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2")]
+    found = set()
+    for model in filter(None, models):
+        with suppress(EncoderError):  # a T5
+            tower = find_tower(model)
+            with suppress(EncoderError):  # what is not here is said when it is needed
+                tower, matrix = complete(tower, projection or beside(pipeline))
+                found.add(family(tower.width, len(tower.layers), matrix.shape[0]))
+                continue
+            found.add(family(tower.width, len(tower.layers) + is_cut_short(tower), tower.width))
+    return found

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import tempfile
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from ..library import Library
 from .engine import Engine
 
 _versions = itertools.count(1)
+_KEPT = 48  # jobs whose pictures are kept
 
 
 @dataclass
@@ -27,11 +31,20 @@ class Studio:
     engine: Engine
     encoders: tuple[str, ...]
     folder: Path
-    version: Any = field(default=None)
+    version: Any = None
+    _folders: deque[Path] = field(default_factory=deque)
 
     def changed(self) -> int:
         """The library's next version: a number that was not there before."""
         return next(_versions)
+
+    def new_folder(self) -> Path:
+        """For the pictures of one job. There are as many as jobs may still be looked at: the oldest goes."""
+        made = Path(tempfile.mkdtemp(dir=self.folder, prefix="pictures-"))
+        self._folders.append(made)
+        while len(self._folders) > _KEPT:
+            shutil.rmtree(self._folders.popleft(), ignore_errors=True)
+        return made
 
 
 def elem_id(name: str) -> str:
