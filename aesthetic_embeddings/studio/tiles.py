@@ -20,7 +20,10 @@ from ..creation import to_rgb
 CLICKS = """
 element.addEventListener('click', event => {
   const button = event.target.closest('button[data-event]');
-  if (button) trigger(button.dataset.event, {key: button.dataset.key});
+  if (!button) return;
+  if (button.hasAttribute('aria-pressed'))
+    for (const each of element.querySelectorAll('[aria-pressed]')) each.setAttribute('aria-pressed', each === button);
+  trigger(button.dataset.event, {key: button.dataset.key});
 });
 """
 
@@ -45,13 +48,17 @@ def removable(picture: bytes, key: str, caption: str, name: str, odd: bool) -> s
     )
 
 
-def card(picture: bytes | None, key: str, title: str, lines: Sequence[str], chosen: bool, faulty: bool = False) -> str:
-    """A button that is a picture with words, and triggers `select`."""
+def card(
+    picture: bytes | None, name: str, lines: Sequence[str], chosen: bool, faulty: bool, enabled: bool, hue: int
+) -> str:
+    """A button that is a picture with words, and triggers `select`. hue: in degrees, of what stands for a picture."""
     words = "".join(f"<span>{escape(line)}</span>" for line in lines)
-    frame = _image(picture) if picture else f"<span class='blank' aria-hidden='true'>{escape(title[:1].upper())}</span>"
+    letter = escape(name.split("/")[-1][:1].upper())
+    blank = f"<span class='blank' style='filter: hue-rotate({hue}deg)' aria-hidden='true'>{letter}</span>"
     return (
         f"<button type='button' class='tile card{' odd' if faulty else ''}' aria-pressed='{str(chosen).lower()}' "
-        f"data-event='select' data-key='{escape(key)}'>{frame}<b>{escape(title)}</b>{words}</button>"
+        f"data-event='select' data-key='{escape(name)}'{'' if enabled else ' disabled'}>"
+        f"{_image(picture) if picture else blank}<b>{escape(name)}</b>{words}</button>"
     )
 
 
