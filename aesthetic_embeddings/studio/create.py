@@ -169,6 +169,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
                 *(add, [files, pictures, stop], outputs),
                 show_progress_on=[message],
                 concurrency_id="create",
+                concurrency_limit=1,
                 api_visibility="private",
             )
             .then(ended, None, cancel, queue=False, **quiet)
@@ -181,6 +182,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
         [save.click, name.submit],
         *(keep, [pictures, name, replace], [saved, studio.version]),
         concurrency_id="library",
+        concurrency_limit=1,
         **quiet,
     )
     page.load(None, js=f"() => {{{FOLDERS % (elem_id('zone'), MAX_PICTURES)}}}")

@@ -30,7 +30,9 @@ MAX_PARTS = 4  # of a blend
 PROMPT = "a castle in a meadow"
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-_CHANGING = {**_QUIET, "concurrency_id": "library"}  # one at a time
+_CHANGING = {**_QUIET, "concurrency_id": "library", "concurrency_limit": 1}
+#: On a phone the chosen one's facts lie below the cards.
+_INTO_VIEW = "() => document.getElementById('studio_chosen')?.scrollIntoView({block: 'nearest', behavior: 'smooth'})"
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,9 @@ def build(studio: Studio, page: gr.Blocks) -> None:
 
     def shown(name: str) -> str:
         library.refresh()
-        return listed(library, name)
+        return listed(studio, name)
 
-    cards.select(selected, None, [message, *details], **_QUIET)
+    cards.select(selected, None, [message, *details], **_QUIET).then(None, js=_INTO_VIEW)
     delete.click(remove, chosen, changed, **_CHANGING)
     undo.click(bring_back, deleted, changed, **_CHANGING)
     gr.on([rename.click, new.submit], call, [chosen, new], changed, **_CHANGING)
@@ -206,7 +208,7 @@ def _map(studio: Studio, page: gr.Blocks) -> None:
     def drawn(family: str | None) -> list[Any]:
         vectors = [studio.library.get(name).vectors for name in studio.library.names()]
         counts = Counter(family for each in vectors for family in each)
-        among = [each for each, _ in counts.most_common()]
+        among = sorted(counts, key=lambda each: (each not in studio.engine.families, -counts[each]))
         family = family if family in among else next(iter(among), None)
         return [gr.update(choices=among, value=family, visible=len(among) > 1), likenesses(studio.library, family)]
 
@@ -216,9 +218,9 @@ def _map(studio: Studio, page: gr.Blocks) -> None:
 # ---- what there is --------------------------------------------------------------------------------------------------
 
 
-def listed(library: Library, chosen: str) -> str:
+def listed(studio: Studio, chosen: str) -> str:
     """A card for each file, those that are no good too."""
-    cards = []
+    cards, library = [], studio.library
     for entry in sorted(library.entries, key=lambda entry: entry.name.casefold()):
         e, meant = entry.embedding, _entry(library, entry.name) is entry
         if e is None or entry.fault:
@@ -227,6 +229,7 @@ def listed(library: Library, chosen: str) -> str:
             count = f"{e.images} picture{'s' * (e.images != 1)}" if e.images else ""
             lines = [line for line in (count, ", ".join(e.vectors), e.created[:10]) if line]
             lines += [f"the same as {entry.duplicate_of}"] if entry.duplicate_of else []
+            lines += [] if studio.engine.serves(e) else ["for other models"]
         picture = _preview(library, entry) if meant else None
         hue = int(e.content_hash[:2], 16) if e else 0
         cards.append(

@@ -1,0 +1,61 @@
+"""A studio on the pocket model, and Chromium to look at it: the journeys wait for what a person would see."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """With an empty folder of one's own beside the bundled aesthetics."""
+    from aesthetic_embeddings.studio import app
+
+    with app.studio(folders=[tmp_path_factory.mktemp("library")]) as studio:
+        yield studio
+
+
+@pytest.fixture(scope="module")
+def url(studio: Any) -> Iterator[str]:
+    from aesthetic_embeddings.studio import app
+
+    page = app.launch(studio)
+    yield page.local_url
+    page.close()
+
+
+@pytest.fixture
+def library(studio: Any) -> Path:
+    """The folder of one's own."""
+    return studio.library.folders[0]
+
+
+@pytest.fixture
+def page(chromium: Any, url: str) -> Iterator[Any]:
+    """A page just opened. Errors in its scripts fail the test."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(20_000)
+    page, errors = context.new_page(), []
+    page.on("pageerror", errors.append)
+    page.goto(url)
+    page.get_by_role("tab", name="Create").wait_for()
+    yield page
+    context.close()
+    assert not errors
