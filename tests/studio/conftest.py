@@ -53,7 +53,7 @@ def page(chromium: Any, url: str) -> Iterator[Any]:
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     context.set_default_timeout(20_000)
     page, errors = context.new_page(), []
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(error))
     page.goto(url)
     page.get_by_role("tab", name="Create").wait_for()
     yield page
