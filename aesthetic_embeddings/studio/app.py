@@ -27,7 +27,9 @@ from .state import Studio, elem_id
 TITLE = "Aesthetic gradients"
 FILE_LIMIT, UPLOAD_LIMIT = 64 * 2**20, 2 * 2**30  # bytes of one file, and of all that come at once
 #: With the fonts of the machine that shows the page.
-THEME = gr.themes.Soft(primary_hue="indigo", font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
+THEME = gr.themes.Default(
+    primary_hue="indigo", font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")
+)
 CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 #: CLIP family -> the encoder for it, on the hub.

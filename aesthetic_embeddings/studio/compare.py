@@ -61,7 +61,7 @@ class Wish:
             raise AestheticError(f"A prompt can have {LONGEST} letters at most.")
         numbers = {name: _number(name, values[name]) for name in NUMBERS}
         if numbers["seed"] < 0:
-            numbers["seed"] = random.randrange(2**32 - 1000)
+            numbers["seed"] = random.randrange(10**6)
         if values["kind"] not in KINDS:
             raise AestheticError(f"What to show should be one of {', '.join(KINDS)}.")
         return Wish(values["kind"], prompt, negative, **numbers, settings=widgets.settings(values))
@@ -96,24 +96,25 @@ class Pair:
 def build(studio: Studio, page: gr.Blocks) -> None:
     """Draw it, inside its tab."""
     inputs: dict[str, Any] = {}
-    with gr.Row(elem_classes="studio-columns"):
-        with gr.Column(scale=2, min_width=300):
-            _first(studio, inputs)
-            with gr.Row():
-                go = gr.Button("Generate", variant="primary", elem_id=elem_id("generate"))
-                stop = gr.Button("Cancel", elem_id=elem_id("cancel"))
-            message = gr.HTML(elem_id=elem_id("message"))
+    with gr.Row(elem_id=elem_id("compare")):
+        with gr.Column(elem_id=elem_id("asked")):
             examples = _examples(studio)
+            _first(studio, inputs)
+            with gr.Row(elem_classes="studio-together"):
+                go = gr.Button("Generate", variant="primary", min_width=100, elem_id=elem_id("generate"))
+                stop = gr.Button("Cancel", min_width=100, elem_id=elem_id("cancel"))
+            message = gr.HTML(elem_id=elem_id("message"))
+        with gr.Column(elem_id=elem_id("results")):
+            outputs, view, columns = _results()
+        with gr.Column(elem_id=elem_id("rest")):
             with gr.Accordion("More", open=False, elem_id=elem_id("more")):
                 presets = _more(studio, inputs)
             dropped = gr.File(
-                label="Drop a picture made here, to have its settings again",
+                label="A picture made here, to have its settings again",
                 file_types=[".png"],
                 height=120,
                 elem_id=elem_id("restore"),
             )
-        with gr.Column(scale=3, min_width=300, elem_id=elem_id("results")):
-            outputs, view, columns = _results()
     pairs = gr.State(())  # what this page was given last
     outputs = {"message": message, "pairs": pairs, **outputs}
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
@@ -199,11 +200,15 @@ def _first(studio: Studio, inputs: dict[str, Any]) -> None:
 def _examples(studio: Studio) -> list[tuple[gr.Button, dict[str, Any]]]:
     """Buttons that make a picture, and the inputs that each sets before."""
     buttons = []
-    with gr.Row(elem_classes="studio-examples"):
+    with gr.Row(elem_id=elem_id("examples")):
         for prompt, name in zip(EXAMPLES, _names(studio), strict=False):
-            icon = next(iter(sorted((pocket.SAMPLES / name).glob("*.png"))), None) or studio.library.preview(name)
+            bundled = sorted((pocket.SAMPLES / name).glob("*.png"))
             button = gr.Button(
-                f"{prompt} · {name}", icon=icon, size="sm", min_width=140, elem_id=elem_id(f"example_{len(buttons)}")
+                f"{prompt}, {name}",
+                icon=bundled[0] if bundled else studio.library.preview(name),
+                size="sm",
+                min_width=100,
+                elem_id=elem_id(f"example_{len(buttons)}"),
             )
             buttons.append((button, {"prompt": prompt, "aesthetic": name, "kind": PAIR}))
     return buttons
@@ -248,12 +253,12 @@ def _results() -> tuple[dict[str, Any], gr.Radio, list[gr.Row]]:
     parts: dict[str, Any] = {}
     still = {"interactive": False, "type": "filepath", "format": "png"}
     with gr.Column(elem_id=elem_id("pairs")) as parts["of_pairs"]:
-        with gr.Row(elem_classes="studio-pair") as beside:
+        with gr.Row(elem_classes="studio-together") as beside:
             for name in ("original", "personalised"):
                 parts[name] = gr.Image(
                     label=name.capitalize(),
-                    buttons=["download", "fullscreen"],
-                    min_width=120,
+                    buttons=["download"],
+                    min_width=100,
                     elem_id=elem_id(name),
                     **still,
                 )
@@ -263,8 +268,9 @@ def _results() -> tuple[dict[str, Any], gr.Radio, list[gr.Row]]:
             )
         view = gr.Radio(list(VIEWS), value=BESIDE, show_label=False, container=False, elem_id=elem_id("view"))
         parts["thumbnails"] = gr.Gallery(
-            label="The other seeds",
-            columns=8,
+            label="All seeds",
+            show_label=False,
+            columns=4,
             height="auto",
             allow_preview=False,
             buttons=[],
@@ -273,9 +279,9 @@ def _results() -> tuple[dict[str, Any], gr.Radio, list[gr.Row]]:
             elem_id=elem_id("thumbnails"),
         )
     parts["figure"] = gr.Image(
-        label="Figure", visible=False, buttons=["download", "fullscreen"], elem_id=elem_id("figure"), **still
+        label="Figure", show_label=False, visible=False, buttons=[], elem_id=elem_id("figure"), **still
     )
-    parts["download"] = gr.DownloadButton("Download, with its settings inside", visible=False, elem_id=elem_id("save"))
+    parts["download"] = gr.DownloadButton("Download with its settings", visible=False, elem_id=elem_id("save"))
     parts["curve"] = plots.curves_plot(elem_id("curve"))
     return parts, view, [beside, over]
 
@@ -303,7 +309,7 @@ def _generate(studio: Studio, values: dict[str, Any]) -> Iterator[dict[str, Any]
         **(dict.fromkeys(("original", "personalised", "slider")) if whole else {}),
         "thumbnails": gr.update(visible=False, value=None),
         "download": gr.update(visible=False),
-        "curve": gr.update(value=None, visible=False),
+        "curve": gr.update(value=None, color_map=plots.colors(studio.engine.labels(table.job)), visible=False),
         "pairs": (),
     }
     before = State("")
@@ -416,7 +422,7 @@ def _save_pairs(table: Table, state: State, folder: Path, model: str) -> dict[st
         updates |= _shown(pairs[0]) if len(pairs) == 1 else {}
         updates["pairs"] = tuple(pairs)
     if len(pairs) > 1:
-        small = [(pair.personalised, f"seed {pair.seed}") for pair in pairs]
+        small = [(pair.personalised, str(pair.seed)) for pair in pairs]
         updates["thumbnails"] = gr.update(value=small, visible=True)
     return updates
 
@@ -456,12 +462,10 @@ def progress(state: State) -> str:
 
 
 def _summary(wish: Wish, state: State, seconds: float) -> str:
-    moves = []
-    for label, curve in state.curves.items():
-        to = label if wish.kind == STRIP else f"similarity to {label}"
-        moves.append(f"{to}: {curve[0]:.3f} → {curve[-1]:.3f}")
     seeds = f"seed {wish.seed}" if wish.count == 1 else f"seeds {wish.seeds[0]} to {wish.seeds[-1]}"
-    return said.good(f"Done in {seconds:.1f} s, {seeds}. {'; '.join(moves)}") + "".join(said.good(note) for note in state.notes)
+    moves = [f"Similarity to {of}: {run[0]:.3f} → {run[-1]:.3f}." for of, run in state.curves.items()]
+    lines = [f"Done in {seconds:.1f} s, {seeds}.", *(moves if wish.kind == PAIR else ()), *state.notes]
+    return "".join(map(said.good, lines))
 
 
 # ---------------------------------------------------------------- restoring

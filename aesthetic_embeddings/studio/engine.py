@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +88,19 @@ class Engine:
         """Whether a text encoder of this model can be tuned towards it."""
         return not self.families.isdisjoint(embedding.vectors)
 
+    def labels(self, job: Job) -> list[str]:
+        """Of all curves that there will be."""
+        tuned = [cell for row in job.rows for cell in row if not cell.plain]
+        each = [
+            self._labels(cell, [name for name in cell.embedding.vectors if name in self.families]) for cell in tuned
+        ]
+        return list(dict.fromkeys(label for labels in each for label in labels.values()))
+
+    @staticmethod
+    def _labels(cell: Cell, families: Collection[str]) -> dict[str, str]:
+        """Family -> the label of its curve."""
+        return {name: f"{cell.label} ({name})" if len(families) > 1 else cell.label for name in families}
+
     def run(self, job: Job) -> Iterator[State]:
         """Do it, and say how far it is, several times a second; the last state has all its pictures.
 
@@ -157,10 +170,10 @@ class Engine:
         def encode(cell: Cell) -> dict[str, Any]:
             if cell.plain:
                 return {"prompt": cell.prompt, "negative_prompt": job.negative_prompt}
-            label = cell.label
+            label = cell.label  # until it is known which encoders are tuned
 
             def tuned(k: int, similarity: float) -> None:
-                curves[label] = (*curves.get(label, ()), similarity) if k else (similarity,)
+                curves[label] = (*curves[label], similarity) if k else (similarity,)
                 say(f"Tuning towards {cell.embedding.name}: step {k} of {cell.settings.steps}", k)
 
             found = personalized_prompt(
@@ -170,8 +183,8 @@ class Engine:
                 on_step=tuned,
             )
             curves.pop(label, None)
-            several = len(found.similarities) > 1
-            curves.update({f"{label} ({name})" if several else label: s for name, s in found.similarities.items()})
+            labels = self._labels(cell, found.similarities)
+            curves.update({labels[name]: run for name, run in found.similarities.items()})
             notes.update(dict.fromkeys(found.notes))
             return found.arguments
 
@@ -195,14 +208,14 @@ class Engine:
 
 def _families(pipeline: Any, projection: Path | None) -> set[str]:
     """The CLIP families of its text encoders."""
-    models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2")]
+    models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
     found = set()
     for model in filter(None, models):
-        with suppress(EncoderError):  # a T5
+        with suppress(EncoderError):  # not a CLIP
             tower = find_tower(model)
-            with suppress(EncoderError):  # what is not here is said when it is needed
+            layers, dim = len(tower.layers) + is_cut_short(tower), tower.width
+            with suppress(EncoderError):  # a projection that is not here is missed when it is needed
                 tower, matrix = complete(tower, projection or beside(pipeline))
-                found.add(family(tower.width, len(tower.layers), matrix.shape[0]))
-                continue
-            found.add(family(tower.width, len(tower.layers) + is_cut_short(tower), tower.width))
+                layers, dim = len(tower.layers), matrix.shape[0]
+            found.add(family(tower.width, layers, dim))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ..vectors import unit
 
+COLORS = ("#6366f1", "#f59e0b", "#10b981", "#e11d48", "#0ea5e9", "#a855f7", "#84cc16", "#64748b")
 USUAL, ODD = "like the others", "unlike the others"
 
 
@@ -75,6 +77,7 @@ def curves_plot(elem_id: str) -> gr.LinePlot:
         x="step",
         y="similarity",
         color="of",
+        color_title=" ",
         x_title="steps",
         y_title="similarity to the aesthetic",
         height=240,
@@ -83,6 +86,11 @@ def curves_plot(elem_id: str) -> gr.LinePlot:
         visible=False,
         elem_id=elem_id,
     )
+
+
+def colors(labels: Sequence[str]) -> dict[str, str]:
+    """A colour for each curve. The plot wants them before the curves."""
+    return dict(zip(labels, itertools.cycle(COLORS), strict=False))
 
 
 def curves(each: Mapping[str, Sequence[float]]) -> Any:
