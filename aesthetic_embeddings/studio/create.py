@@ -29,27 +29,26 @@ MAX_PIXELS = 64_000_000  # of one picture: 0.2 GB once unpacked
 SHOWN = 100
 
 #: Gradio's drop zone takes files alone; of a dropped folder it would send the folder's name.
-FOLDERS = """
-const zone = document.getElementById('%s');
-const files = async entry => {
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
-  const reader = entry.createReader(), found = [];
-  for (let some; found.length <= %d && (some = await new Promise((y, n) => reader.readEntries(y, n))).length;)
-    for (const each of some) if (!each.name.startsWith('.')) found.push(...await files(each));
-  return found;
+FOLDERS = """() => {
+const add = async (entry, all) => {
+  if (all.items.length > %d || entry.name.startsWith('.')) return;
+  if (entry.isFile) return all.items.add(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+  const reader = entry.createReader();
+  for (let some; (some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length;)
+    for (const each of some) await add(each, all);
 };
-zone.addEventListener('drop', async event => {
+document.addEventListener('drop', async event => {
+  const input = event.target.closest('#%s')?.querySelector('input[type=file]');
   const entries = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry()).filter(Boolean);
-  const input = zone.querySelector('input[type=file]');
   if (!input || !entries.some(entry => entry.isDirectory)) return;
   event.preventDefault();
   event.stopPropagation();
   const all = new DataTransfer();
-  for (const file of (await Promise.all(entries.map(files))).flat()) all.items.add(file);
+  for (const entry of entries) await add(entry, all);
   input.files = all.files;
-  input.dispatchEvent(new Event('change', {bubbles: true}));
+  input.dispatchEvent(new Event('change'));
 }, true);
-"""
+}"""
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
         concurrency_limit=1,
         **quiet,
     )
-    page.load(None, js=f"() => {{{FOLDERS % (elem_id('zone'), MAX_PICTURES)}}}")
+    page.load(None, js=FOLDERS % (MAX_PICTURES, elem_id("zone")))
 
 
 def _ask(stop: Stop) -> None:
@@ -233,9 +232,7 @@ def admitted(files: Sequence[str], room: int) -> tuple[list[str], list[tuple[str
         with suppress(Exception), Image.open(file) as image:  # reads the size alone; what is no picture is told later
             width, height = image.size
         if width * height > MAX_PIXELS:
-            refused.append(
-                (file, f"too large: {width} × {height} pixels, where {MAX_PIXELS // 10**6} million are taken")
-            )
+            refused.append((file, f"too large: {width} × {height} pixels"))
         elif len(taken) >= room:
             refused.append((file, f"too many: {MAX_PICTURES} are taken at most"))
         else:
@@ -290,8 +287,10 @@ def found(chosen: Pictures) -> str:
     lines.append(f"For {escape(serves(family for each in chosen.seen for family in each.embedding.vectors))}.")
     skipped = dict([*chosen.refused, *chosen.seen[0].skipped])
     if skipped:
-        listed = "".join(f"<li>{escape(Path(file).name)}: {escape(why)}</li>" for file, why in skipped.items())
-        lines.append(f"<details open><summary>Skipped: {len(skipped)}</summary><ul>{listed}</ul></details>")
+        listed = [f"<li>{escape(Path(file).name)}: {escape(why)}</li>" for file, why in skipped.items()][:SHOWN]
+        listed += [f"<li>and {len(skipped) - SHOWN} more</li>"] if len(skipped) > SHOWN else []
+        opened = " open" if len(skipped) <= 5 else ""
+        lines.append(f"<details{opened}><summary>Skipped: {len(skipped)}</summary><ul>{''.join(listed)}</ul></details>")
     return "".join(f"<div>{line}</div>" for line in lines)
 
 
