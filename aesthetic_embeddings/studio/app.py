@@ -26,10 +26,10 @@ from .state import Studio, elem_id
 
 TITLE = "Aesthetic gradients"
 FILE_LIMIT, UPLOAD_LIMIT = 64 * 2**20, 2 * 2**30  # bytes of one file, and of all that come at once
-#: With the fonts of the machine that shows the page.
+#: With the fonts of the machine that shows the page, and small text that stands out from it.
 THEME = gr.themes.Default(
     primary_hue="indigo", font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")
-)
+).set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
 CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 #: CLIP family -> the encoder for it, on the hub.

@@ -300,7 +300,7 @@ def _generate(studio: Studio, values: dict[str, Any]) -> Iterator[dict[str, Any]
     studio.library.refresh()
     wish = Wish.of(values)
     table = _TABLES[wish.kind](studio, wish, values)
-    folder = studio.new_folder()
+    labels, folder = studio.engine.labels(table.job), studio.new_folder()
     whole = wish.kind == PAIR
     yield {
         "message": progress(State("Starting")),
@@ -309,20 +309,20 @@ def _generate(studio: Studio, values: dict[str, Any]) -> Iterator[dict[str, Any]
         **(dict.fromkeys(("original", "personalised", "slider")) if whole else {}),
         "thumbnails": gr.update(visible=False, value=None),
         "download": gr.update(visible=False),
-        "curve": gr.update(value=None, color_map=plots.colors(studio.engine.labels(table.job)), visible=False),
+        "curve": gr.update(value=None, color_map=plots.colors(labels), visible=False),
         "pairs": (),
     }
     before = State("")
     for state in studio.engine.run(table.job):
         updates: dict[str, Any] = {"message": progress(state)}
-        if state.curves != before.curves:
+        if state.curves != before.curves and state.curves.keys() == {*labels}:  # the plot keeps to its first curves
             updates["curve"] = gr.update(value=plots.curves(state.curves), visible=True)
         if _count(state) != _count(before):
             save = _save_pairs if whole else _save_sheet
             updates |= save(table, state, folder, studio.engine.model)
         before = state
         yield updates
-    yield {"message": _summary(wish, state, time.perf_counter() - started)}
+    yield {"message": _summary(table.wish, state, time.perf_counter() - started)}
 
 
 @dataclass(frozen=True)
@@ -378,7 +378,7 @@ def _grid(studio: Studio, wish: Wish, values: dict[str, Any]) -> Table:
     names = list(dict.fromkeys(values["grid"] or ()))
     if not 0 < len(names) <= MOST_ROWS:
         raise AestheticError(f"Choose from one to {MOST_ROWS} aesthetics for the grid.")
-    embeddings = [studio.library.get(name) for name in names]
+    embeddings, wish = [studio.library.get(name) for name in names], replace(wish, count=1)
     rows = [
         [
             Cell(wish.prompt, wish.seed),

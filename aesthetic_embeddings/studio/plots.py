@@ -89,7 +89,7 @@ def curves_plot(elem_id: str) -> gr.LinePlot:
 
 
 def colors(labels: Sequence[str]) -> dict[str, str]:
-    """A colour for each curve. The plot wants them before the curves."""
+    """A colour for each curve."""
     return dict(zip(labels, itertools.cycle(COLORS), strict=False))
 
 
