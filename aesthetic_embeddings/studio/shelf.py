@@ -70,7 +70,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
 
     def choose(name: str) -> list[Any]:
         """The updates of `details`."""
-        entry = _entry(library, name)
+        entry = _entry(library.entries, name)
         if entry is None:
             return ["", gr.update(visible=False), "", None, None, ""]
         e = entry.embedding
@@ -169,7 +169,8 @@ def _blend(studio: Studio, page: gr.Blocks) -> None:
         yield [about, gr.skip(), gr.skip()]
         *_, last = studio.engine.run(Job(((Cell(prompt, 1, e),),)))
         ((image,),) = last.pictures
-        yield [about, image, (e.content_hash, image)]
+        said = e.notes.removeprefix("blend of ")
+        yield [about, gr.update(value=image, label=said), (e.content_hash, image)]
 
     @plainly(outputs=2)
     def keep(name: str, made: Any, parts: list[str], *weights: float) -> list[Any]:
@@ -206,6 +207,7 @@ def _map(studio: Studio, page: gr.Blocks) -> None:
     table = gr.HTML(elem_id=elem_id("map"))
 
     def drawn(family: str | None) -> list[Any]:
+        studio.library.refresh()
         vectors = [studio.library.get(name).vectors for name in studio.library.names()]
         counts = Counter(family for each in vectors for family in each)
         among = sorted(counts, key=lambda each: (each not in studio.engine.families, -counts[each]))
@@ -221,8 +223,9 @@ def _map(studio: Studio, page: gr.Blocks) -> None:
 def listed(studio: Studio, chosen: str) -> str:
     """A card for each file, those that are no good too."""
     cards, library = [], studio.library
-    for entry in sorted(library.entries, key=lambda entry: entry.name.casefold()):
-        e, meant = entry.embedding, _entry(library, entry.name) is entry
+    entries = library.entries  # another page may refresh the library at any time
+    for entry in sorted(entries, key=lambda entry: entry.name.casefold()):
+        e, meant = entry.embedding, _entry(entries, entry.name) is entry
         if e is None or entry.fault:
             lines = ["cannot be used" if meant else "hidden: another file has this name"]
         else:
@@ -275,9 +278,9 @@ def likenesses(library: Library, family: str | None) -> str:
     return plots.heat_map([e.name for e in those], torch.stack([e.vectors[family] for e in those]))
 
 
-def _entry(library: Library, name: str) -> Entry | None:
+def _entry(entries: Sequence[Entry], name: str) -> Entry | None:
     """The file that a name leads to."""
-    same = [entry for entry in library.entries if entry.name == name]
+    same = [entry for entry in entries if entry.name == name]
     return next((entry for entry in same if entry.embedding and not entry.fault), next(iter(same), None))
 
 
