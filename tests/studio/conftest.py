@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,26 @@ def library(studio: Any) -> Path:
 
 
 @pytest.fixture
-def page(chromium: Any, url: str) -> Iterator[Any]:
-    """A page just opened. Errors in its scripts fail the test."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(20_000)
-    page, errors = context.new_page(), []
-    page.on("pageerror", lambda error: errors.append(error))
-    page.goto(url)
-    page.get_by_role("tab", name="Create").wait_for()
-    yield page
-    context.close()
+def again(chromium: Any, url: str) -> Iterator[Callable[..., Any]]:
+    """Opens the page in a browser of its own. Errors in its scripts fail the test."""
+    contexts, errors = [], []
+
+    def opened(**options: Any) -> Any:
+        context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        contexts.append(context)
+        context.set_default_timeout(8_000)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(error))
+        page.goto(url)
+        page.get_by_role("tab", name="Create").wait_for()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
     assert not errors
+
+
+@pytest.fixture
+def page(again: Callable[..., Any]) -> Any:
+    return again()
