@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import os
 import tempfile
@@ -72,7 +73,7 @@ def _samples(folder: Path) -> Path:
     clip = CLIPModel.from_pretrained(pocket.MODEL)
     for name in pocket.AESTHETICS:
         pictures = sorted((pocket.SAMPLES / name).glob("*.png"))
-        make(pictures, clip, name=name).save(folder / f"{name}.safetensors")
+        dataclasses.replace(make(pictures, clip, name=name), encoder="pocket").save(folder / f"{name}.safetensors")
         (folder / f"{name}.preview.png").write_bytes(pictures[0].read_bytes())
     return folder
 

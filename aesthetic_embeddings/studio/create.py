@@ -89,7 +89,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
                     label="Name of the new aesthetic", placeholder="dusk", max_lines=1, elem_id=elem_id("new_name")
                 )
                 replace = gr.Checkbox(False, label="Replace one of that name", elem_id=elem_id("replace"))
-                save = gr.Button("Save", variant="primary", elem_id=elem_id("save"))
+                save = gr.Button("Save", variant="primary", elem_id=elem_id("create_save"))
                 saved = gr.HTML(elem_id=elem_id("saved"))
         with gr.Column(scale=3, min_width=300, visible=False) as seen:
             with gr.Row():

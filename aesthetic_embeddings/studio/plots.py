@@ -24,6 +24,7 @@ def likeness_plot(elem_id: str) -> gr.BarPlot:
         y="similarity",
         color="kind",
         color_map={USUAL: "#6366f1", ODD: "#e11d48"},
+        color_title=" ",
         x_title="pictures",
         y_title="similarity to their mean",
         x_axis_labels_visible=False,

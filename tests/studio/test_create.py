@@ -44,7 +44,7 @@ def seen(page: Any, count: int) -> Any:
 
 def save(page: Any, name: str) -> None:
     page.get_by_label("Name of the new aesthetic").fill(name)
-    page.locator("#studio_save").click()
+    page.locator("#studio_create_save").click()
 
 
 # ---- journeys -------------------------------------------------------------------------------------------------------
@@ -82,6 +82,9 @@ def test_from_a_folder_without_its_outlier_to_compare_and_library(tab: Any, libr
     card = tab.locator("#studio_cards .card", has_text="holiday")
     card.wait_for()
     assert "11 pictures" in card.inner_text()
+    tab.get_by_role("tab", name="Compare").click()
+    tab.locator("#studio_aesthetic input").first.fill("holi")
+    tab.get_by_role("option", name="holiday").wait_for()
 
 
 def test_a_dropped_folder_is_walked(tab: Any, tmp_path: Path):

@@ -161,6 +161,13 @@ def test_blend_with_live_preview(tab: Any, library: Path):
         assert image.size == (64, 64)
 
 
+def test_ids_are_alone(tab: Any):
+    for name in ("Compare", "Create", "Library"):  # a tab is drawn when it is opened
+        tab.get_by_role("tab", name=name).click()
+    ids = tab.evaluate("[...document.querySelectorAll('[id^=studio_]')].map(element => element.id)")
+    assert len(ids) == len(set(ids)) > 30
+
+
 # ---- without a browser ----------------------------------------------------------------------------------------------
 
 
