@@ -21,7 +21,8 @@ from ..errors import AestheticError, Interrupted
 from ..families import serves
 from ..library import check_name
 from . import plots, tiles
-from .said import good, plainly
+from .said import plainly
+from .shelf import saved
 from .state import Studio, elem_id
 
 MAX_PICTURES = 500
@@ -90,7 +91,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
                 )
                 replace = gr.Checkbox(False, label="Replace one of that name", elem_id=elem_id("replace"))
                 save = gr.Button("Save", variant="primary", elem_id=elem_id("create_save"))
-                saved = gr.HTML(elem_id=elem_id("saved"))
+                outcome = gr.HTML(elem_id=elem_id("saved"))
         with gr.Column(scale=3, min_width=300, visible=False) as seen:
             with gr.Row():
                 tidy = gr.Button(visible=False, variant="primary", size="sm", elem_id=elem_id("tidy"))
@@ -150,9 +151,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
             raise AestheticError("Give the new aesthetic a name first.")
         check_name(name.strip())
         e = aesthetic(chosen, name.strip())
-        studio.library.save(e, overwrite=replace)
-        studio.library.set_preview(e.name, preview(chosen))
-        return [good(f"Saved as {e.name}, from {e.images} pictures. Choose it under Compare."), studio.changed()]
+        return [saved(studio.library, e, preview(chosen), overwrite=replace), studio.changed()]
 
     def begun() -> Any:
         return gr.update(visible=True)
@@ -179,7 +178,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
     clear.click(lambda: ["", *shows(Pictures())], None, outputs, **quiet)
     gr.on(
         [save.click, name.submit],
-        *(keep, [pictures, name, replace], [saved, studio.version]),
+        *(keep, [pictures, name, replace], [outcome, studio.version]),
         concurrency_id="library",
         concurrency_limit=1,
         **quiet,

@@ -84,7 +84,10 @@ def build(studio: Studio, page: gr.Blocks) -> None:
     @plainly(outputs=1 + len(details))
     def selected(event: gr.EventData) -> list[Any]:
         library.refresh()
-        return ["", *choose(tiles.key(event))]
+        name = tiles.key(event)
+        if _entry(library.entries, name) is None:
+            library.get(name)  # says what there is instead: another page may have deleted it
+        return ["", *choose(name)]
 
     @plainly(outputs=len(changed))
     def remove(name: str) -> list[Any]:
@@ -143,7 +146,7 @@ def _blend(studio: Studio, page: gr.Blocks) -> None:
                     label="Name of the blend", max_lines=1, scale=3, min_width=160, elem_id=elem_id("blend_name")
                 )
                 save = gr.Button("Save", variant="primary", scale=1, min_width=80, elem_id=elem_id("blend_save"))
-            saved = gr.HTML(elem_id=elem_id("blend_saved"))
+            outcome = gr.HTML(elem_id=elem_id("blend_saved"))
         with gr.Column(scale=2, min_width=260):
             picture = gr.Image(
                 label="Preview", format="png", interactive=False, buttons=[], elem_id=elem_id("blend_preview")
@@ -177,12 +180,8 @@ def _blend(studio: Studio, page: gr.Blocks) -> None:
         if not name.strip():
             raise AestheticError("Give the blend a name first.")
         e = mixed(parts, weights, name.strip())
-        studio.library.save(e)
-        if made and made[0] == e.content_hash:
-            data = io.BytesIO()
-            made[1].save(data, "PNG")
-            studio.library.set_preview(e.name, data.getvalue())
-        return [good(f"Saved as {e.name}. Choose it under Compare."), studio.changed()]
+        picture = tiles.encoded(made[1], "PNG") if made and made[0] == e.content_hash else None
+        return [saved(studio.library, e, picture), studio.changed()]
 
     def offered(parts: list[str]) -> Any:
         studio.library.refresh()
@@ -197,7 +196,7 @@ def _blend(studio: Studio, page: gr.Blocks) -> None:
         trigger_mode="always_last",
         **_QUIET,
     )
-    gr.on([save.click, name.submit], keep, [name, made, parts, *weights], [saved, studio.version], **_CHANGING)
+    gr.on([save.click, name.submit], keep, [name, made, parts, *weights], [outcome, studio.version], **_CHANGING)
     gr.on([page.load, studio.version.change], offered, parts, parts, **_QUIET)
 
 
@@ -300,6 +299,16 @@ def _reduced(path: Path, _: int) -> bytes | None:
 
 
 # ---- what is done with it -------------------------------------------------------------------------------------------
+
+
+def saved(library: Library, e: AestheticEmbedding, preview: bytes | None, overwrite: bool = False) -> str:
+    """Save it with its preview, and return what to say of it."""
+    library.save(e, overwrite=overwrite)
+    if preview:
+        library.set_preview(e.name, preview)
+    twin = next((entry.duplicate_of for entry in library.entries if entry.name == e.name), "")
+    where = f"It equals {twin}, and is listed under Compare by that name." if twin else "Choose it under Compare."
+    return good(f"Saved as {e.name}, from {e.images} pictures. {where}")
 
 
 def deletion(library: Library, name: str) -> Deleted:

@@ -68,7 +68,7 @@ def thumbnail(file: str | Path, size: int = 256) -> bytes:
         image.draft("RGB", (2 * size, 2 * size))  # JPEGs are unpacked no larger than that
         small = to_rgb(image)
     small.thumbnail((size, size))
-    return _encoded(small, "WEBP")
+    return encoded(small, "WEBP")
 
 
 def mosaic(thumbnails: Sequence[bytes], size: int = 256) -> bytes:
@@ -78,16 +78,16 @@ def mosaic(thumbnails: Sequence[bytes], size: int = 256) -> bytes:
     page = Image.new("RGB", (2 * size, 2 * size))
     for i, image in enumerate(shown):
         page.paste(ImageOps.fit(image, (side, side)), (i % 2 * side, i // 2 * side))
-    return _encoded(page, "PNG")
+    return encoded(page, "PNG")
+
+
+def encoded(image: Image.Image, format: str) -> bytes:
+    data = io.BytesIO()
+    image.save(data, format)
+    return data.getvalue()
 
 
 def _image(data: bytes) -> str:
     """Within the page, so that no file is served for it."""
     kind = "png" if data.startswith(b"\x89PNG") else "webp"
     return f"<img src='data:image/{kind};base64,{base64.b64encode(data).decode()}' alt='' loading='lazy'>"
-
-
-def _encoded(image: Image.Image, format: str) -> bytes:
-    data = io.BytesIO()
-    image.save(data, format)
-    return data.getvalue()

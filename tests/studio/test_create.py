@@ -175,6 +175,36 @@ def test_too_large_a_file_is_refused(tab: Any, tmp_path: Path):
     tab.locator("#studio_alike").get_by_text("One picture.").wait_for()
 
 
+def test_only_what_was_uploaded_is_read(studio: Any, url: str, library: Path):
+    """What a page would not do, but another program can: name a file of this machine as if it had been uploaded."""
+    import httpx
+
+    config = httpx.get(f"{url}config").json()
+    zone = next(part["id"] for part in config["components"] if part["props"].get("elem_id") == "studio_zone")
+    handlers = [each["id"] for each in config["dependencies"] if zone in each["inputs"] and each["backend_fn"]]
+    assert handlers
+    for secret in (SAMPLES / "01.png", library / "../escape.png"):
+        data = [[{"path": str(secret), "meta": {"_type": "gradio.FileData"}}], None, None]
+        for handler in handlers:
+            asked = {"data": data, "fn_index": handler, "session_hash": "outsider"}
+            httpx.post(f"{url}gradio_api/queue/join", json=asked).raise_for_status()
+            with httpx.stream("GET", f"{url}gradio_api/queue/data?session_hash=outsider", timeout=20) as answer:
+                said = next(line for line in answer.iter_lines() if "process_completed" in line)
+            assert '"success":false' in said.replace(" ", "")
+    for path in (
+        SAMPLES / "01.png",
+        library,
+        studio.folder / "samples" / "glowwave.safetensors",
+        Path("pyproject.toml"),
+    ):
+        assert httpx.get(f"{url}gradio_api/file={path}").status_code in (403, 404)
+    up = httpx.post(f"{url}gradio_api/upload", files={"files": ("../../../escape.png", b"x")})
+    if up.is_success:
+        (path,) = up.json()
+        assert (studio.folder / "served").resolve() in Path(path).resolve().parents
+    assert not list(studio.folder.parent.glob("escape*"))
+
+
 # ---- without a browser ----------------------------------------------------------------------------------------------
 
 

@@ -154,7 +154,7 @@ def test_blend_with_live_preview(tab: Any, library: Path):
     tab.get_by_text("Give the blend a name first.").wait_for()
     tab.get_by_label("Name of the blend").fill("both")
     tab.locator("#studio_blend_save").click()
-    tab.get_by_text("Saved as both.").wait_for()
+    tab.get_by_text("Saved as both, from 24 pictures").wait_for()
     card(tab, "both").wait_for()
     assert ae.load(library / "both.safetensors").notes == "blend of aivazovsky × 0.5, glowwave × -0.5"
     with Image.open(library / "both.preview.png") as image:
@@ -169,6 +169,12 @@ def test_ids_are_alone(tab: Any):
 
 
 # ---- without a browser ----------------------------------------------------------------------------------------------
+
+
+def test_saving_says_where_it_is_listed(tmp_path: Path):
+    library = Library([tmp_path])
+    assert "Choose it under Compare" in shelf.saved(library, embedding("a", 1), None)
+    assert "It equals a, and is listed under Compare by that name." in shelf.saved(library, embedding("b", 1), None)
 
 
 def test_undo_does_not_overwrite(tmp_path: Path):
