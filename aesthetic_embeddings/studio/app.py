@@ -30,7 +30,12 @@ FILE_LIMIT, UPLOAD_LIMIT = 64 * 2**20, 2 * 2**30  # bytes of one file, and of al
 #: With the fonts of the machine that shows the page, and small text that stands out from it.
 THEME = gr.themes.Default(
     primary_hue="indigo", font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")
-).set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
+).set(
+    color_accent="*primary_600",
+    button_primary_background_fill="*primary_600",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+)
 CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 #: CLIP family -> the encoder for it, on the hub.

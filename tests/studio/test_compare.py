@@ -25,10 +25,9 @@ def number(page: Any, name: str) -> Any:
 
 def ask(page: Any, prompt: str = "", aesthetic: str = "", kind: str = "", **numbers: float) -> None:
     """Fill in. The others' prompts make little work: a picture of few steps."""
-    more = at(page, "more")
-    if not number(page, "seed").is_visible():
-        more.get_by_role("button", name="More").click()
-        number(page, "seed").wait_for()
+    if not number(page, "last_layers").is_visible():
+        at(page, "more").get_by_role("button", name="More").click()
+        number(page, "last_layers").wait_for()  # it is drawn from top to bottom
     for name, value in numbers.items():
         number(page, name).fill(str(value))
         number(page, name).press("Tab")
