@@ -65,19 +65,22 @@ class Pictures:
 
 
 @dataclass
-class Stop:
-    """One for each page, shared by the handler that works and the one that ends it."""
+class Desk:
+    """One for each page, and the same for all its handlers: files that are yet to be looked at, and whether to stop."""
 
-    asked: bool = False
+    waiting: list[str] = field(default_factory=list)
+    cancelled: bool = False
 
 
 def build(studio: Studio, page: gr.Blocks) -> None:
     """Draw it, inside its tab."""
-    pictures, stop = gr.State(Pictures(), time_to_live=3600), gr.State(Stop())
+    pictures, desk = gr.State(Pictures(), time_to_live=3600), gr.State(Desk())
     gr.Markdown("Pictures in one taste: five or more, better twenty. What they show matters less than how they look.")
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            zone = gr.File(label="Drop pictures, or a folder of them", file_count="multiple", elem_id=elem_id("zone"))
+            zone = gr.File(
+                label="Drop pictures, or a folder of them", file_count="multiple", height=200, elem_id=elem_id("zone")
+            )
             with gr.Row():
                 folder = gr.UploadButton(
                     "Choose a folder", file_count="directory", size="sm", elem_id=elem_id("choose_folder")
@@ -104,13 +107,12 @@ def build(studio: Studio, page: gr.Blocks) -> None:
         """The updates of `outputs` but the message."""
         if not chosen.seen:
             hidden = gr.update(visible=False)
-            return [chosen, None, hidden, hidden, "", hidden, None, ""]
+            return [chosen, hidden, hidden, "", hidden, None, ""]
         first = chosen.seen[0]
         odd = sum(outliers(first.similarities))
         label = f"Remove the {odd} that are unlike the others" if odd > 1 else "Remove the one unlike the others"
         return [
             chosen,
-            None,
             gr.update(visible=True),
             gr.update(visible=True),
             found(chosen),
@@ -119,18 +121,25 @@ def build(studio: Studio, page: gr.Blocks) -> None:
             removable(chosen),
         ]
 
-    outputs = [message, pictures, zone, saving, seen, about, tidy, plot, shown]
+    outputs = [message, pictures, saving, seen, about, tidy, plot, shown]
+
+    def begin(files: Any, desk: Desk) -> list[Any]:
+        desk.waiting += [str(file) for file in files or ()]
+        desk.cancelled = False
+        return [gr.update(visible=True), None]  # and the frame is free for more
 
     @plainly(outputs=len(outputs))
-    def add(files: Any, before: Pictures, stop: Stop, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
-        stop.asked = False
+    def add(before: Pictures, desk: Desk, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
+        files, desk.waiting = desk.waiting, []
+        if not files:
+            return [gr.skip()] * len(outputs)  # those before took them along
 
         def on_progress(done: int, total: int, who: str = "") -> None:
-            if stop.asked:
+            if desk.cancelled:
                 raise Interrupted("Cancelled. The pictures before are still here." if before.seen else "Cancelled.")
             progress(done / max(total, 1), desc=f"{who}{done} of {total} pictures" if done else "Loading the encoder")
 
-        return ["", *shows(added(before, [str(file) for file in files or ()], studio.encoders, on_progress))]
+        return ["", *shows(added(before, files, studio.encoders, on_progress))]
 
     @plainly(outputs=len(outputs))
     def remove(before: Pictures, event: gr.EventData) -> list[Any]:
@@ -139,9 +148,8 @@ def build(studio: Studio, page: gr.Blocks) -> None:
 
     @plainly(outputs=len(outputs))
     def remove_outliers(before: Pictures) -> list[Any]:
-        first = before.seen[0]
-        gone = [file for file, odd in zip(first.files, outliers(first.similarities), strict=True) if odd]
-        return ["", *shows(without(before, gone))]
+        odd = [zip(first.files, outliers(first.similarities), strict=True) for first in before.seen[:1]]
+        return ["", *shows(without(before, [file for pairs in odd for file, is_odd in pairs if is_odd]))]
 
     @plainly(outputs=2)
     def keep(chosen: Pictures, name: str, replace: bool) -> list[Any]:
@@ -153,26 +161,20 @@ def build(studio: Studio, page: gr.Blocks) -> None:
         e = aesthetic(chosen, name.strip())
         return [saved(studio.library, e, preview(chosen), overwrite=replace), studio.changed()]
 
-    def begun() -> Any:
-        return gr.update(visible=True)
-
-    def ended() -> Any:
-        return gr.update(visible=False)
-
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     for event, files in ((zone.upload, zone), (folder.upload, folder), (samples.click, gr.State(_samples()))):
         (
-            event(begun, None, cancel, queue=False, **quiet)
+            event(begin, [files, desk], [cancel, zone], queue=False, **quiet)
             .then(
-                *(add, [files, pictures, stop], outputs),
+                *(add, [pictures, desk], outputs),
                 show_progress_on=[message],
                 concurrency_id="create",
                 concurrency_limit=1,
                 api_visibility="private",
             )
-            .then(ended, None, cancel, queue=False, **quiet)
+            .then(lambda: gr.update(visible=False), None, cancel, queue=False, **quiet)
         )
-    cancel.click(_ask, stop, None, queue=False, **quiet)
+    cancel.click(_cancel, desk, None, queue=False, **quiet)
     shown.delete(remove, pictures, outputs, **quiet)
     tidy.click(remove_outliers, pictures, outputs, **quiet)
     clear.click(lambda: ["", *shows(Pictures())], None, outputs, **quiet)
@@ -186,8 +188,8 @@ def build(studio: Studio, page: gr.Blocks) -> None:
     page.load(None, js=FOLDERS % (MAX_PICTURES, elem_id("zone")))
 
 
-def _ask(stop: Stop) -> None:
-    stop.asked = True
+def _cancel(desk: Desk) -> None:
+    desk.cancelled = True
 
 
 # ---- pictures -------------------------------------------------------------------------------------------------------
@@ -197,7 +199,7 @@ def added(before: Pictures, files: Sequence[str], encoders: Sequence[str], on_pr
     """With more files, each looked at by every encoder. Raises AestheticError where none of them can be read."""
     new = [file for file in dict.fromkeys(files) if file not in before.thumbnails and not _hidden(file)]
     if not new:
-        raise AestheticError("These pictures are here already." if files else "There are no pictures in it.")
+        raise AestheticError("These pictures are here already.")
     taken, refused = admitted(new, MAX_PICTURES - len(before.thumbnails))
     if not taken:
         file, reason = refused[0]

@@ -163,6 +163,7 @@ def test_cancel(tab: Any, monkeypatch: pytest.MonkeyPatch):
     tab.locator("#studio_create_cancel").click()
     tab.get_by_text("Cancelled.").wait_for()
     tab.locator("#studio_create_cancel").wait_for(state="hidden")
+    tab.locator("#studio_zone").get_by_text("Click to Upload").wait_for()  # free for the next ones
 
 
 def test_too_large_a_file_is_refused(tab: Any, tmp_path: Path):
@@ -184,7 +185,7 @@ def test_only_what_was_uploaded_is_read(studio: Any, url: str, library: Path):
     handlers = [each["id"] for each in config["dependencies"] if zone in each["inputs"] and each["backend_fn"]]
     assert handlers
     for secret in (SAMPLES / "01.png", library / "../escape.png"):
-        data = [[{"path": str(secret), "meta": {"_type": "gradio.FileData"}}], None, None]
+        data = [[{"path": str(secret), "meta": {"_type": "gradio.FileData"}}], None]
         for handler in handlers:
             asked = {"data": data, "fn_index": handler, "session_hash": "outsider"}
             httpx.post(f"{url}gradio_api/queue/join", json=asked).raise_for_status()
