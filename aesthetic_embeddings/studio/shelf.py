@@ -27,6 +27,7 @@ from .state import Studio, elem_id
 
 MAX_FILES = 50  # at one import
 MAX_PARTS = 4  # of a blend
+MAPPED = 60  # at most: the map has the square of it
 PROMPT = "a castle in a meadow"
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -271,10 +272,12 @@ def near(library: Library, e: AestheticEmbedding, count: int = 5) -> list[str]:
 
 def likenesses(library: Library, family: str | None) -> str:
     """The cosine of each with each, as a heat map."""
-    those = [e for e in map(library.get, library.names()) if family in e.vectors]
-    if len(those) < 2:
+    all_ = [e for e in map(library.get, library.names()) if family in e.vectors]
+    if len(all_) < 2:
         return "<p>With two aesthetics and more, how alike they are is shown here.</p>"
-    return plots.heat_map([e.name for e in those], torch.stack([e.vectors[family] for e in those]))
+    those = all_[:MAPPED]
+    rest = f"<p>The first {MAPPED} of {len(all_)} are shown.</p>" if len(all_) > MAPPED else ""
+    return plots.heat_map([e.name for e in those], torch.stack([e.vectors[family] for e in those])) + rest
 
 
 def _entry(entries: Sequence[Entry], name: str) -> Entry | None:

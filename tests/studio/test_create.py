@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,20 @@ def test_cancel(tab: Any, monkeypatch: pytest.MonkeyPatch):
     tab.get_by_text("Cancelled.").wait_for()
     tab.locator("#studio_create_cancel").wait_for(state="hidden")
     tab.locator("#studio_zone").get_by_text("Click to Upload").wait_for()  # free for the next ones
+
+
+def test_two_people_at_once_see_their_own(again: Callable[..., Any]):
+    pages = [again(), again()]
+    kinds = sorted(SAMPLES.iterdir())[:6], sorted((pocket.SAMPLES / "gloomcore").iterdir())[6:11]
+    for page in pages:
+        page.get_by_role("tab", name="Create").click()
+        page.locator("#studio_zone input[type=file]").wait_for(state="attached")
+    for page, files in zip(pages, kinds, strict=True):
+        drop(page, *files)
+    for page, files in zip(pages, kinds, strict=True):
+        seen(page, len(files))
+        said = page.locator("#studio_pictures").inner_text()
+        assert all(file.name in said for file in files)
 
 
 def test_too_large_a_file_is_refused(tab: Any, tmp_path: Path):

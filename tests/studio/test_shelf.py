@@ -237,6 +237,17 @@ def test_the_legacy_file_is_what_the_old_extension_reads(tmp_path: Path):
     assert shelf.exported(tmp_path, embedding("pocket"), ".pt") is None
 
 
+def test_the_map_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    library = Library([tmp_path])
+    assert "With two aesthetics and more" in shelf.likenesses(library, None)
+    for i in range(4):
+        library.save(embedding(f"e{i}", i))
+    monkeypatch.setattr(shelf, "MAPPED", 3)
+    html = shelf.likenesses(library, FAMILY)
+    assert html.count("<td style=") == 9
+    assert "The first 3 of 4 are shown." in html
+
+
 def test_alike_ones_stand_together():
     a, b = torch.randn(2, 64, generator=torch.Generator().manual_seed(3))
     vectors = torch.stack([a, b, a + 0.1 * b, b - 0.1 * a])
