@@ -21,6 +21,7 @@ from .. import pocket
 from ..creation import create as make
 from ..errors import AestheticError
 from ..library import Library
+from ..pipelines import beside
 from . import compare, create, shelf
 from .engine import Engine
 from .state import Studio, elem_id
@@ -55,15 +56,16 @@ def studio(
 ) -> Iterator[Studio]:
     """A studio with the model loaded, and with the bundled aesthetics where it is the pocket model.
 
-    encoders: what looks at pictures, by default CLIPs of the model's families.
+    encoders: what looks at pictures; by default the CLIP that is kept with the model, else those of its families.
     """
     from ..generation import load_pipeline
 
     bundled = str(model) == str(pocket.MODEL)
     engine = Engine(load_pipeline(model), "pocket" if bundled else str(model), projection)
     if not encoders:
+        whole = beside(engine.pipeline)
         known = [ENCODERS[name] for name in sorted(engine.families) if name in ENCODERS]
-        encoders = [str(pocket.MODEL)] if bundled else known or list(ENCODERS.values())[:1]
+        encoders = [str(whole)] if whole else known or [ENCODERS["clip-vit-l-14"]]
     with tempfile.TemporaryDirectory(prefix="aesthetic-studio-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         os.environ["GRADIO_TEMP_DIR"] = str(folder / "served")  # what comes from pages, and what they are given

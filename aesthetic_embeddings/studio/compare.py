@@ -37,6 +37,7 @@ NUMBERS = {
     "cfg": (0, 30, 5, False),
 }
 LONGEST, MOST_ROWS = 2000, 8  # letters of a prompt, aesthetics in a grid
+LARGEST = 64_000_000  # pixels of a picture that brings settings
 
 
 @dataclass(frozen=True)
@@ -161,13 +162,15 @@ def build(studio: Studio, page: gr.Blocks) -> None:
 
     dropped.upload(restore, inputs=[dropped], outputs=[message, *inputs.values()], **quiet)
 
-    def names() -> list[Any]:
+    def names(chosen: str | None) -> list[Any]:
         studio.library.refresh()
         offered = _names(studio)
-        return [gr.update(choices=offered), gr.update(choices=offered)]
+        first = {} if chosen or not offered else {"value": offered[0]}
+        return [gr.update(choices=offered, **first), gr.update(choices=offered)]
 
-    showing = {"fn": names, "outputs": [inputs["aesthetic"], grid]}
-    gr.on([studio.version.change, page.load, inputs["aesthetic"].focus], **showing, **quiet)
+    dropdown = inputs["aesthetic"]
+    showing = {"fn": names, "inputs": [dropdown], "outputs": [dropdown, grid]}
+    gr.on([studio.version.change, page.load, dropdown.focus], **showing, **quiet)
 
 
 def _first(studio: Studio, inputs: dict[str, Any]) -> None:
@@ -319,7 +322,7 @@ def _generate(studio: Studio, values: dict[str, Any]) -> Iterator[dict[str, Any]
             updates["curve"] = gr.update(value=plots.curves(state.curves), visible=True)
         if _count(state) != _count(before):
             save = _save_pairs if whole else _save_sheet
-            updates |= save(table, state, folder, studio.engine.model)
+            updates |= save(table, state, before, folder, studio.engine.model)
         before = state
         yield updates
     yield {"message": _summary(table.wish, state, time.perf_counter() - started)}
@@ -398,8 +401,8 @@ def _count(state: State) -> int:
     return sum(image is not None for row in state.pictures for image in row)
 
 
-def _save_pairs(table: Table, state: State, folder: Path, model: str) -> dict[str, Any]:
-    """The first pair is shown at once, and all small."""
+def _save_pairs(table: Table, state: State, before: State, folder: Path, model: str) -> dict[str, Any]:
+    """The first pair is shown as it is made, and all small."""
     about, pairs = table.about(state, model), []
 
     def save(image: Image.Image, seed: int, what: str) -> str:
@@ -411,16 +414,14 @@ def _save_pairs(table: Table, state: State, folder: Path, model: str) -> dict[st
 
     updates: dict[str, Any] = {}
     for seed, (original, personalised) in zip(table.wish.seeds, state.pictures, strict=True):
-        if original is None:
-            break
-        first = save(original, seed, "original")
-        updates.setdefault("original", first)
-        if personalised is None:
-            break
-        pairs.append(Pair(seed, first, save(personalised, seed, "personalised")))
+        if original and personalised:
+            pairs.append(Pair(seed, save(original, seed, "original"), save(personalised, seed, "personalised")))
+        elif original and not pairs:
+            updates["original"] = save(original, seed, "original")
     if pairs:
-        updates |= _shown(pairs[0]) if len(pairs) == 1 else {}
         updates["pairs"] = tuple(pairs)
+        if _count(before) < 2:
+            updates |= _shown(pairs[0])
     if len(pairs) > 1:
         small = [(pair.personalised, str(pair.seed)) for pair in pairs]
         updates["thumbnails"] = gr.update(value=small, visible=True)
@@ -437,7 +438,7 @@ def _shown(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _save_sheet(table: Table, state: State, folder: Path, model: str) -> dict[str, Any]:
+def _save_sheet(table: Table, state: State, before: State, folder: Path, model: str) -> dict[str, Any]:
     made = [image for row in state.pictures for image in row if image]
     empty = Image.new("RGB", made[0].size, "#eeeeee")
     rows = [[image or empty for image in row] for row in state.pictures]
@@ -474,6 +475,9 @@ def _summary(wish: Wish, state: State, seconds: float) -> str:
 def _restored(studio: Studio, path: Path) -> tuple[dict[str, Any], str]:
     """The values of inputs, by name, with which a picture was made, and what there is to say."""
     try:
+        with Image.open(path) as image:
+            if image.width * image.height > LARGEST:
+                raise AestheticError(f"{path} is too large: {image.width} × {image.height} pixels.")
         about = read_about(path)
         sheet_ = about.get("sheet", PAIR)
         seeds = about.get("seeds") or [about.get("seed", -1)]
@@ -491,7 +495,7 @@ def _restored(studio: Studio, path: Path) -> tuple[dict[str, Any], str]:
         name, content = str(about["aesthetic"]), str(about["aesthetic_hash"])
     except AestheticError as error:
         raise AestheticError(str(error).replace(str(path), path.name)) from error
-    except (KeyError, TypeError, ValueError, IndexError, OSError, SyntaxError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise AestheticError(f"{path.name} is no picture with settings that are known here.") from error
     words = [f"Settings restored from {path.name}."]
     if about.get("model") != studio.engine.model:

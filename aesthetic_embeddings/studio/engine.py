@@ -209,13 +209,13 @@ class Engine:
 def _families(pipeline: Any, projection: Path | None) -> set[str]:
     """The CLIP families of its text encoders."""
     models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
-    found = set()
+    given, found = beside(pipeline) if projection is None else projection, set()
     for model in filter(None, models):
         with suppress(EncoderError):  # not a CLIP
             tower = find_tower(model)
             layers, dim = len(tower.layers) + is_cut_short(tower), tower.width
             with suppress(EncoderError):  # a projection that is not here is missed when it is needed
-                tower, matrix = complete(tower, projection or beside(pipeline))
+                tower, matrix = complete(tower, given)
                 layers, dim = len(tower.layers), matrix.shape[0]
             found.add(family(tower.width, layers, dim))
     return found

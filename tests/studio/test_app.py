@@ -17,12 +17,16 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+import torch
 from click.testing import CliRunner
+from transformers import CLIPTokenizer
 
 import aesthetic_embeddings as ae
+from aesthetic_embeddings import pocket
 from aesthetic_embeddings.cli import main
 from aesthetic_embeddings.studio import app
 
+from .. import checkpoints
 from .test_compare import ask, at, generate, said, shown
 
 TABS = {"Compare": "#studio_generate", "Create": "#studio_zone", "Library": "#studio_cards"}
@@ -140,6 +144,27 @@ def test_element_ids_are_unique(page: Any):
     ids = page.evaluate("[...document.querySelectorAll('[id^=studio_]')].map(element => element.id)")
     assert len(ids) > 30
     assert len(ids) == len(set(ids))
+
+
+def test_a_model_without_any_aesthetics(chromium: Any, tmp_path: Path):
+    tokenizer = CLIPTokenizer.from_pretrained(pocket.MODEL)
+    checkpoints.small_sd1(tokenizer).save_pretrained(tmp_path / "model")
+    with app.studio(tmp_path / "model", [tmp_path / "library"]) as studio:
+        served = app.launch(studio)
+        page = chromium.new_page()
+        page.goto(served.local_url)
+        at(page, "generate").click()
+        said(page, "Choose an aesthetic first, or make one in the tab Create.")
+
+        vector = torch.randn(32, generator=torch.Generator().manual_seed(1))
+        ae.AestheticEmbedding({"clip-32x2-32": vector}).save(tmp_path / "library/dusk.safetensors")
+        page.reload()
+        at(page, "aesthetic").locator("input").first.wait_for()
+        page.wait_for_function("document.querySelector('#studio_aesthetic input').value === 'dusk'")
+        at(page, "generate").click()
+        assert "projection" in said(page, "projection")
+        page.close()
+        served.close()
 
 
 # ---- the server -----------------------------------------------------------------------------------------------------

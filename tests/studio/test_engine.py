@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings.generation import load_pipeline, pictures
 from aesthetic_embeddings.studio import engine as engines
 from aesthetic_embeddings.studio.engine import Cell, Engine, Job, State
+
+from ..core.test_pipelines import G, L, sdxl, vectors
 
 PROMPT = "a castle in a meadow"
 
@@ -81,7 +84,8 @@ def test_equal_cells_are_one_picture(engine: Engine, gloomcore: Any):
     assert state.curves == {}
 
 
-def test_it_says_how_far_it_is(engine: Engine, gloomcore: Any):
+def test_it_says_how_far_it_is(engine: Engine, gloomcore: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engines, "_BEAT", 0.001)
     cells = (Cell(PROMPT, 1), Cell(PROMPT, 1, gloomcore, ae.Settings(steps=30), "dark"))
     states = list(engine.run(Job((cells,), sampler_steps=30)))
     shares = [state.share for state in states]
@@ -131,6 +135,20 @@ def test_jobs_are_done_in_turn_and_do_not_mix(engine: Engine, gloomcore: Any):
     for thread in threads:
         thread.join()
     assert [together[number] for number in range(3)] == alone
+
+
+def test_a_curve_for_each_text_encoder(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engines, "pictures", lambda *_, **__: iter([Image.new("RGB", (8, 8))]))
+    engine = Engine(sdxl(), "small", torch.randn(24, 32))
+    assert engine.families == {L, G}
+    e = vectors(**{L: 24, G: 28})
+    job = Job(((Cell(PROMPT, 1, e, ae.Settings(steps=3), "random"),),))
+    state = last(engine.run(job))
+    assert sorted(state.curves) == sorted(engine.labels(job)) == [f"random ({L})", f"random ({G})"]
+    half = Job(((Cell(PROMPT, 1, vectors(**{G: 28}), ae.Settings(steps=3), "half"),),))
+    state = last(engine.run(half))
+    assert [*state.curves] == engine.labels(half) == ["half"]
+    assert "is left alone" in state.notes[0]
 
 
 def test_only_so_many_may_wait(engine: Engine, monkeypatch: pytest.MonkeyPatch):
