@@ -149,9 +149,7 @@ def _blend(studio: Studio, page: gr.Blocks) -> None:
                 save = gr.Button("Save", variant="primary", scale=1, min_width=80, elem_id=elem_id("blend_save"))
             outcome = gr.HTML(elem_id=elem_id("blend_saved"))
         with gr.Column(scale=2, min_width=260):
-            picture = gr.Image(
-                label="Preview", format="png", interactive=False, buttons=[], elem_id=elem_id("blend_preview")
-            )
+            picture = gr.HTML(elem_id=elem_id("blend_preview"))
             message = gr.HTML(elem_id=elem_id("blend_message"))
 
     def named(parts: list[str]) -> list[Any]:
@@ -166,15 +164,15 @@ def _blend(studio: Studio, page: gr.Blocks) -> None:
     @plainly(outputs=3)
     def preview(parts: list[str], prompt: str, *weights: float) -> Iterator[list[Any]]:
         if not parts:
-            yield ["", None, None]
+            yield ["", "", None]
             return
         e = mixed(parts, weights)
         about = "".join(f"<div>{line}</div>" for line in near(studio.library, e))
         yield [about, gr.skip(), gr.skip()]
         *_, last = studio.engine.run(Job(((Cell(prompt, 1, e),),)))
         ((image,),) = last.pictures
-        said = e.notes.removeprefix("blend of ")
-        yield [about, gr.update(value=image, label=said), (e.content_hash, image)]
+        words = f"{prompt}: {e.notes.removeprefix('blend of ')}"
+        yield [about, tiles.figure(tiles.encoded(image, "WEBP"), words), (e.content_hash, image)]
 
     @plainly(outputs=2)
     def keep(name: str, made: Any, parts: list[str], *weights: float) -> list[Any]:

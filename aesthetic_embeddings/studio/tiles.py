@@ -62,6 +62,10 @@ def card(
     )
 
 
+def figure(picture: bytes, words: str) -> str:
+    return f"<figure class='figure'>{_image(picture, words)}<figcaption>{escape(words)}</figcaption></figure>"
+
+
 def thumbnail(file: str | Path, size: int = 256) -> bytes:
     """A picture reduced to `size` pixels, as WebP. Raises what Pillow raises for files that it cannot read."""
     with Image.open(file) as image:
@@ -87,7 +91,9 @@ def encoded(image: Image.Image, format: str) -> bytes:
     return data.getvalue()
 
 
-def _image(data: bytes) -> str:
+def _image(data: bytes, words: str = "") -> str:
     """Within the page, so that no file is served for it."""
     kind = "png" if data.startswith(b"\x89PNG") else "webp"
-    return f"<img src='data:image/{kind};base64,{base64.b64encode(data).decode()}' alt='' loading='lazy'>"
+    return (
+        f"<img src='data:image/{kind};base64,{base64.b64encode(data).decode()}' alt='{escape(words)}' loading='lazy'>"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -135,7 +136,7 @@ def test_imported_and_downloaded(tab: Any, library: Path, tmp_path: Path):
         (library / f"{name}.safetensors").unlink()
 
 
-def test_blend_with_live_preview(tab: Any, library: Path):
+def test_blend_with_live_preview(tab: Any, library: Path, shot: Callable[..., None]):
     box = tab.locator("#studio_blend_parts input")
     for name in ("aivazovsky", "glowwave"):
         box.click()
@@ -144,6 +145,8 @@ def test_blend_with_live_preview(tab: Any, library: Path):
     preview = tab.locator("#studio_blend_preview")
     preview.get_by_text("aivazovsky × 0.5, glowwave × 0.5").wait_for()
     before = preview.locator("img").get_attribute("src")
+    choose(tab, "glowwave")
+    shot(tab, "library")
     weight = tab.locator("#studio_blend_weight_1 input[type=number]")
     weight.fill("-0.5")
     weight.press("Tab")
