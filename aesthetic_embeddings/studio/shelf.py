@@ -128,7 +128,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
 
 def _blend(studio: Studio, page: gr.Blocks) -> None:
     gr.Markdown("### Blend")
-    made = gr.State(None)  # the picture shown, and what it is of
+    before, made = gr.State([]), gr.State(None)  # whose sliders are shown; the picture, and what it is of
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
             parts = gr.Dropdown(
@@ -152,9 +152,11 @@ def _blend(studio: Studio, page: gr.Blocks) -> None:
             picture = gr.HTML(elem_id=elem_id("blend_preview"))
             message = gr.HTML(elem_id=elem_id("blend_message"))
 
-    def named(parts: list[str]) -> list[Any]:
-        shown = [gr.update(visible=True, label=part) for part in parts]
-        return [*shown, *[gr.update(visible=False, value=0.5)] * (MAX_PARTS - len(parts))]
+    def named(parts: list[str], before: list[str], *weights: float) -> list[Any]:
+        """A slider for each part; one that stays keeps its weight, though its place be another."""
+        known = dict(zip(before, weights, strict=False))
+        shown = [gr.update(visible=True, label=part, value=known.get(part, 0.5)) for part in parts]
+        return [parts, *shown, *[gr.update(visible=False, value=0.5)] * (MAX_PARTS - len(parts))]
 
     def mixed(parts: Sequence[str], weights: Sequence[float], name: str = "") -> AestheticEmbedding:
         if not parts:
@@ -188,7 +190,7 @@ def _blend(studio: Studio, page: gr.Blocks) -> None:
         return gr.update(choices=names, value=[part for part in parts or () if part in names])
 
     inputs = [parts, prompt, *weights]
-    parts.change(named, parts, weights, **_QUIET)
+    parts.change(named, [parts, before, *weights], [before, *weights], **_QUIET)
     gr.on(
         [parts.change, prompt.submit, *(weight.change for weight in weights)],
         *(preview, inputs, [message, picture, made]),

@@ -162,6 +162,9 @@ def test_blend_with_live_preview(tab: Any, library: Path, shot: Callable[..., No
     assert ae.load(library / "both.safetensors").notes == "blend of aivazovsky × 0.5, glowwave × -0.5"
     with Image.open(library / "both.preview.png") as image:
         assert image.size == (64, 64)
+    tab.locator("#studio_blend_parts .token-remove").first.click()
+    preview.get_by_text("a castle in a meadow: glowwave × -0.5").wait_for()
+    assert tab.locator("#studio_blend_weight_0 input[type=number]").input_value() == "-0.5"
 
 
 def test_ids_are_alone(tab: Any):
