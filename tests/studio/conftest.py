@@ -56,7 +56,7 @@ def again(chromium: Any, url: str) -> Iterator[Callable[..., Any]]:
     def opened(**options: Any) -> Any:
         context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         contexts.append(context)
-        context.set_default_timeout(8_000)
+        context.set_default_timeout(20_000)  # machines under test are busy
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(error))
         page.goto(url)
