@@ -137,6 +137,7 @@ def test_imported_and_downloaded(tab: Any, library: Path, tmp_path: Path):
 
 
 def test_blend_with_live_preview(tab: Any, library: Path, shot: Callable[..., None]):
+    (library / "mine.safetensors").unlink()
     box = tab.locator("#studio_blend_parts input")
     for name in ("aivazovsky", "glowwave"):
         box.click()
@@ -144,24 +145,24 @@ def test_blend_with_live_preview(tab: Any, library: Path, shot: Callable[..., No
     tab.keyboard.press("Escape")
     preview = tab.locator("#studio_blend_preview")
     preview.get_by_text("aivazovsky × 0.5, glowwave × 0.5").wait_for()
-    before = preview.locator("img").get_attribute("src")
-    choose(tab, "glowwave")
-    shot(tab, "library")
-    weight = tab.locator("#studio_blend_weight_1 input[type=number]")
-    weight.fill("-0.5")
-    weight.press("Tab")
-    preview.get_by_text("aivazovsky × 0.5, glowwave × -0.5").wait_for()
-    assert preview.locator("img").get_attribute("src") != before
     tab.locator("#studio_blend_message").get_by_text("aivazovsky +").wait_for()
     tab.locator("#studio_blend_save").click()
     tab.get_by_text("Give the blend a name first.").wait_for()
     tab.get_by_label("Name of the blend").fill("both")
     tab.locator("#studio_blend_save").click()
     tab.get_by_text("Saved as both, from 24 pictures").wait_for()
-    card(tab, "both").wait_for()
-    assert ae.load(library / "both.safetensors").notes == "blend of aivazovsky × 0.5, glowwave × -0.5"
+    choose(tab, "both")
+    assert ae.load(library / "both.safetensors").notes == "blend of aivazovsky × 0.5, glowwave × 0.5"
     with Image.open(library / "both.preview.png") as image:
         assert image.size == (64, 64)
+    shot(tab, "library")
+
+    before = preview.locator("img").get_attribute("src")
+    weight = tab.locator("#studio_blend_weight_1 input[type=number]")
+    weight.fill("-0.5")
+    weight.press("Tab")
+    preview.get_by_text("aivazovsky × 0.5, glowwave × -0.5").wait_for()
+    assert preview.locator("img").get_attribute("src") != before
     tab.locator("#studio_blend_parts .token-remove").first.click()
     preview.get_by_text("a castle in a meadow: glowwave × -0.5").wait_for()
     assert tab.locator("#studio_blend_weight_0 input[type=number]").input_value() == "-0.5"
