@@ -121,18 +121,21 @@ def build(studio: Studio, page: gr.Blocks) -> None:
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
 
     @said.plainly(len(outputs))
-    def generate(*values: Any) -> Iterator[list[Any]]:
-        for updates in _generate(studio, dict(zip(inputs, values, strict=True))):
+    def generate(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+        for updates in _generate(studio, dict(zip(inputs, values, strict=True)), request.session_hash):
             yield [updates.get(name, gr.skip()) for name in outputs]
 
     # the engine does one job at a time, and says who is waiting
     making = {"fn": generate, "inputs": [*inputs.values()], "outputs": [*outputs.values()], "concurrency_limit": None}
-    events = [gr.on([go.click, inputs["prompt"].submit], **making, **quiet)]
+    gr.on([go.click, inputs["prompt"].submit], **making, **quiet)
     for button, values in examples:
         asked = [inputs[name] for name in values]
-        set_ = button.click(lambda values=values: [*values.values()], outputs=asked, **quiet)
-        events.append(set_.then(**making, **quiet))
-    stop.click(lambda: said.good("Cancelled."), outputs=[message], cancels=events, **quiet)
+        button.click(lambda values=values: [*values.values()], outputs=asked, **quiet).then(**making, **quiet)
+
+    def cancel(request: gr.Request) -> None:
+        studio.engine.cancel(request.session_hash)
+
+    stop.click(cancel, **quiet)
 
     for button, settings in presets:
         chosen = [name for name in widgets.FIELDS if not name.startswith("text")]
@@ -297,7 +300,7 @@ def _names(studio: Studio) -> list[str]:
 # ---------------------------------------------------------------- making
 
 
-def _generate(studio: Studio, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _generate(studio: Studio, values: dict[str, Any], session: str) -> Iterator[dict[str, Any]]:
     """Updates for the page, by the names of its parts, as it goes on."""
     started = time.perf_counter()
     studio.library.refresh()
@@ -315,17 +318,19 @@ def _generate(studio: Studio, values: dict[str, Any]) -> Iterator[dict[str, Any]
         "curve": gr.update(value=None, color_map=plots.colors(labels), visible=False),
         "pairs": (),
     }
-    before = State("")
-    for state in studio.engine.run(table.job):
-        updates: dict[str, Any] = {"message": progress(state)}
+    before, done = State(""), {}
+    for state in studio.engine.run(table.job, session):
+        updates: dict[str, Any] = {}
         if state.curves != before.curves and state.curves.keys() == {*labels}:  # the plot keeps to its first curves
             updates["curve"] = gr.update(value=plots.curves(state.curves), visible=True)
         if _count(state) != _count(before):
             save = _save_pairs if whole else _save_sheet
             updates |= save(table, state, before, folder, studio.engine.model)
         before = state
-        yield updates
-    yield {"message": _summary(table.wish, state, time.perf_counter() - started)}
+        done |= updates
+        yield {"message": progress(state), **updates}
+    # all of it once more: a page in a hurry may have left something out
+    yield {**done, "message": _summary(table.wish, state, time.perf_counter() - started)}
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,14 @@ class State:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class _Ticket:
+    """A job's place in line."""
+
+    owner: str
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
 Tell = Callable[[State], None]
 
 
@@ -81,7 +89,7 @@ class Engine:
     def __init__(self, pipeline: Any, model: str, projection: Path | None = None) -> None:
         self.pipeline, self.model, self.projection = pipeline, model, projection
         self.families = _families(pipeline, projection)
-        self._line: list[object] = []  # of jobs; the first one is being done
+        self._line: list[_Ticket] = []  # the first one's job is being done
         self._moved = threading.Condition()
 
     def serves(self, embedding: AestheticEmbedding) -> bool:
@@ -101,24 +109,32 @@ class Engine:
         """Family -> the label of its curve."""
         return {name: f"{cell.label} ({name})" if len(families) > 1 else cell.label for name in families}
 
-    def run(self, job: Job) -> Iterator[State]:
+    def cancel(self, owner: str) -> None:
+        """End the jobs of this owner, each at its next step."""
+        with self._moved:
+            for ticket in self._line:
+                if ticket.owner == owner:
+                    ticket.stop.set()
+
+    def run(self, job: Job, owner: str = "") -> Iterator[State]:
         """Do it, and say how far it is, several times a second; the last state has all its pictures.
 
-        To stop, close the iterator, which does not wait: the job ends at its next step, and then the next one begins.
-        Raises AestheticError where too many are waiting, and what making the pictures raises.
+        It is cancelled, too, where the iterator is closed, which does not wait for that.
+        Raises AestheticError where too many are waiting, Interrupted where it was cancelled, and what making the
+        pictures raises.
         """
-        stop, done, state, fault = threading.Event(), threading.Event(), State("Starting"), None
+        ticket, done, state, fault = _Ticket(owner), threading.Event(), State("Starting"), None
 
         def tell(now: State) -> None:
             nonlocal state
-            if stop.is_set():
+            if ticket.stop.is_set():
                 raise Interrupted("Cancelled.")
             state = now
 
         def work() -> None:
             nonlocal fault
             try:
-                with self._turn(done, tell):
+                with self._turn(ticket, tell):
                     self._make(job, tell)
             except BaseException as error:
                 fault = error
@@ -128,7 +144,7 @@ class Engine:
         with self._moved:
             if len(self._line) >= _WAITING:
                 raise AestheticError("Too many are waiting for pictures. Try again in a minute.")
-            self._line.append(done)
+            self._line.append(ticket)
         threading.Thread(target=work, daemon=True).start()
         try:
             while not done.wait(_BEAT):
@@ -137,10 +153,10 @@ class Engine:
                 raise fault
             yield state
         finally:
-            stop.set()
+            ticket.stop.set()
 
     @contextmanager
-    def _turn(self, ticket: object, tell: Tell) -> Iterator[None]:
+    def _turn(self, ticket: _Ticket, tell: Tell) -> Iterator[None]:
         """A block that is entered when `ticket` is the first in line, and leaves the line with it."""
         try:
             with self._moved:

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..errors import AestheticError, out_of_memory
+from ..errors import AestheticError, Interrupted, out_of_memory
 
 
 def good(text: str) -> str:
@@ -29,7 +29,7 @@ def plainly(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """
 
     def told(error: Exception) -> Any:
-        said = wrong(in_words(error))
+        said = (good if isinstance(error, Interrupted) else wrong)(in_words(error))
         return [said, *[gr.skip()] * (outputs - 1)] if outputs > 1 else said
 
     def wrap(handler: Callable[..., Any]) -> Callable[..., Any]:

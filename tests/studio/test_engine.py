@@ -100,9 +100,18 @@ def test_cancelled_jobs_end_at_their_next_step(engine: Engine):
     assert list(islice(states, 3))
     started = time.monotonic()
     states.close()
-    assert time.monotonic() - started < 0.1  # whoever cancels does not wait
+    assert time.monotonic() - started < 0.1  # whoever closes it does not wait
     idle(engine)
     assert time.monotonic() - started < 5
+
+
+def test_one_cancels_ones_own(engine: Engine):
+    mine, theirs = engine.run(LONG, "me"), engine.run(plain(PROMPT), "they")
+    next(mine), next(theirs)
+    engine.cancel("me")
+    with pytest.raises(ae.Interrupted, match="Cancelled"):
+        list(mine)
+    assert last(theirs).pictures[0][0] is not None
 
 
 def test_a_job_that_is_waiting_can_be_cancelled(engine: Engine):
