@@ -8,7 +8,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +239,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_context
 def generate(ctx: click.Context, prompt: str, aesthetics: Sequence[str], **options: Any) -> None:
     """Make pictures of PROMPT in the taste of an aesthetic."""
-    from .generation import load_pipeline, pictures, save_picture, sheet
+    from .generation import described, load_pipeline, pictures, save_picture, sheet
     from .pipelines import personalized_prompt
 
     settings = Settings(**{field.name: options[field.name] for field in dataclasses.fields(Settings)})
@@ -265,11 +265,14 @@ def generate(ctx: click.Context, prompt: str, aesthetics: Sequence[str], **optio
 
     first = random.randrange(2**32) if options["seed"] is None else options["seed"]
     seeds, steps = range(first, first + options["count"]), options["sampler_steps"]
-    about = {"version": 1, "prompt": prompt, "negative_prompt": options["negative_prompt"]}
-    about |= {"model": "pocket" if options["model"] == str(pocket.MODEL) else options["model"]}
-    about |= {"sampler_steps": steps, "cfg": options["cfg"], "aesthetic": embedding.name}
-    about |= {"aesthetic_hash": embedding.content_hash, "settings": dataclasses.asdict(settings)}
-    about |= {"similarities": conditioning.similarities}
+    about = described(
+        *(prompt, embedding, settings),
+        model="pocket" if options["model"] == str(pocket.MODEL) else options["model"],
+        negative_prompt=options["negative_prompt"],
+        sampler_steps=steps,
+        cfg=options["cfg"],
+        similarities=conditioning.similarities,
+    )
 
     columns: dict[str, dict[str, Any]] = {f"personalised: {embedding.name}": conditioning.arguments}
     if options["compare"]:
@@ -296,6 +299,52 @@ def generate(ctx: click.Context, prompt: str, aesthetics: Sequence[str], **optio
 def single_file(output: Path, name: str) -> Path:
     """`output` itself where that is a PNG file, else the file `name` in the folder that it is."""
     return output if output.suffix.lower() == ".png" else output / name
+
+
+@main.command("studio")
+@click.option(
+    "--model", default=str(pocket.MODEL), show_default="pocket", help="Diffusers folder, cached hub id, or checkpoint."
+)
+@click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    show_default="the model's own kind",
+    help="CLIP folder, or hub id in the local cache, that looks at pictures. Repeatable.",
+)
+@click.option(
+    "--projection", type=click.Path(exists=True, path_type=Path), help="File or folder with the text projection."
+)
+@click.option(
+    "--library",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of aesthetics; repeatable.",
+    show_default="that of the other commands",
+)
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=None, show_default="the first free one from 7860")
+@click.option("--password", default="", help="Asked for by the page; needed where other machines can reach it.")
+@click.pass_context
+def studio_(ctx: click.Context, **options: Any) -> None:
+    """Serve a page that shows the method in a browser, and makes aesthetics."""
+    try:
+        from .studio import app
+    except ModuleNotFoundError as error:
+        missing = "The studio is not installed"
+        raise AestheticError(f"{missing} ({error.name} is missing): pip install '.[studio]'") from error
+
+    host, port, password = (options.pop(name) for name in ("host", "port", "password"))
+    app.check_host(host, password)
+    folders = options.pop("folders") or ctx.obj
+    with notes.status("loading the model"), ExitStack() as ending:
+        studio = ending.enter_context(app.studio(folders=folders, **options))
+        page = app.launch(studio, host, port, password)
+        ending = ending.pop_all()
+    with ending:
+        out.print(f"The studio is at {page.local_url}, until Ctrl+C.", soft_wrap=True)
+        page.block_thread()
 
 
 @main.command("fetch-projection")

@@ -6,7 +6,7 @@ import contextlib
 import mimetypes
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +37,14 @@ class Gathering:
     files: what was read, in order; a picture that has no file is called by its number ("picture 3").
     similarities: `[len(files)]`, the cosine of each picture with the mean: how alike the pictures are.
     skipped: (file, reason) of what could not be read.
+    features: `[len(files), dim]`, what the encoder made of each picture.
     """
 
     embedding: AestheticEmbedding
     files: tuple[str, ...]
     similarities: Tensor
     skipped: tuple[tuple[str, str], ...]
+    features: Tensor
 
 
 def create(
@@ -119,13 +121,33 @@ def gather(
 
     if not features:
         raise AestheticError(_nothing(images, skipped))
-    each = torch.stack(features)
-    mean = each.double().mean(0)
+    return _mean(eye.family, eye.name, name, files, torch.stack(features), skipped)
+
+
+def regather(parts: Sequence[Gathering], without: Collection[str] = ()) -> Gathering:
+    """What `gather` would make of the pictures of all parts, but for some files; without looking at them again.
+
+    The parts come of the same encoder; a file that is in several counts once. Raises AestheticError where none is left.
+    """
+    features = {file: x for part in parts for file, x in zip(part.files, part.features, strict=True)}
+    files = [file for file in features if file not in without]
+    skipped = dict(pair for part in parts for pair in part.skipped if pair[0] not in without)
+    if not files:
+        raise AestheticError("No pictures are left.")
+    (family,), about = parts[-1].embedding.vectors, parts[-1].embedding
+    each = torch.stack([features[file] for file in files])
+    return _mean(family, about.encoder, about.name, files, each, list(skipped.items()))
+
+
+def _mean(
+    family: str, encoder: str, name: str, files: list[str], features: Tensor, skipped: list[tuple[str, str]]
+) -> Gathering:
+    mean = features.double().mean(0)
     if not bool(torch.isfinite(mean).all()):
-        raise EncoderError(f"{eye.name} gave features that are not finite. Load it in float32.")
-    embedding = AestheticEmbedding({eye.family: mean}, name=name, images=len(files), created=now(), encoder=eye.name)
-    similarities = torch.cosine_similarity(each.double(), mean[None]).float()
-    return Gathering(embedding, tuple(files), similarities, tuple(skipped))
+        raise EncoderError(f"{encoder} gave features that are not finite. Load it in float32.")
+    embedding = AestheticEmbedding({family: mean}, name=name, images=len(files), created=now(), encoder=encoder)
+    similarities = torch.cosine_similarity(features.double(), mean[None]).float()
+    return Gathering(embedding, tuple(files), similarities, tuple(skipped), features)
 
 
 # ---- pictures -------------------------------------------------------------------------------------------------------

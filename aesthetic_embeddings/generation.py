@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -15,8 +16,10 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from safetensors import SafetensorError, safe_open
 
+from .embedding import AestheticEmbedding
 from .errors import AestheticError
 from .files import write_whole
+from .settings import Settings
 
 #: The PNG text chunk that holds how a picture was made, as JSON.
 TEXT_KEY = "aesthetic-gradients"
@@ -119,6 +122,32 @@ def pictures(
             callback_on_step_end=stepped,
         )
         yield from out.images
+
+
+def described(
+    prompt: str,
+    embedding: AestheticEmbedding,
+    settings: Settings,
+    *,
+    model: str,
+    negative_prompt: str,
+    sampler_steps: int,
+    cfg: float,
+    similarities: Mapping[str, Sequence[float]],
+) -> dict[str, Any]:
+    """What pictures say of how they were made, but for their seeds and sizes. The keys are a file format."""
+    return {
+        "version": 1,
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "model": model,
+        "sampler_steps": sampler_steps,
+        "cfg": cfg,
+        "aesthetic": embedding.name,
+        "aesthetic_hash": embedding.content_hash,
+        "settings": dataclasses.asdict(settings),
+        "similarities": dict(similarities),
+    }
 
 
 def save_picture(image: Image.Image, path: str | Path, about: Mapping[str, Any]) -> Path:

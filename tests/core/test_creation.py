@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from aesthetic_embeddings import creation
-from aesthetic_embeddings.creation import create, gather, to_rgb
+from aesthetic_embeddings.creation import create, gather, regather, to_rgb
 from aesthetic_embeddings.embedding import AestheticEmbedding
 from aesthetic_embeddings.errors import AestheticError, EncoderError, FileError, Interrupted
 
@@ -272,6 +272,20 @@ def test_formats(model, format, tmp_path):
 
 
 # ---- pictures that are none ----
+
+
+def test_regathering_is_gathering_the_rest_without_looking_again(folder, pictures):
+    (pictures / "cut.png").write_bytes((pictures / "a.png").read_bytes()[:100])
+    files = [pictures / name for name in ("a.png", "b.webp", "more/c.bmp", "cut.png")]
+    parts = [gather(files[:2], folder), gather(files[1:], folder, name="all")]
+    both, rest = gather(files, folder), gather(files[1:3], folder)
+    for made, expected in ((regather(parts), both), (regather(parts, {str(files[0]), str(files[3])}), rest)):
+        assert (made.files, made.skipped) == (expected.files, expected.skipped)
+        assert (made.embedding.images, made.embedding.name) == (len(made.files), "all")
+        torch.testing.assert_close(made.similarities, expected.similarities)
+        torch.testing.assert_close(made.embedding.vectors, expected.embedding.vectors)
+    with pytest.raises(AestheticError, match="No pictures are left"):
+        regather(parts, set(map(str, files)))
 
 
 def test_bad_files_are_skipped_and_listed_with_their_reason(model, pictures, monkeypatch):

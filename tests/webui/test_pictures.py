@@ -46,7 +46,7 @@ def looks(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
         calls.append([picture.convert("RGB").getpixel((0, 0)) for picture in pictures])
         on_progress(len(pictures), len(pictures))
         made = ae.AestheticEmbedding({FAMILY: embedding("dusk", 1).vectors[FAMILY]}, name, len(pictures))
-        return Gathering(made, (), torch.ones(len(pictures)), ())
+        return Gathering(made, (), torch.ones(len(pictures)), (), torch.empty(0))
 
     monkeypatch.setattr(creating, "gathered", gathered)
     return calls

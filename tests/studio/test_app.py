@@ -1,0 +1,254 @@
+"""The page as a whole, in Chromium, and how it is served."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+import torch
+from click.testing import CliRunner
+from transformers import CLIPTokenizer
+
+import aesthetic_embeddings as ae
+from aesthetic_embeddings import pocket
+from aesthetic_embeddings.cli import main
+from aesthetic_embeddings.studio import app
+
+from .. import checkpoints
+from .test_compare import ask, at, generate, said, shown
+
+TABS = {"Compare": "#studio_generate", "Create": "#studio_zone", "Library": "#studio_cards"}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def show(page: Any, tab: str) -> None:
+    page.get_by_role("tab", name=tab).click()
+    page.locator(TABS[tab]).wait_for()
+
+
+# ---- journeys -------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_asked_of_another_machine(chromium: Any, url: str):
+    context = chromium.new_context()
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    page = context.new_page()
+    page.goto(url)
+    for name in TABS:
+        show(page, name)
+    show(page, "Compare")
+    at(page, "example_0").click()
+    said(page, "Done in")
+    at(page, "curve").locator("svg, canvas").first.wait_for()
+    page.get_by_label("Slider", exact=True).check()
+    shown(page, "slider")
+    context.close()
+    assert asked
+    elsewhere = {each for each in asked if urlsplit(each).hostname not in ("127.0.0.1", None)}
+    assert elsewhere == set()
+
+
+def test_on_a_phone(again: Callable[..., Any]):
+    page = again(**PHONE)
+    ask(page, "a pyramid at sea", count=2, sampler_steps=3)
+    generate(page)
+    shown(page, "original")
+    left, right = (at(page, name).bounding_box() for name in ("original", "personalised"))
+    assert abs(left["y"] - right["y"]) < 2
+    assert left["x"] + left["width"] <= right["x"]
+    assert right["width"] > 140
+    message, more = at(page, "message").bounding_box(), at(page, "more").bounding_box()
+    assert message["y"] < left["y"] < more["y"]  # pictures come right after the button
+    for name in TABS:
+        show(page, name)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(again: Callable[..., Any], scheme: str):
+    page = again(color_scheme=scheme)
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (_luminance(_over(ground, [255.0] * 3)) < 0.1) == (scheme == "dark")
+    for name in TABS:
+        show(page, name)
+        poor = {text: color for text, color, grounds in page.evaluate(_TEXTS) if _contrast(color, grounds) < 4.5}
+        assert poor == {}, name
+
+
+#: Every text that is seen: its colour, and what is behind it, from the front to the back.
+_TEXTS = """() => {
+  const found = [], page = document.querySelector('.gradio-container');
+  const walker = document.createTreeWalker(page, NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode());) {
+    const at = node.parentElement, grounds = [];
+    if (!node.textContent.trim() || !at.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
+    if (at.closest('[disabled], [aria-hidden=true], svg, .sr-only')) continue;
+    let pictures = false;
+    for (let behind = at; behind; behind = behind.parentElement) {
+      grounds.push(getComputedStyle(behind).backgroundColor);
+      pictures ||= getComputedStyle(behind).backgroundImage !== 'none';
+    }
+    if (!pictures) found.push([node.textContent.trim().slice(0, 60), getComputedStyle(at).color, grounds]);
+  }
+  return found;
+}"""
+
+
+def _contrast(color: str, grounds: list[str]) -> float:
+    """As in WCAG 2."""
+    behind = [255.0] * 3
+    for ground in reversed(grounds):
+        behind = _over(ground, behind)
+    low, high = sorted((_luminance(behind), _luminance(_over(color, behind))))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _over(color: str, behind: list[float]) -> list[float]:
+    *parts, share = (float(x) for x in [*re.findall(r"[\d.]+", color), "1"][:4])
+    return [share * x + (1 - share) * y for x, y in zip(parts, behind, strict=True)]
+
+
+def _luminance(color: list[float]) -> float:
+    red, green, blue = (x / 255 / 12.92 if x <= 10.3 else ((x / 255 + 0.055) / 1.055) ** 2.4 for x in color)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_every_input_and_button_has_a_name(page: Any):
+    ask(page)
+    for name in TABS:
+        show(page, name)
+        assert page.evaluate(_NAMELESS) == [], name
+
+
+_NAMELESS = """() => [...document.querySelectorAll('input, textarea, select, button')].filter(
+  at => at.checkVisibility() && at.type !== 'file' && !(
+    at.labels?.length || at.ariaLabel || at.title || at.innerText?.trim() || at.getAttribute('aria-labelledby'))
+).map(at => at.outerHTML.slice(0, 200))"""
+
+
+def test_element_ids_are_unique(page: Any):
+    ask(page)
+    ids = page.evaluate("[...document.querySelectorAll('[id^=studio_]')].map(element => element.id)")
+    assert len(ids) > 30
+    assert len(ids) == len(set(ids))
+
+
+def test_a_model_without_any_aesthetics(chromium: Any, tmp_path: Path):
+    tokenizer = CLIPTokenizer.from_pretrained(pocket.MODEL)
+    checkpoints.small_sd1(tokenizer).save_pretrained(tmp_path / "model")
+    with app.studio(tmp_path / "model", [tmp_path / "library"]) as studio:
+        served = app.launch(studio)
+        page = chromium.new_page()
+        page.goto(served.local_url)
+        at(page, "generate").click()
+        said(page, "Choose an aesthetic first, or make one in the tab Create.")
+
+        vector = torch.randn(32, generator=torch.Generator().manual_seed(1))
+        ae.AestheticEmbedding({"clip-32x2-32": vector}).save(tmp_path / "library/dusk.safetensors")
+        page.reload()
+        at(page, "aesthetic").locator("input").first.wait_for()
+        page.wait_for_function("document.querySelector('#studio_aesthetic input').value === 'dusk'")
+        at(page, "generate").click()
+        assert "projection" in said(page, "projection")
+        page.close()
+        served.close()
+
+
+# ---- the server -----------------------------------------------------------------------------------------------------
+
+
+def status(url: str, path: str, **options: Any) -> int:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection.request(options.pop("method", "GET"), path, **options)
+    return connection.getresponse().status
+
+
+def test_nothing_is_served_beside_the_page(url: str, studio: Any, tmp_path: Path):
+    (tmp_path / "secret.txt").write_text("secret")
+    library = studio.library.folders[-1] / "gloomcore.safetensors"
+    assert library.is_file()
+    assert status(url, "/") == 200
+    for path in (tmp_path / "secret.txt", library, "/etc/hostname", "pyproject.toml", app.__file__):
+        assert status(url, f"/gradio_api/file={quote(str(path))}") == 403, path
+    for path in (
+        f"file=http://{urlsplit(url).netloc}/",
+        "file=https://example.org/",
+        "proxy=https://example.hf.space/",
+    ):
+        assert status(url, f"/gradio_api/{path}") in (400, 403, 404), path
+        assert status(url, f"/gradio_api/{quote(path, safe='=')}") in (400, 403, 404), path
+
+
+def test_uploads_are_bounded(url: str):
+    headers = {"Content-Length": str(app.UPLOAD_LIMIT + 1), "Content-Type": "multipart/form-data; boundary=x"}
+    assert status(url, "/gradio_api/upload", method="POST", headers=headers) == 413
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    body = part + b"0" * (app.FILE_LIMIT + 1) + b"\r\n--x--\r\n"
+    headers["Content-Length"] = str(len(body))
+    assert status(url, "/gradio_api/upload", method="POST", headers=headers, body=body) == 413
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "studio.example", ""])
+def test_other_machines_need_a_password(host: str):
+    with pytest.raises(ae.AestheticError, match="--password"):
+        app.check_host(host, "")
+    app.check_host(host, "open sesame")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_this_machine_does_not(host: str):
+    app.check_host(host, "")
+
+
+def test_the_password_is_asked_for(studio: Any):
+    page = app.launch(studio, password="open sesame")
+    try:
+        for path in ("/config", "/gradio_api/info", "/gradio_api/file=x"):
+            assert status(page.local_url, path) == 401
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        login = {"method": "POST", "headers": form}
+        assert status(page.local_url, "/login", body="username=studio&password=wrong", **login) == 400
+        assert status(page.local_url, "/login", body="username=studio&password=open+sesame", **login) == 200
+    finally:
+        page.close()
+
+
+def test_a_port_that_is_taken(studio: Any, url: str):
+    with pytest.raises(ae.AestheticError, match="--port"):
+        app.launch(studio, port=urlsplit(url).port)
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_refuses_an_open_door_at_once():
+    done = CliRunner().invoke(main, ["studio", "--host", "0.0.0.0"])
+    assert done.exit_code == 2
+    assert "--password" in done.stderr
+
+
+def test_the_command_serves_until_it_is_stopped(tmp_path: Path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "aesthetic_embeddings", "studio", "--port", str(port), "--library", str(tmp_path)]
+    ended = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **ended) as studio:
+        assert studio.stdout.readline() == f"The studio is at http://127.0.0.1:{port}/, until Ctrl+C.\n"
+        assert b"Aesthetic gradients" in urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).read()
+        studio.send_signal(signal.SIGINT)
+        assert studio.wait(timeout=20) in (0, 1)
+        assert "Traceback" not in studio.stderr.read()

@@ -1,0 +1,314 @@
+"""The tab Compare, in Chromium."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from aesthetic_embeddings.generation import read_about, save_picture
+from aesthetic_embeddings.studio.compare import GRID, PAIR, STRIP
+
+
+def at(page: Any, name: str) -> Any:
+    return page.locator(f"#studio_{name}")
+
+
+def number(page: Any, name: str) -> Any:
+    return at(page, name).locator("input[type=number]").first
+
+
+def ask(page: Any, prompt: str = "", aesthetic: str = "", kind: str = "", **numbers: float) -> None:
+    """Fill in. The others' prompts make little work: a picture of few steps."""
+    if not number(page, "last_layers").is_visible():
+        at(page, "more").get_by_role("button", name="More").click()
+        number(page, "last_layers").wait_for()  # it is drawn from top to bottom
+    for name, value in numbers.items():
+        while number(page, name).input_value() != str(value):  # what has only just been drawn may be drawn once more
+            number(page, name).fill(str(value))
+            number(page, name).press("Tab")
+    if prompt:
+        at(page, "prompt").locator("textarea").fill(prompt)
+    if aesthetic:
+        box = at(page, "aesthetic").locator("input").first
+        box.fill(aesthetic)
+        box.press("Enter")
+    if kind:
+        page.get_by_label(kind, exact=True).check()
+
+
+def generate(page: Any, press: Callable[[], Any] | None = None) -> str:
+    """Press the button, and wait until all is made. What was said of the pictures before does not count."""
+    page.evaluate(
+        """() => {
+          window.begun = false;
+          const message = document.getElementById('studio_message');
+          const look = () => { window.begun ||= !!message.querySelector('progress'); };
+          new MutationObserver(look).observe(message, {childList: true, subtree: true});
+        }"""
+    )
+    (press or at(page, "generate").click)()
+    page.wait_for_function("window.begun")
+    return said(page, "Done in")
+
+
+def said(page: Any, words: str) -> str:
+    at(page, "message").get_by_text(re.compile(words)).first.wait_for()
+    return at(page, "message").inner_text()
+
+
+def shown(page: Any, name: str) -> str:
+    """The address of a picture, once it is drawn."""
+    picture = at(page, name).locator("img").first
+    picture.wait_for()
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
+    return str(picture.get_attribute("src"))
+
+
+def download(page: Any, folder: Path) -> Path:
+    with page.expect_download() as coming:
+        at(page, "save").click()
+    path = folder / coming.value.suggested_filename
+    coming.value.save_as(path)
+    return path
+
+
+def values(page: Any) -> dict[str, Any]:
+    """What is asked for, as the page shows it."""
+    names = ("steps", "count", "sampler_steps", "cfg", "seed", "step_size", "weight", "preservation")
+    return {
+        "prompt": at(page, "prompt").locator("textarea").input_value(),
+        "negative_prompt": at(page, "negative_prompt").locator("input, textarea").first.input_value(),
+        "aesthetic": at(page, "aesthetic").locator("input").first.input_value(),
+        "update": at(page, "update").locator("input").first.input_value(),
+        **{name: float(number(page, name).input_value()) for name in names},
+    }
+
+
+# ---- pairs ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_example_is_one_click(page: Any):
+    at(page, "example_2").click()
+    words = said(page, "Done in")
+    assert re.search(r"Similarity to gloomcore: -?0\.\d{3} → 0\.\d{3}", words)
+    assert shown(page, "original") != shown(page, "personalised")
+    assert at(page, "prompt").locator("textarea").input_value() == "a lighthouse in the snow"
+    at(page, "curve").locator("svg, canvas").first.wait_for()
+
+    small = at(page, "thumbnails").locator("button img")
+    assert small.count() == 4
+    before = shown(page, "original"), shown(page, "personalised")
+    small.nth(2).click()
+    page.wait_for_function("before => document.querySelector('#studio_original img').src !== before", arg=before[0])
+    assert not {shown(page, "original"), shown(page, "personalised")} & {*before}
+
+    page.get_by_label("Slider", exact=True).check()
+    at(page, "slider").locator("img").first.wait_for()
+    assert not at(page, "original").is_visible()
+
+
+def test_a_downloaded_picture_brings_its_settings_back(page: Any, tmp_path: Path, again: Callable[[], Any]):
+    at(page, "more").get_by_role("button", name="More").click()
+    page.get_by_role("button", name="Safe start").click()
+    ask(page, "a ship at sea", "cloudcore:0.7 gloomcore:0.3", seed=5, count=2, sampler_steps=4, cfg=4.5, weight=0.9)
+    at(page, "negative_prompt").locator("input, textarea").first.fill("a tree")
+    generate(page)
+    file = download(page, tmp_path)
+    assert file.name == "a-ship-at-sea-5-personalised.png"
+    about = read_about(file)
+    assert about["aesthetic"] == "cloudcore:0.7 gloomcore:0.3"
+    assert about["settings"]["step_size"] == 5e-5
+    assert about["settings"]["update"] == "normalized"
+    assert about["similarities"]
+
+    other = again()
+    at(other, "restore").locator("input[type=file]").set_input_files(file)
+    assert said(other, "restored") == "Settings restored from a-ship-at-sea-5-personalised.png."
+    ask(other)
+    assert values(other) == values(page) | {"count": 1}
+    generate(other)
+    same = download(other, tmp_path)
+    assert Image.open(same).tobytes() == Image.open(file).tobytes()
+    assert read_about(same) == about
+
+
+def test_pictures_of_the_command_line_bring_theirs_too(page: Any, studio: Any, tmp_path: Path):
+    e = studio.library.get("glowwave")
+    about = {"version": 1, "prompt": "a tree", "negative_prompt": "", "model": "pocket", "sampler_steps": 9, "cfg": 3.0}
+    about |= {"aesthetic": "called differently there", "aesthetic_hash": e.content_hash, "seeds": [7, 8]}
+    about |= {"settings": {"steps": 12, "step_size": 1.5e-4}, "similarities": {}}
+    file = save_picture(Image.new("RGB", (8, 8)), tmp_path / "compare.png", about)
+    at(page, "restore").locator("input[type=file]").set_input_files(file)
+    said(page, "restored")
+    ask(page)
+    found = values(page)
+    assert (found["prompt"], found["aesthetic"], found["seed"], found["count"]) == ("a tree", "glowwave", 7, 2)
+    ask(page, sampler_steps=2)
+    generate(page)
+    assert (
+        read_about(download(page, tmp_path))["settings"]["step_size"] == 1.5e-4
+    )  # exactly, between the slider's stops
+
+
+def test_cancelling_stops_the_work(page: Any, studio: Any):
+    ask(page, "a city at sea", count=8, sampler_steps=100)
+    at(page, "generate").click()
+    said(page, "Picture 1 of 16")
+    at(page, "cancel").click()
+    said(page, "^Cancelled.$")
+    end = time.monotonic() + 5
+    while studio.engine._line:
+        assert time.monotonic() < end, "it goes on"
+        time.sleep(0.05)
+    ask(page, count=1, sampler_steps=3)
+    assert "Done in" in generate(page)
+    assert read_count(page) == 0
+
+
+def read_count(page: Any) -> int:
+    """Of the small pictures: none for a single seed."""
+    return at(page, "thumbnails").locator("button img").count()
+
+
+# ---- sheets ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_strip_over_steps(page: Any, tmp_path: Path, again: Callable[[], Any]):
+    ask(page, "a tree in the snow", "glowwave", STRIP, seed=3, count=1, sampler_steps=3)
+    generate(page)
+    shown(page, "figure")
+    at(page, "curve").get_by_text("n = 20").wait_for()
+    file = download(page, tmp_path)
+    about = read_about(file)
+    assert (about["sheet"], about["seeds"]) == (STRIP, [3])
+    assert [len(run) for run in about["similarities"].values()] == [6, 11, 16, 21]
+    width, height = Image.open(file).size
+    assert width > 3 * height
+
+    other = again()
+    at(other, "restore").locator("input[type=file]").set_input_files(file)
+    said(other, "restored")
+    assert other.get_by_label(STRIP, exact=True).is_checked()
+
+
+def test_a_grid_of_aesthetics_with_the_keyword_beside(page: Any, tmp_path: Path):
+    ask(page, "a castle at sea", kind=GRID, seed=3, sampler_steps=2)
+    at(page, "grid").get_by_label("Remove gloomcore").or_(
+        at(page, "grid").locator(".token-remove").nth(2)
+    ).first.click()
+    generate(page)
+    shown(page, "figure")
+    assert not at(page, "original").is_visible()
+    about = read_about(download(page, tmp_path))
+    assert about["aesthetics"] == ["aivazovsky", "cloudcore", "glowwave"]
+    at(page, "curve").get_by_text("cloudcore").wait_for()
+
+    ask(page, kind=PAIR, count=1)
+    generate(page)
+    shown(page, "original")
+    assert not at(page, "figure").is_visible()
+
+
+# ---- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"prompt": " "}, "Write a prompt first."),
+        ({"aesthetic": "gloomcoer"}, "There is no aesthetic called 'gloomcoer'. Did you mean gloomcore"),
+        ({"aesthetic": "gloomcore:1 dusk"}, "In a mix each aesthetic has a weight, but 'dusk' has none"),
+    ],
+)
+def test_faults_are_said_beside_the_button(page: Any, wrong: dict[str, str], words: str):
+    ask(page, **wrong)
+    at(page, "generate").click()
+    assert words in said(page, re.escape(words[:30]))
+    assert at(page, "message").get_by_role("alert").is_visible()
+
+
+def test_files_that_bring_nothing_back(page: Any, tmp_path: Path):
+    image = Image.new("RGB", (8, 8))
+    image.save(tmp_path / "plain.png")
+    (tmp_path / "text.png").write_text("no picture")
+    good = {"prompt": "x", "sampler_steps": 5, "cfg": 5, "aesthetic": "gone", "aesthetic_hash": "0" * 64, "seed": 1}
+    good |= {"model": "another", "settings": {}}
+    save_picture(image, tmp_path / "list.png", good | {"settings": [1]})
+    save_picture(image, tmp_path / "large.png", good | {"sampler_steps": 10**9})
+    save_picture(image, tmp_path / "unknown.png", good | {"settings": {"os.system": 1}})
+    Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
+    Image.new("1", (20000, 20000)).save(tmp_path / "bomb.png")
+    save_picture(image, tmp_path / "gone.png", good)
+    for name, words in {
+        "plain.png": "plain.png holds no settings",
+        "text.png": "text.png is no picture",
+        "list.png": "list.png is no picture with settings",
+        "large.png": "sampler steps should be a whole number between 1 and 100",
+        "unknown.png": "unknown.png is no picture with settings",
+        "huge.png": "huge.png is too large: 9000 × 9000 pixels.",
+        "bomb.png": "bomb.png is no picture",
+        "gone.png": "made with another; here is pocket. The aesthetic 'gone' that it was made with is not here",
+    }.items():
+        at(page, "restore").locator("input[type=file]").set_input_files(tmp_path / name)
+        assert words in said(page, re.escape(words[:20]))
+        at(page, "restore").get_by_label("Remove this file").or_(
+            at(page, "restore").get_by_label("Clear")
+        ).first.click()
+    assert at(page, "prompt").locator("textarea").input_value() == "x"
+
+
+# ---- people ---------------------------------------------------------------------------------------------------------
+
+
+def test_two_people_at_once_wait_in_turn_and_get_their_own(page: Any, again: Callable[[], Any], tmp_path: Path):
+    other = again()
+    ask(page, "a ship at sea", "glowwave", seed=1, count=2, sampler_steps=25)
+    ask(other, "a chair in the snow", "gloomcore", seed=2, count=2, sampler_steps=5)
+    at(page, "generate").click()
+    said(page, "Picture")
+    at(other, "generate").click()
+    said(other, "Waiting: 1 before you")
+    said(page, "Done in")
+    said(other, "Done in")
+    for each, prompt, aesthetic, seed in (
+        (page, "a ship at sea", "glowwave", 1),
+        (other, "a chair in the snow", "gloomcore", 2),
+    ):
+        about = read_about(download(each, tmp_path))
+        assert (about["prompt"], about["aesthetic"], about["seed"]) == (prompt, aesthetic, seed)
+        assert aesthetic in at(each, "message").inner_text()
+
+
+def test_by_keyboard_alone(page: Any):
+    prompt = at(page, "prompt").locator("textarea")
+    ask(page, count=1, sampler_steps=2)
+    for _ in range(40):
+        page.keyboard.press("Shift+Tab")
+        if prompt.evaluate("element => element === document.activeElement"):
+            break
+    page.keyboard.press("Control+A")
+    page.keyboard.type("a fountain in a meadow")
+    generate(page, lambda: page.keyboard.press("Enter"))
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.innerText") == "Generate":
+            break
+    generate(page, lambda: page.keyboard.press("Space"))
+
+
+def test_a_page_left_in_the_middle_ends_its_job(page: Any, again: Callable[[], Any], studio: Any):
+    other = again()
+    ask(other, "a city at sea", count=8, sampler_steps=100)
+    at(other, "generate").click()
+    said(other, "Picture 1 of 16")
+    other.close()
+    end = time.monotonic() + 10
+    while studio.engine._line:
+        assert time.monotonic() < end, "it goes on"
+        time.sleep(0.05)
