@@ -14,12 +14,11 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from .. import pocket
+from .. import mixes, pocket
 from ..embedding import AestheticEmbedding
 from ..errors import AestheticError
 from ..generation import described, read_about, save_picture, sheet
 from ..settings import PRESETS, STRENGTHS, Settings
-from ..webui import mixes
 from . import plots, said, widgets
 from .engine import Cell, Job, State
 from .state import Studio, elem_id

@@ -13,11 +13,11 @@ from typing import Any
 
 import gradio as gr
 
+from .. import mixes
 from ..errors import AestheticError
 from ..families import serves
 from ..library import Library
 from ..settings import PRESETS, Settings
-from . import mixes
 from .plan import DEFAULTS, HIRES, NONE, exponent
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}

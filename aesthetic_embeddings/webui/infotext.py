@@ -17,10 +17,11 @@ from typing import Any
 
 import gradio as gr
 
+from .. import mixes
 from ..errors import AestheticError
 from ..library import Library
 from ..settings import Settings
-from . import host, mixes, tags
+from . import host, tags
 from .plan import DEFAULTS, HIRES, NONE, Plan, exponent
 
 SIDES = {"embedding": "Aesthetic embedding", "negative": "Aesthetic negative"}

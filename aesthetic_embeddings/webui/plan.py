@@ -9,11 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import mixes
 from ..embedding import AestheticEmbedding
 from ..errors import AestheticError
 from ..library import Library
 from ..settings import Settings
-from . import mixes, pictures
+from . import pictures
 
 NONE = "None"  # the dropdowns' choice of no aesthetic
 HIRES = ("same", "off")

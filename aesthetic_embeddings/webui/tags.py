@@ -15,11 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from .. import mixes
 from ..embedding import blend
 from ..errors import AestheticError
 from ..library import Library
 from ..settings import Settings
-from . import host, mixes
+from . import host
 from .plan import Plan, Target, known, step_size
 
 NAME = "aesthetic"

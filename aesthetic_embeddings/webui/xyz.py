@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from .. import mixes
 from ..errors import AestheticError
 from ..settings import Settings
-from . import accordion, host, mixes, tags
+from . import accordion, host, tags
 from .plan import NONE, has_aesthetic, step_size
 
 PREFIX = "[Aesthetic] "

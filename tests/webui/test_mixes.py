@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import aesthetic_embeddings as ae
+from aesthetic_embeddings import mixes
 
 from .conftest import embedding
 from .fake_host import FAMILY, Host
@@ -34,7 +35,7 @@ def test_what_is_meant(host: Host, text: str, weights: dict[str, float]):
     for i, name in enumerate(["pale sea", "a:1", "moods/dark"]):
         each[name] = embedding(name, 3 + i)
         each[name].save(host.root / FOLDER / f"{name}.safetensors")
-    library, mixes = host.webui("host").library, host.webui("mixes")
+    library = host.webui("host").library
     library.refresh()
     found = mixes.chosen(text, library)
     expected = sum(w * each[name].vectors[FAMILY] / each[name].vectors[FAMILY].norm() for name, w in weights.items())
@@ -56,7 +57,7 @@ def test_what_is_meant(host: Host, text: str, weights: dict[str, float]):
 )
 def test_what_means_nothing(host: Host, text: str, said: str):
     with pytest.raises(ae.AestheticError, match=said):
-        host.webui("mixes").chosen(text, host.webui("host").library)
+        mixes.chosen(text, host.webui("host").library)
 
 
 def test_a_mix_tunes_towards_the_blend(host: Host):

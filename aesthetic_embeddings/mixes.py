@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
-from ..embedding import AestheticEmbedding
-from ..errors import AestheticError
-from ..library import Library
+from .embedding import AestheticEmbedding
+from .errors import AestheticError
+from .library import Library
 
 HASH = 10  # digits of a content hash that are written down; hosts write as many of a model's
 
