@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
 from ..settings import Settings
+from ..sliders import INFO, LABELS, RANGES, exponent, step_size
 from .state import elem_id
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
-#: What the sliders offer, where that is less than what is accepted.
-RANGES = {"steps": (0, 50, 1), "step_size": (-5, -2, 0.05), "preservation": (0, 10, 0.1), "last_layers": (0, 32, 1)}
-LABELS = {"step_size": "Epsilon, as a power of ten"}
-INFO = {"step_size": "-4 is 0.0001, as published; -5 the weakest, -2 far too strong for adam."}
 
 
 def setting(name: str, **more: Any) -> Any:
@@ -37,19 +33,13 @@ def setting(name: str, **more: Any) -> Any:
 
 def settings(values: Mapping[str, Any]) -> Settings:
     """The settings that widgets show, by name. Raises AestheticError where there are no such settings."""
-    return Settings(**{name: _meant(name, values[name]) for name in FIELDS})
+    return Settings(**{name: step_size(values[name]) if _is_log(name) else values[name] for name in FIELDS})
 
 
 def shown(name: str, value: Any) -> Any:
-    """What a setting's widget shows for a value: where it is logarithmic, the power of ten that means just this."""
-    if not (FIELDS[name].metadata["log"] and 0 < value < 1):
-        return value
-    exact = math.log10(value)
-    return next((x for x in (round(exact, 2), exact) if _meant(name, x) == value), value)
+    """What a setting's widget shows for a value."""
+    return exponent(value) if _is_log(name) else value
 
 
-def _meant(name: str, value: Any) -> Any:
-    if not FIELDS[name].metadata["log"] or not isinstance(value, (int, float)) or not -300 < value < 0:
-        return value
-    digits = 2 if round(value, 2) == value else 12  # the slider's stops are round numbers
-    return float(f"{10**value:.{digits - 1}e}")
+def _is_log(name: str) -> bool:
+    return bool(FIELDS[name].metadata["log"])

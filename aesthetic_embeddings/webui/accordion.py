@@ -18,13 +18,10 @@ from ..errors import AestheticError
 from ..families import serves
 from ..library import Library
 from ..settings import PRESETS, Settings
-from .plan import DEFAULTS, HIRES, NONE, exponent
+from ..sliders import INFO, LABELS, RANGES, exponent
+from .plan import DEFAULTS, HIRES, NONE
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
-#: What the sliders offer, where that is less than what is accepted.
-RANGES = {"steps": (0, 50, 1), "step_size": (-5, -2, 0.05), "preservation": (0, 10, 0.1), "last_layers": (0, 32, 1)}
-LABELS = {"step_size": "Epsilon, as a power of ten"}
-INFO = {"step_size": "-4 is 0.0001, as published; -5 the weakest, -2 far too strong for adam."}
 
 
 def build(

@@ -79,7 +79,7 @@ class Conditioner:
             towers = [find_tower(encoder) for encoder in host.text_encoders(self._model)]
             if not towers:
                 raise EncoderError(
-                    "No CLIP text encoder is found in this model. Choose another, such as one of SD1 or SDXL."
+                    "There is no CLIP text encoder in this model. Choose another, such as one of SD1 or SDXL."
                 )
         except Exception as error:
             fault = error

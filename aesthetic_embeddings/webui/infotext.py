@@ -21,8 +21,9 @@ from .. import mixes
 from ..errors import AestheticError
 from ..library import Library
 from ..settings import Settings
+from ..sliders import exponent
 from . import host, tags
-from .plan import DEFAULTS, HIRES, NONE, Plan, exponent
+from .plan import DEFAULTS, HIRES, NONE, Plan
 
 SIDES = {"embedding": "Aesthetic embedding", "negative": "Aesthetic negative"}
 HASHES = {"embedding": "Aesthetic hash", "negative": "Aesthetic negative hash"}

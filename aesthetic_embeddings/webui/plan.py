@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from ..embedding import AestheticEmbedding
 from ..errors import AestheticError
 from ..library import Library
 from ..settings import Settings
-from . import pictures
+from ..sliders import step_size
 
 NONE = "None"  # the dropdowns' choice of no aesthetic
 HIRES = ("same", "off")
@@ -124,6 +123,8 @@ def plan(given: Mapping[str, Any], library: Library) -> Plan | None:
 
     def target(side: str) -> Target | None:
         if side == "embedding" and given["pictures"]:
+            from . import pictures  # it asks the host, which the page's own tests have not
+
             return Target(pictures.embedding(given["pictures"]), empty.settings)
         text = str(given[side] or NONE)
         return None if text == NONE else Target(mixes.chosen(text, library), empty.settings)
@@ -141,20 +142,3 @@ def unticked(given: Mapping[str, Any]) -> Plan:
     if given["hires"] not in HIRES:
         raise AestheticError(f"hires should be one of {', '.join(HIRES)}, not {given['hires']!r}.")
     return Plan(hires=given["hires"] == HIRES[0], settings=settings)
-
-
-def step_size(value: float) -> float:
-    """Epsilon from the slider, which is logarithmic: -4 means 1e-4. A positive number is epsilon itself."""
-    if not isinstance(value, (int, float)) or value >= 0:
-        return value  # Settings tells what is wrong with anything else
-    digits = 2 if round(value, 2) == value else 12  # the slider's stops are round numbers
-    return float(f"{10**value:.{digits - 1}e}")
-
-
-def exponent(epsilon: float) -> float:
-    """Where the slider stands for this epsilon; epsilon itself where it is no negative power of ten."""
-    if not 0 < epsilon < 1:
-        return epsilon
-    exact = math.log10(epsilon)
-    stop = round(exact, 2)
-    return next((value for value in (stop, exact) if step_size(value) == epsilon), epsilon)

@@ -20,8 +20,9 @@ from ..embedding import blend
 from ..errors import AestheticError
 from ..library import Library
 from ..settings import Settings
+from ..sliders import step_size
 from . import host
-from .plan import Plan, Target, known, step_size
+from .plan import Plan, Target, known
 
 NAME = "aesthetic"
 _TAG = re.compile(rf"<{NAME}:([^>]+)>")  # as modules/extra_networks.py, re_extra_net

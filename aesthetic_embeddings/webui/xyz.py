@@ -13,8 +13,9 @@ from typing import Any
 from .. import mixes
 from ..errors import AestheticError
 from ..settings import Settings
+from ..sliders import step_size
 from . import accordion, host, tags
-from .plan import NONE, has_aesthetic, step_size
+from .plan import NONE, has_aesthetic
 
 PREFIX = "[Aesthetic] "
 COST = 0.6  # between a sampler's and a VAE's: the plot has the costlier axis outside, so each value is tuned for once

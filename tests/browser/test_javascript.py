@@ -127,7 +127,7 @@ def test_the_slider_says_which_epsilon_it_means(page: Any, exponent: str, means:
 
 
 def test_the_epsilon_is_that_of_the_host(page: Any):
-    from aesthetic_embeddings.webui.plan import step_size
+    from aesthetic_embeddings.sliders import step_size
 
     number = part(page, "step_size").locator("input[type=number]")
     for stop in range(-500, -199, 60):

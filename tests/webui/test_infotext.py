@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import aesthetic_embeddings as ae
+from aesthetic_embeddings.sliders import step_size
 
 from .conftest import embedding
 from .fake_host import Host
@@ -114,7 +115,7 @@ def test_all_values_come_back_together(host: Host):
 @pytest.mark.parametrize("epsilon", [1e-4, 1.23e-4, 0.1, 0.5, 1.0, 3.3e-7, 1 / 3 * 1e-4])
 def test_any_epsilon_comes_back(host: Host, epsilon: float):
     back = read(host, written(host, embedding="dusk", step_size=epsilon, update="gradient"))
-    assert host.webui("plan").step_size(back["step_size"]) == epsilon
+    assert step_size(back["step_size"]) == epsilon
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import aesthetic_embeddings as ae
+from aesthetic_embeddings.sliders import RANGES, exponent, step_size
 
 from .conftest import embedding
 from .fake_host import Host
@@ -44,18 +45,18 @@ def test_epsilon_is_an_exponent_or_a_value(host: Host, given: float, epsilon: fl
     assert planned(host, step_size=given).positive.settings.step_size == epsilon
 
 
-def test_every_stop_of_the_slider_is_another_epsilon(host: Host):
-    low, high, step = host.webui("accordion").RANGES["step_size"]
+def test_every_stop_of_the_slider_is_another_epsilon(flavour: str):
+    low, high, step = RANGES["step_size"]
     stops = [low + i * step for i in range(round((high - low) / step) + 1)]
-    assert len({host.webui("plan").step_size(stop) for stop in stops}) == len(stops)
+    assert len({step_size(stop) for stop in stops}) == len(stops)
 
 
 @pytest.mark.parametrize("preset", ae.settings.PRESETS)
-def test_the_slider_can_stand_where_a_preset_is(host: Host, preset: str):
-    wanted, module = ae.settings.PRESETS[preset].step_size, host.webui("plan")
-    low, _, step = host.webui("accordion").RANGES["step_size"]
-    assert module.step_size(module.exponent(wanted)) == wanted
-    assert (module.exponent(wanted) - low) / step == pytest.approx(round((module.exponent(wanted) - low) / step))
+def test_the_slider_can_stand_where_a_preset_is(flavour: str, preset: str):
+    wanted = ae.settings.PRESETS[preset].step_size
+    low, _, step = RANGES["step_size"]
+    assert step_size(exponent(wanted)) == wanted
+    assert (exponent(wanted) - low) / step == pytest.approx(round((exponent(wanted) - low) / step))
 
 
 @pytest.mark.parametrize("nothing", [{"steps": 0}, {"step_size": 0}, {"weight": 0}])
