@@ -245,10 +245,16 @@ def test_the_command_serves_until_it_is_stopped(tmp_path: Path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "aesthetic_embeddings", "studio", "--port", str(port), "--library", str(tmp_path)]
-    ended = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **ended) as studio:
-        assert studio.stdout.readline() == f"The studio is at http://127.0.0.1:{port}/, until Ctrl+C.\n"
-        assert b"Aesthetic gradients" in urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).read()
-        studio.send_signal(signal.SIGINT)
-        assert studio.wait(timeout=20) in (0, 1)
-        assert "Traceback" not in studio.stderr.read()
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    options |= {"env": {**os.environ, "PYTHONUNBUFFERED": "1"}}
+    # shells start what they run in the background deaf to Ctrl+C, and so all that it starts
+    options |= {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, **options) as studio:
+        try:
+            assert studio.stdout.readline() == f"The studio is at http://127.0.0.1:{port}/, until Ctrl+C.\n"
+            assert b"Aesthetic gradients" in urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).read()
+            studio.send_signal(signal.SIGINT)
+            assert studio.wait(timeout=20) in (0, 1)
+            assert "Traceback" not in studio.stderr.read()
+        finally:
+            studio.kill()
