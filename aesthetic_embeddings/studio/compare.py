@@ -286,7 +286,7 @@ def _results() -> tuple[dict[str, Any], gr.Radio, list[gr.Row]]:
     parts["figure"] = gr.Image(
         label="Figure", show_label=False, visible=False, buttons=[], elem_id=elem_id("figure"), **still
     )
-    parts["download"] = gr.DownloadButton("Download with its settings", visible=False, elem_id=elem_id("save"))
+    parts["download"] = gr.DownloadButton("Download with its settings", interactive=False, elem_id=elem_id("save"))
     parts["curve"] = plots.curves_plot(elem_id("curve"))
     return parts, view, [beside, over]
 
@@ -313,7 +313,7 @@ def _generate(studio: Studio, values: dict[str, Any], session: str) -> Iterator[
         "figure": gr.update(visible=not whole, value=None),
         **(dict.fromkeys(("original", "personalised", "slider")) if whole else {}),
         "thumbnails": gr.update(visible=False, value=None),
-        "download": gr.update(visible=False),
+        "download": gr.update(interactive=False),
         "curve": gr.update(value=None, color_map=plots.colors(labels), visible=False),
         "pairs": (),
     }
@@ -438,7 +438,7 @@ def _shown(pair: Pair) -> dict[str, Any]:
         "original": pair.original,
         "personalised": pair.personalised,
         "slider": (pair.original, pair.personalised),
-        "download": gr.update(value=pair.personalised, visible=True),
+        "download": gr.update(value=pair.personalised, interactive=True),
     }
 
 
@@ -452,7 +452,7 @@ def _save_sheet(table: Table, state: State, before: State, folder: Path, model: 
     more |= {"aesthetics": list(table.labels)} if wish.kind == GRID else {}
     path = save_picture(page, folder / f"{_slug(wish.prompt)}-{wish.seed}.png", table.about(state, model) | more)
     done = len(made) == sum(map(len, rows))
-    return {"figure": str(path)} | ({"download": gr.update(value=str(path), visible=True)} if done else {})
+    return {"figure": str(path)} | ({"download": gr.update(value=str(path), interactive=True)} if done else {})
 
 
 def _slug(prompt: str) -> str:
