@@ -75,8 +75,8 @@ def shown(page: Any, name: str) -> str:
 def download(page: Any, folder: Path) -> Path:
     """What the button gives.
 
-    About one click in twenty that comes right after a picture is lost in gradio 6's page, why is not known. People press
-    again, and so does this.
+    About one click in twenty that comes right after a picture is lost in gradio 6's page; why is not known. People
+    press again, and so does this.
     """
     for last in (False, False, True):
         try:
