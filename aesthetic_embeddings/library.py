@@ -141,6 +141,15 @@ class Library:
         likeness = {e.name: float(direction @ unit(e.vectors[family])) for e in others if family in e.vectors}
         return sorted(likeness.items(), key=lambda pair: -pair[1])
 
+    def near(self, embedding: AestheticEmbedding, count: int = 5) -> list[str]:
+        """In words, those that are most like it: a line for each family, where there are others."""
+        lines = []
+        for family in embedding.vectors:
+            nearest = [f"{name} {cosine:+.2f}" for name, cosine in self.nearest(embedding, family)[:count]]
+            which = f" ({family})" if len(embedding.vectors) > 1 else ""
+            lines += [f"Nearest{which}: {', '.join(nearest)}"] if nearest else []
+        return lines
+
     def mix(self, parts: Sequence[str], name: str = "") -> AestheticEmbedding:
         """The embedding that `["a=0.7", "b=-0.3"]` means: a weighted mix. `["a"]` is a itself."""
         if len(parts) == 1 and "=" not in parts[0]:

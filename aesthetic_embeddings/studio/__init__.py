@@ -9,5 +9,4 @@ create.py   the tab Create
 shelf.py    the tab Library
 plots.py    what is drawn
 tiles.py    pictures with words and buttons
-widgets.py  the settings' widgets
 """

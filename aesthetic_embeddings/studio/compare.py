@@ -14,12 +14,12 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from .. import mixes, pocket
+from .. import mixes, pocket, widgets
 from ..embedding import AestheticEmbedding
 from ..errors import AestheticError
 from ..generation import described, read_about, save_picture, sheet
 from ..settings import PRESETS, STRENGTHS, Settings
-from . import plots, said, widgets
+from . import plots, said
 from .engine import Cell, Job, State
 from .state import Studio, elem_id
 
@@ -189,7 +189,7 @@ def _first(studio: Studio, inputs: dict[str, Any]) -> None:
         elem_id=elem_id("aesthetic"),
     )
     for name in FIRST:
-        inputs[name] = widgets.setting(name)
+        inputs[name] = widgets.setting(name, elem_id(name))
     inputs["kind"] = gr.Radio(list(KINDS), value=PAIR, label="What to show", elem_id=elem_id("kind"))
     inputs["grid"] = gr.Dropdown(
         names,
@@ -249,7 +249,7 @@ def _more(studio: Studio, inputs: dict[str, Any]) -> list[tuple[gr.Button, Setti
     useless = {name for family, name in STRENGTHS.items() if family not in studio.engine.families}
     for name in widgets.FIELDS:
         if name not in FIRST:
-            inputs[name] = widgets.setting(name, visible=name not in useless)
+            inputs[name] = widgets.setting(name, elem_id(name), visible=name not in useless)
     return presets
 
 

@@ -169,7 +169,7 @@ def _blend(studio: Studio, page: gr.Blocks) -> None:
             yield ["", "", None]
             return
         e = mixed(parts, weights)
-        about = "".join(f"<div>{line}</div>" for line in near(studio.library, e))
+        about = "".join(f"<div>{escape(line)}</div>" for line in studio.library.near(e))
         yield [about, gr.skip(), gr.skip()]
         *_, last = studio.engine.run(Job(((Cell(prompt, 1, e),),)))
         ((image,),) = last.pictures
@@ -256,18 +256,9 @@ def facts(library: Library, entry: Entry) -> str:
         "The same as": escape(entry.duplicate_of),
     }
     table = "".join(f"<tr><th scope='row'>{key}</th><td>{value}</td></tr>" for key, value in rows.items() if value)
-    return f"{title}<table class='facts'>{table}</table>" + "".join(f"<p>{line}</p>" for line in near(library, e))
-
-
-def near(library: Library, e: AestheticEmbedding, count: int = 5) -> list[str]:
-    """In HTML, the aesthetics that are most like it; a line for each family."""
-    lines = []
-    for family in e.vectors:
-        nearest = [f"{escape(name)} {cosine:+.2f}" for name, cosine in library.nearest(e, family)[:count]]
-        if nearest:
-            which = f" ({escape(family)})" if len(e.vectors) > 1 else ""
-            lines.append(f"Nearest{which}: {', '.join(nearest)}")
-    return lines
+    return f"{title}<table class='facts'>{table}</table>" + "".join(
+        f"<p>{escape(line)}</p>" for line in library.near(e)
+    )
 
 
 def likenesses(library: Library, family: str | None) -> str:

@@ -13,13 +13,12 @@ from typing import Any
 
 import gradio as gr
 
-from .. import mixes
+from .. import mixes, widgets
 from ..errors import AestheticError
 from ..families import serves
 from ..library import Library
 from ..settings import PRESETS, Settings
-from ..sliders import INFO, LABELS, RANGES, exponent
-from .plan import DEFAULTS, HIRES, NONE
+from .plan import HIRES, NONE
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
 
@@ -42,7 +41,7 @@ def build(
     parts: dict[str, Any] = {}
 
     def setting(name: str) -> None:
-        parts[name] = _widget(name, elem_id(name))
+        parts[name] = widgets.setting(name, elem_id(name))
 
     def embeddings(name: str, label: str, info: str) -> None:
         parts[name] = gr.Dropdown(
@@ -108,8 +107,8 @@ def build(
     refresh.click(names, inputs=[], outputs=[*dropdowns, parts["hint"]], show_progress=False)
     for name, button in buttons.items():
         settings = PRESETS[name]
-        chosen = [f for f in FIELDS if not f.startswith("text")]
-        values = [exponent(settings.step_size) if f == "step_size" else getattr(settings, f) for f in chosen]
+        chosen = [f for f in widgets.FIELDS if not f.startswith("text")]
+        values = [widgets.shown(f, getattr(settings, f)) for f in chosen]
         button.click(lambda values=values: values, inputs=[], outputs=[parts[f] for f in chosen], show_progress=False)
     return parts
 
@@ -138,19 +137,6 @@ def about(library: Library, *chosen: str) -> str:
             said = str(error)
         lines.append(f"<b>{html.escape(name)}</b>: {html.escape(said)}")
     return f"<p class='aesthetic-about'>{'<br>'.join(lines)}</p>" if lines else ""
-
-
-def _widget(name: str, elem_id: str) -> Any:
-    about, value = FIELDS[name].metadata, DEFAULTS[name]
-    common = {"label": LABELS.get(name, about["label"]), "info": INFO.get(name, about["help"]), "elem_id": elem_id}
-    if about["choices"]:
-        return gr.Dropdown(list(about["choices"]), value=value, **common)
-    if isinstance(value, bool):
-        return gr.Checkbox(value, **common)
-    if isinstance(value, str):
-        return gr.Textbox(value, lines=1, **common)
-    low, high, step = RANGES.get(name, (about["low"], about["high"], 0.01))
-    return gr.Slider(low, high, exponent(value) if about["log"] else value, step=step, **common)
 
 
 def hint(library: Library) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -59,16 +60,13 @@ def build(parts: Mapping[str, Any], elem_id: Callable[[str], str]) -> None:
     delete.click(on_delete, inputs=[chosen], outputs=[chosen], show_progress=False)
 
 
-class _said:
+@contextmanager
+def _said() -> Iterator[None]:
     """What is wrong is said at the page."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
-        if isinstance(error, AestheticError):
-            gr.Warning(f"Aesthetic gradients: {error}")
-        return isinstance(error, AestheticError)
+    try:
+        yield
+    except AestheticError as error:
+        gr.Warning(f"Aesthetic gradients: {error}")
 
 
 def read() -> dict[str, dict[str, Any]]:

@@ -234,7 +234,7 @@ def made(seen: list[Gathering], e: AestheticEmbedding, file: str) -> str:
             "At 1 all would be the same picture; the lower it is, and the more it varies, the less they have in "
             "common, and the vaguer the taste."
         )
-    lines += _near(e)
+    lines += map(escape, host.library.near(e))
     if seen[0].skipped:
         skipped = [f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in seen[0].skipped]
         lines.append(f"Skipped: {len(skipped)}<ul>{''.join(skipped)}</ul>")
@@ -309,7 +309,9 @@ def facts(name: str) -> str:
         "The same as": escape(entry.duplicate_of) if entry else "",
     }
     table = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in rows.items() if value)
-    return f"<table class='aesthetic-facts'>{table}</table>" + "".join(f"<div>{line}</div>" for line in _near(e))
+    return f"<table class='aesthetic-facts'>{table}</table>" + "".join(
+        f"<div>{escape(line)}</div>" for line in host.library.near(e)
+    )
 
 
 @plainly(outputs=1)
@@ -352,16 +354,6 @@ def _named(name: str | None) -> str:
 
 
 # ---------------------------------------------------------------- HTML
-
-
-def _near(e: AestheticEmbedding, count: int = 5) -> list[str]:
-    lines = []
-    for family in e.vectors:
-        nearest = [f"{escape(name)} {cosine:+.2f}" for name, cosine in host.library.nearest(e, family)[:count]]
-        if nearest:
-            which = f" ({escape(family)})" if len(e.vectors) > 1 else ""
-            lines.append(f"Nearest{which}: {', '.join(nearest)}")
-    return lines
 
 
 def _code(x: object) -> str:

@@ -8,6 +8,8 @@ import io
 import re
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -25,21 +27,7 @@ def main() -> None:
     parser.add_argument("--folder", default="aesthetic-gradients", help="this extension's, in the host's extensions")
     parser.add_argument("--pictures", type=Path, help="a folder for screenshots")
     arguments = parser.parse_args()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1500})
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        open_page(page, arguments.url)
-        failed = 0
-
-        def see(line: str, good: bool) -> None:
-            nonlocal failed
-            failed += not good
-            print(f"{'ok ' if good else 'BAD'} {line}", flush=True)
-            if arguments.pictures:
-                page.screenshot(path=arguments.pictures / f"{line.split(':')[0].replace(' ', '-')}.png")
-
+    with journey(arguments.url, 1500, arguments.pictures) as (page, see):
         plain = generate(page)
         see("plain: nothing said", "Aesthetic gradients" not in plain[1])
         toggle(page)
@@ -73,6 +61,30 @@ def main() -> None:
         toggle(page)
         choose(page, arguments.name)
         see("enabled again: on is on", generate(page)[0] == first[0])
+
+
+@contextmanager
+def journey(url: str, height: int, pictures: Path | None = None) -> Iterator[tuple[Page, Callable[[str, bool], None]]]:
+    """A page of the host, and what tells whether a line is true; exits with the number of those that were not.
+
+    pictures: a folder for a screenshot after each line.
+    """
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": height})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        open_page(page, url)
+        failed = 0
+
+        def see(line: str, good: bool) -> None:
+            nonlocal failed
+            failed += not good
+            print(f"{'ok ' if good else 'BAD'} {line}", flush=True)
+            if pictures:
+                page.screenshot(path=pictures / f"{line.split(':')[0].replace(' ', '-')}.png")
+
+        yield page, see
         print(f"page errors: {sorted(set(errors))}")
         browser.close()
     sys.exit(failed)

@@ -8,15 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shutil
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from .browser import generate, open_page
+from .browser import generate, journey
 
 NEW = "card test/new"
 
@@ -27,7 +25,6 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:7860")
     parser.add_argument("--pictures", type=Path, help="a folder for screenshots")
     arguments = parser.parse_args()
-    failed = 0
 
     def api(method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -35,21 +32,8 @@ def main() -> None:
         with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method)) as response:
             return json.loads(response.read())
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1200})
+    with journey(arguments.url, 1200, arguments.pictures) as (page, see):
         page.set_default_timeout(20000)
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-
-        def see(line: str, good: bool) -> None:
-            nonlocal failed
-            failed += not good
-            print(f"{'ok ' if good else 'BAD'} {line}", flush=True)
-            if arguments.pictures:
-                page.screenshot(path=arguments.pictures / f"{line.split(':')[0].replace(' ', '-')}.png")
-
-        open_page(page, arguments.url)
         generate(page)  # for a preview
         for tab in ("txt2img", "img2img"):
             tab_of(page, "#tabs", tab)
@@ -127,9 +111,6 @@ def main() -> None:
             see("the button with the i shows the facts", made["hash"] in popup.inner_text())
         finally:
             api("DELETE", "embeddings/card%20test/new")
-        print(f"page errors: {sorted(set(errors))}")
-        browser.close()
-    sys.exit(failed)
 
 
 def card(page: Page, tab: str, name: str) -> Any:

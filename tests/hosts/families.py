@@ -92,15 +92,20 @@ def off(host: Host, plain: str) -> Iterator[Line]:
     yield "off is plain", host.txt2img().hash == plain
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments_for(description: str | None, tolerance: float) -> argparse.ArgumentParser:
+    """What a comparison with the core takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="+")
     parser.add_argument("--url", default="http://127.0.0.1:7860")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--embedding", type=Path, required=True)
     parser.add_argument("--addons", type=Path, help="the host's folder, where networks are put and inversions lie")
-    parser.add_argument("--tolerance", type=float, default=1e-4)
-    arguments = parser.parse_args()
+    parser.add_argument("--tolerance", type=float, default=tolerance)
+    return parser
+
+
+def main() -> None:
+    arguments = arguments_for(__doc__, 1e-4).parse_args()
     families = Families(arguments)
     host = families.host
     before = host.call("/sdapi/v1/options")["sd_model_checkpoint"]

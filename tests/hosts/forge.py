@@ -24,6 +24,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 import aesthetic_embeddings as ae
 
 from .client import Host, Picture
+from .families import arguments_for
 from .outside import Outside, Prompts
 from .references import Parts, Reference, Refiner, Sd1, padded
 from .sequences import Line, values
@@ -218,14 +219,8 @@ def _rest(got: Parts, before: Parts, rows: int) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoints", nargs="+")
-    parser.add_argument("--url", default="http://127.0.0.1:7860")
-    parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--embedding", type=Path, required=True)
-    parser.add_argument("--addons", type=Path, help="the host's folder, where networks are put and inversions lie")
+    parser = arguments_for(__doc__, 5e-3)
     parser.add_argument("--stored", default="float16", help="the dtype in which the host stores text encoders")
-    parser.add_argument("--tolerance", type=float, default=5e-3)
     arguments = parser.parse_args()
     forge = Forge(arguments)
     options = forge.host.call("/sdapi/v1/options")

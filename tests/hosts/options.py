@@ -6,17 +6,15 @@ What is changed there is put back.
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 import aesthetic_embeddings as ae
 
-from .browser import open_page
+from .browser import journey
 from .cards import tab_of
 from .client import Host
 
@@ -26,22 +24,14 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:7860")
     parser.add_argument("--picture", type=Path, help="a file for a screenshot")
     arguments = parser.parse_args()
-    host, failed = Host(arguments.url), 0
-
-    def see(line: str, good: bool) -> None:
-        nonlocal failed
-        failed += not good
-        print(f"{'ok ' if good else 'BAD'} {line}", flush=True)
+    host = Host(arguments.url)
 
     def names() -> list[str]:
         return [entry["name"] for entry in host.call("/aesthetic-gradients/v1/embeddings")]
 
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, journey(arguments.url, 1100) as (page, see):
         vector = {"clip-vit-l-14": torch.randn(768)}
         ae.AestheticEmbedding(vector, name="elsewhere").save(Path(folder) / "elsewhere.safetensors")
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1100})
-        open_page(page, arguments.url)
         tab_of(page, "#tabs", "Settings")
         tab_of(page, "#settings", "Aesthetic gradients")
         see("before, it is not there", "elsewhere" not in names())
@@ -53,8 +43,6 @@ def main() -> None:
         see("tuned on the CPU", tuned.hash != plain.hash and "→" in tuned.comments)
         apply(page, "", "auto")
         see("put back, at once", "elsewhere" not in names())
-        browser.close()
-    sys.exit(failed)
 
 
 def apply(page: Page, folders: str, device: str) -> None:

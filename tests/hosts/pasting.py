@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from .browser import ID, generate, number, open_page, pick, toggle
+from .browser import ID, generate, journey, number, open_page, pick, toggle
 
 MIX = "sac_8plus:0.7 gloomcore:-0.3"
 TEXT = 'snow, "ice": and so on'
@@ -27,21 +25,7 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:7860")
     parser.add_argument("--screenshots", type=Path, help="a folder for screenshots")
     arguments = parser.parse_args()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1900})
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        failed = 0
-
-        def see(line: str, good: bool) -> None:
-            nonlocal failed
-            failed += not good
-            print(f"{'ok ' if good else 'BAD'} {line}", flush=True)
-            if arguments.screenshots:
-                page.screenshot(path=arguments.screenshots / f"{line.split(':')[0].replace(' ', '-')}.png")
-
-        open_page(page, arguments.url)
+    with journey(arguments.url, 1900, arguments.screenshots) as (page, see):
         plain, plain_text = generate(page)[0], infotext(page)
         toggle(page)
         write(page, "embedding", MIX)
@@ -122,9 +106,6 @@ def main() -> None:
         page.click("#txt2img_generate")
         page.wait_for_timeout(4000)
         see("XYZ: a wrong value is said", "between 0 and 100" in page.inner_text("body"))
-        print(f"page errors: {sorted(set(errors))}")
-        browser.close()
-    sys.exit(failed)
 
 
 def infotext(page: Page) -> str:

@@ -90,8 +90,7 @@ def test_from_a_folder_without_its_outlier_to_compare_and_library(
 
     tab.get_by_role("tab", name="Library").click()
     card = tab.locator("#studio_cards .card", has_text="holiday")
-    card.wait_for()
-    assert "10 pictures" in card.inner_text()
+    card.get_by_text("10 pictures").wait_for()  # the cards are drawn anew after what is saved is said
     tab.get_by_role("tab", name="Compare").click()
     tab.locator("#studio_aesthetic input").first.fill("holi")
     tab.get_by_role("option", name="holiday").wait_for()

@@ -61,6 +61,13 @@ def host(flavour: str, tmp_path: Path, projection: torch.Tensor, monkeypatch: py
     fake_host.forget_extension()
 
 
+@pytest.fixture
+def patch(host: Host) -> Iterator[pytest.MonkeyPatch]:
+    """Undone before the host is looked at again."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
 def embedding(name: str, seed: int, family: str = FAMILY) -> ae.AestheticEmbedding:
     vector = torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed))
     return ae.AestheticEmbedding(name=name, vectors={family: vector})

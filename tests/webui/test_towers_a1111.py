@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,13 +23,6 @@ SECOND = f"clip-{SMALL}x2-{DIM}"
 @pytest.fixture
 def flavour() -> str:
     return "a1111"
-
-
-@pytest.fixture
-def patch(host: Host) -> Iterator[pytest.MonkeyPatch]:
-    """Undone before the host is looked at again."""
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
 
 
 # ---------------------------------------------------------------- SDXL

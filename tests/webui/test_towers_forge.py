@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,13 +21,6 @@ T5 = torch.randn(9, 2 * WIDTH, generator=torch.Generator().manual_seed(3))
 @pytest.fixture
 def flavour() -> str:
     return "forge"
-
-
-@pytest.fixture
-def patch(host: Host) -> Iterator[pytest.MonkeyPatch]:
-    """Undone before the host is looked at again."""
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
 
 
 def parts(host: Host, make: Callable[[Tensor, int], dict[str, Tensor]], patch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Widgets for the settings, from the table in ../settings.py."""
+"""The settings as widgets, from the table in settings.py: for the WebUI's page and for the studio's."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import Any
 
 import gradio as gr
 
-from ..settings import Settings
-from ..sliders import INFO, LABELS, RANGES, exponent, step_size
-from .state import elem_id
+from .settings import Settings
+from .sliders import INFO, LABELS, RANGES, exponent, step_size
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
 
 
-def setting(name: str, **more: Any) -> Any:
+def setting(name: str, elem_id: str, **more: Any) -> Any:
     """The widget of one setting; logarithmic ones show the exponent."""
     f = FIELDS[name]
     about, value = f.metadata, shown(name, f.default)
     common = {"label": LABELS.get(name, about["label"]), "info": INFO.get(name, about["help"]), **more}
-    common |= {"value": value, "elem_id": elem_id(name)}
+    common |= {"value": value, "elem_id": elem_id}
     if about["choices"]:
         return gr.Dropdown(list(about["choices"]), **common)
     if isinstance(f.default, bool):
