@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,15 +67,15 @@ def personalized(
     tower = find_tower(text_encoder)
     run = encode or tower.encode
 
-    def recorded(ids: Tensor) -> Recording:
-        with evaluating(text_encoder):
+    def recorded(ids: Tensor, inputs: Tensor | None = None) -> Recording:
+        if encode is None and tower.takes_any_length:  # what follows the end of the text does not matter
+            end = int(tower.end_of_text(ids).max()) + 1
+            ids, inputs = ids[:, :end], inputs if inputs is None else inputs[:, :end]
+        replaced = nullcontext() if inputs is None else embeddings_replaced(tower, inputs)
+        with evaluating(text_encoder), replaced:
             return record_once(tower, lambda: run(ids))
 
-    if input_embeddings is None:
-        record = recorded(input_ids)
-    else:
-        with embeddings_replaced(tower, input_embeddings):
-            record = recorded(input_ids)
+    record = recorded(input_ids, input_embeddings)
     text = None
     if settings.text and settings.text_strength:
         if text_ids is None:

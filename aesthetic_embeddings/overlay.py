@@ -1,7 +1,8 @@
 """Tuned values laid over a tower while its owner encodes again, and taken off after every call.
 
 The owner's parameters are never written to. A hook puts another parameter in its place for the length of one call of
-its module; a second hook, which also runs when the call raises, puts the owner's own object back.
+its module; a second hook, which also runs when the call raises, puts the owner's own object back. A matrix that moved
+by an update of low rank stays where it is: what the update does to its input is added to its module's output.
 """
 
 from __future__ import annotations
@@ -10,37 +11,59 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from .products import Factors
+from .recording import working_dtype
 from .towers import FP8, Slot, Tower
+
+#: What a slot's rows become: a function that returns them, or the update of low rank that is added to a matrix.
+Value: TypeAlias = "Callable[[], Tensor] | Factors"
 
 
 @contextmanager
 def overlaid(
     tower: Tower,
-    values: Mapping[Slot, Callable[[], Tensor]],
+    values: Mapping[Slot, Value],
     row_ids: Tensor | None = None,
     rows: Tensor | None = None,
 ) -> Iterator[None]:
     """While the block runs, the tower's owner computes with `values` in place of what these slots store.
 
-    values: slot -> a function that returns its tuned rows; called at each use, so that nothing need be kept whole.
+    values: functions among them are called at each use, so that nothing need be kept whole.
     row_ids: sorted token ids `[n]` whose rows of the embedding table are `rows` `[n, width]`; the table is large.
     """
-    values = {**_beside_fp8(values), **values}
+    updates = {s: value for s, value in values.items() if isinstance(value, Factors) and s.is_its_owners_product}
+    dtype = working_dtype(tower)
+    formed = {slot: _formed(slot, value, dtype) for slot, value in values.items() if slot not in updates}
+    formed = {**_beside_fp8(formed), **formed}
     by_parameter: dict[tuple[nn.Module, str], list[Slot]] = defaultdict(list)
-    for slot in values:
+    for slot in formed:
         by_parameter[slot.owner, slot.name].append(slot)
     with ExitStack() as stack:
+        for slot, update in updates.items():
+            stack.callback(slot.owner.register_forward_hook(_adding(update, dtype)).remove)
         for (owner, name), parts in by_parameter.items():
-            _lay(owner, name, parts, values, stack)
+            _lay(owner, name, parts, formed, stack)
         if row_ids is not None and rows is not None:
             hook = tower.table.owner.register_forward_hook(_row_hook(row_ids, rows))
             stack.callback(hook.remove)
         yield
+
+
+def _adding(update: Factors, dtype: torch.dtype) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    def add(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        with torch.autocast(out.device.type, enabled=False):
+            return out + update.times(args[0].to(dtype)).to(out.dtype)
+
+    return add
+
+
+def _formed(slot: Slot, value: Value, dtype: torch.dtype) -> Callable[[], Tensor]:
+    return (lambda: value.plus(slot.read().to(dtype))) if isinstance(value, Factors) else value
 
 
 def _beside_fp8(values: Mapping[Slot, Callable[[], Tensor]]) -> dict[Slot, Callable[[], Tensor]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,19 +29,33 @@ def product(x: Tensor, w: Tensor) -> Tensor:
     return x @ w.T
 
 
-def outer(a: Tensor, b: Tensor, scratch: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """`A^T B` for A `[r, m]` and B `[r, n]`, some of its rows at a time: which, and what they hold until the next.
+@dataclass(frozen=True)
+class Factors:
+    """A matrix `[m, n]` of low rank, `A^T B`, from A `[rank, m]` and B `[rank, n]`; never formed unless it must be."""
 
-    Fresh memory costs more than such a product, so where r is small it is made in `scratch`, in strips, or the cores
-    would not share it. Where r is large it is made of parts that the CPU's cache holds.
+    a: Tensor
+    b: Tensor
+
+    def times(self, x: Tensor) -> Tensor:
+        """`x (A^T B)^T`, in the dtype and on the device of x."""
+        return (x @ self.b.to(x).T) @ self.a.to(x)
+
+    def times_transposed(self, delta: Tensor) -> Tensor:
+        """`delta A^T B`"""
+        return (delta @ self.a.to(delta).T) @ self.b.to(delta)
+
+    def plus(self, w: Tensor) -> Tensor:
+        """`W + A^T B`, a new tensor."""
+        return torch.addmm(w, self.a.to(w).T, self.b.to(w))
+
+
+def outer(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """`A^T B` for A `[r, m]` and B `[r, n]`, some of its rows at a time: which, and what they hold.
+
+    Where r is small, calls cost more than they compute, and all rows come at once; where it is large, what is made of
+    parts that the CPU's cache holds is made faster.
     """
     height, width = a.shape[1], b.shape[1]
-    if len(a) < 64:
-        strips = 32 if scratch.device.type == "cpu" and height % 32 == 0 else 1
-        whole = scratch[: height * width].view(strips, -1, width)
-        torch.bmm(a.T.unflatten(0, (strips, -1)), b.expand(strips, -1, -1), out=whole)
-        yield slice(0, height), whole.view(height, width)
-        return
-    step = max(1, 2**19 // width)
+    step = height if len(a) < 64 else max(1, 2**19 // width)
     for rows in (slice(at, at + step) for at in range(0, height, step)):
-        yield rows, product(a.T[rows], b.T)
+        yield rows, product(a.T[rows].contiguous(), b.T)

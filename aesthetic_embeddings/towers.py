@@ -51,6 +51,11 @@ class Slot:
             )
         return value
 
+    @property
+    def is_its_owners_product(self) -> bool:
+        """Of an affine map's weight: whether its owner is a module whose call computes that map."""
+        return self.rows is None and self.used_from is None
+
     def read(self) -> Tensor:
         """The stored values of these rows: a view, in the stored dtype, without gradient."""
         stored = self.parameter.detach()
@@ -106,6 +111,7 @@ class Tower:
     """A text tower. `width` is that of its hidden states; `projection` is `[dim, width]`, or None where it has none."""
 
     encode: Callable[[Tensor], Any]  # runs the owner's own forward on token ids `[batch, length]`
+    takes_any_length: bool  # whether that may be shorter than CLIP's 77
     embedding: nn.Module  # token ids to input embeddings, textual inversion included
     table: Slot  # the rows below it
     positions: Slot
@@ -252,11 +258,15 @@ def _transformers_tower(model: nn.Module, tower: Any) -> Tower:
         )
         for layer in tower.encoder.layers
     )
+    embedding = tower.embeddings.token_embedding
+    table = _table(embedding)
     eos = getattr(tower, "eos_token_id", 2)  # transformers before 4.31 knows the legacy rule only
     return Tower(
         encode=tower if hasattr(model, "vision_model") else model,
-        embedding=tower.embeddings.token_embedding,
-        table=_table(tower.embeddings.token_embedding),
+        # unless something of a host's is in between
+        takes_any_length=tower in (model, getattr(model, "text_model", None)) and table.owner is embedding,
+        embedding=embedding,
+        table=table,
         positions=Slot(tower.embeddings.position_embedding, "weight"),
         layers=layers,
         final_norm=_norm(tower.final_layer_norm),
@@ -272,6 +282,7 @@ def _open_clip_tower(model: nn.Module, tower: Any) -> Tower:
     blocks = list(tower.transformer.resblocks)
     return Tower(
         encode=getattr(tower, "encode_text", tower),
+        takes_any_length=False,  # open_clip's CLIP adds all of its positions
         embedding=tower.token_embedding,
         table=_table(tower.token_embedding),
         positions=Slot(tower, "positional_embedding", used_from=tower.token_embedding, used_until=blocks[0]),

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.optim.adam import adam as torch_adam
 
 from .errors import EncoderError
-from .overlay import overlaid
-from .products import outer, product
+from .overlay import Value, overlaid
+from .products import Factors, outer, product
 from .recording import Recording, quiet, starting_from, working_dtype
 from .settings import Settings
 from .towers import Layer, Slot, Tower, Weights, hidden_states
@@ -81,10 +81,10 @@ def linear_step(settings: Settings, delta: Tensor, x: Tensor, k: int) -> float:
 
 
 class DenseMatrix:
-    """`W`, a copy that moves; for Adam with its two moments. `scratch`, shared by all, is for one gradient."""
+    """`W`, a copy that moves; for Adam with its two moments."""
 
-    def __init__(self, w: Tensor, settings: Settings, scratch: Tensor) -> None:
-        self.w, self.settings, self.scratch = w.clone(), settings, scratch
+    def __init__(self, w: Tensor, settings: Settings) -> None:
+        self.w, self.settings = w.clone(), settings
         if settings.update == "adam":
             self.m, self.v = torch.zeros_like(w), torch.zeros_like(w)
 
@@ -100,13 +100,13 @@ class DenseMatrix:
         """Take step k along the gradient `delta^T x`."""
         adamant = self.settings.update == "adam"
         factor = self.settings.step_size if adamant else linear_step(self.settings, delta, x, k)
-        for rows, g in outer(delta, x, self.scratch):
+        for rows, g in outer(delta, x):
             if adamant:
                 adam([self.w[rows]], [g], [self.m[rows]], [self.v[rows]], factor, k)
             else:
                 self.w[rows].add_(g, alpha=factor)
 
-    def tuned(self) -> Callable[[], Tensor]:
+    def outcome(self) -> Callable[[], Tensor]:
         return self.w.detach  # and let the moments go
 
 
@@ -143,26 +143,23 @@ class FactoredMatrix:
         return scratch[: stored.numel()].view(stored.shape).copy_(stored)
 
     @property
-    def factors(self) -> tuple[Tensor, Tensor]:
+    def update(self) -> Factors:
         rank = self.deltas.filled
-        return self.deltas.first(rank), self.inputs.first(rank)
+        return Factors(self.deltas.first(rank), self.inputs.first(rank))
 
     def times(self, x: Tensor) -> Tensor:
-        a, b = self.factors
-        return product(x, self.w) + (x @ b.T) @ a
+        return product(x, self.w) + self.update.times(x)
 
     def times_transposed(self, delta: Tensor) -> Tensor:
-        a, b = self.factors
-        return product(delta, self.w.T) + (delta @ a.T) @ b
+        return product(delta, self.w.T) + self.update.times_transposed(delta)
 
     def climb(self, delta: Tensor, x: Tensor, k: int) -> None:
         self.deltas.append(delta * linear_step(self.settings, delta, x, k))
         if self.inputs.filled < self.deltas.filled:
             self.inputs.append(x)
 
-    def tuned(self) -> Callable[[], Tensor]:
-        slot, (a, b) = self.slot, self.factors  # not the scratch memory
-        return lambda: slot.read().to(b.device, b.dtype, copy=True).addmm_(a.T, b)
+    def outcome(self) -> Factors:
+        return self.update
 
 
 Matrix: TypeAlias = "DenseMatrix | FactoredMatrix"
@@ -210,7 +207,7 @@ class _Recomputed(torch.autograd.Function):
 class Outcome:
     """What tuning moved: see `overlay.overlaid`."""
 
-    values: Mapping[Slot, Callable[[], Tensor]] = field(default_factory=dict)
+    values: Mapping[Slot, Value] = field(default_factory=dict)
     row_ids: Tensor | None = None
     rows: Tensor | None = None
 
@@ -352,7 +349,7 @@ class Ascent(Weights):
                 rank = chunks * (length if of_all else 1) * self.settings.steps  # of the whole update, at most
                 height, width = slot.read().shape
                 if self.settings.update == "adam" or rank * (height + width) > height * width:
-                    yield slot, DenseMatrix(self.read(slot), self.settings, scratch)
+                    yield slot, DenseMatrix(self.read(slot), self.settings)
                 else:
                     source = layer.norm1 if affine in (layer.q, layer.k, layer.v) else affine
                     shared = inputs.setdefault((source, rank), Rows(scratch, rank, width))
@@ -411,7 +408,7 @@ class Ascent(Weights):
         return float(similarity.detach())
 
     def outcome(self) -> Outcome:
-        values: dict[Slot, Callable[[], Tensor]] = {slot: matrix.tuned() for slot, matrix in self.matrices.items()}
+        values: dict[Slot, Value] = {slot: matrix.outcome() for slot, matrix in self.matrices.items()}
         if self.leaves:
             values |= {slot: vector.detach for slot, vector in self.vectors.items()}
         if not self.tables_move:
