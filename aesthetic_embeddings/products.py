@@ -31,22 +31,26 @@ def product(x: Tensor, w: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Factors:
-    """A matrix `[m, n]` of low rank, `A^T B`, from A `[rank, m]` and B `[rank, n]`; never formed unless it must be."""
+    """A matrix `[m, n]` of low rank, `s A^T B`, from A `[rank, m]` and B `[rank, n]`; never formed unless it must be.
+
+    What it is multiplied by tells the dtype and the device of the result; A and B may be kept in another.
+    """
 
     a: Tensor
     b: Tensor
+    s: float = 1.0
 
     def times(self, x: Tensor) -> Tensor:
-        """`x (A^T B)^T`, in the dtype and on the device of x."""
-        return (x @ self.b.to(x).T) @ self.a.to(x)
+        """`x (s A^T B)^T`"""
+        return (x @ self.b.to(x).T).mul_(self.s) @ self.a.to(x)
 
     def times_transposed(self, delta: Tensor) -> Tensor:
-        """`delta A^T B`"""
-        return (delta @ self.a.to(delta).T) @ self.b.to(delta)
+        """`delta (s A^T B)`"""
+        return (delta @ self.a.to(delta).T).mul_(self.s) @ self.b.to(delta)
 
     def plus(self, w: Tensor) -> Tensor:
-        """`W + A^T B`, a new tensor."""
-        return torch.addmm(w, self.a.to(w).T, self.b.to(w))
+        """`W + s A^T B`, a new tensor."""
+        return torch.addmm(w, self.a.to(w).T, self.b.to(w), alpha=self.s)
 
 
 def outer(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:

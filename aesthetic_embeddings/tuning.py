@@ -125,14 +125,15 @@ class Rows:
 
 
 class FactoredMatrix:
-    """`W + A^T B`: the stored matrix, read where it lies, and an update kept as its factors.
+    """`W + s A^T B`: the stored matrix, read where it lies, and an update kept as its factors.
 
-    inputs: the rows of B, which matrices with the same input share.
+    inputs: the rows of B, which matrices with the same input share. Where W is stored in half precision so are A and
+    B, whose rounding is a tenth of what W's would do to the update. The scale s keeps A in range.
     """
 
     def __init__(self, slot: Slot, settings: Settings, scratch: Tensor, inputs: Rows, capacity: int) -> None:
         self.slot, self.settings, self.scratch, self.inputs = slot, settings, scratch, inputs
-        self.deltas = Rows(scratch, capacity, len(slot.read()))
+        self.deltas, self.scale = Rows(kept_like(slot, scratch), capacity, len(slot.read())), 1.0
 
     @property
     def w(self) -> Tensor:
@@ -145,7 +146,7 @@ class FactoredMatrix:
     @property
     def update(self) -> Factors:
         rank = self.deltas.filled
-        return Factors(self.deltas.first(rank), self.inputs.first(rank))
+        return Factors(self.deltas.first(rank), self.inputs.first(rank), self.scale)
 
     def times(self, x: Tensor) -> Tensor:
         return product(x, self.w) + self.update.times(x)
@@ -154,12 +155,21 @@ class FactoredMatrix:
         return product(delta, self.w.T) + self.update.times_transposed(delta)
 
     def climb(self, delta: Tensor, x: Tensor, k: int) -> None:
-        self.deltas.append(delta * linear_step(self.settings, delta, x, k))
+        step = linear_step(self.settings, delta, x, k)
+        if k == 1:
+            self.scale = step * float(delta.abs().max()) or 1.0
+        self.deltas.append(delta * (step / self.scale))
         if self.inputs.filled < self.deltas.filled:
             self.inputs.append(x)
 
     def outcome(self) -> Factors:
         return self.update
+
+
+def kept_like(slot: Slot, working: Tensor) -> Tensor:
+    """A tensor of the dtype and on the device that the factors of an update are kept in."""
+    stored = slot.read().dtype
+    return working.new_empty(0, dtype=stored if stored in (torch.float16, torch.bfloat16) else working.dtype)
 
 
 Matrix: TypeAlias = "DenseMatrix | FactoredMatrix"
@@ -352,7 +362,7 @@ class Ascent(Weights):
                     yield slot, DenseMatrix(self.read(slot), self.settings)
                 else:
                     source = layer.norm1 if affine in (layer.q, layer.k, layer.v) else affine
-                    shared = inputs.setdefault((source, rank), Rows(scratch, rank, width))
+                    shared = inputs.setdefault((source, rank), Rows(kept_like(slot, scratch), rank, width))
                     yield slot, FactoredMatrix(slot, self.settings, scratch, shared, rank)
 
     # how `hidden_states` reads the weights
