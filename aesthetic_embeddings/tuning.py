@@ -72,7 +72,7 @@ def linear_step(settings: Settings, delta: Tensor, x: Tensor, k: int) -> float:
     """
     if settings.update == "gradient":
         return settings.step_size
-    norm = float(((delta @ delta.T) * (x @ x.T)).sum().clamp(min=0).sqrt())
+    norm = max(0.0, float(torch.dot((delta @ delta.T).flatten(), (x @ x.T).flatten()))) ** 0.5
     decay = 1 - (k - 1) / settings.steps
     return settings.step_size * decay * (delta.shape[1] * x.shape[1]) ** 0.5 / norm if norm > 0 else 0.0
 

@@ -1,142 +1,123 @@
 """Time and memory of personalising one prompt: the published loop and ours, each run in a fresh process.
 
-    python -m benchmarks.speed              # every case, median of 5
+    python -m benchmarks.speed              # every case, median of 5; writes docs/speed.png
     python -m benchmarks.speed --runs 3 --only "adam, 8 tokens"
 
-The tower has the shape of CLIP ViT-L/14's, with random weights. Extra memory is the process's peak minus what it held
-with the model loaded and run once. Times on a shared machine drift; the two are therefore run in turn, and the ratio
-is what to quote.
+The towers have the shapes of CLIP ViT-L/14's and OpenCLIP ViT-bigG/14's, with random weights. Times on a shared machine
+drift; the two are therefore run in turn, and the ratio is what to quote. The floor is benchmarks/floor.py's.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import json
-import os
 import statistics
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
-from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-import aesthetic_embeddings as ae
+from aesthetic_embeddings.memory import Memory, fingerprint
 
-LENGTH, BOS, EOS = 77, 49406, 49407
-SHAPE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
-STEPS = 10
-
-
-@dataclass(frozen=True)
-class Case:
-    update: str
-    tokens: tuple[int, ...]  # of each chunk
-    stored: torch.dtype = torch.float32
-
-    def __str__(self) -> str:
-        length = f"{len(self.tokens)} chunks" if len(self.tokens) > 1 else f"{self.tokens[0]} tokens"
-        return f"{self.update}, {length}" + (", fp16" if self.stored == torch.float16 else "")
-
+from .cases import LENGTH, Case, Result, in_fresh_process
+from .floor import Machine, best, floor, machine
 
 CASES = [
     Case("adam", (8,)),
     Case("adam", (75,)),
     Case("adam", (75, 75, 75)),
     Case("normalized", (8,)),
-    Case("normalized", (8,), torch.float16),
+    Case("normalized", (8,), "float16"),
     Case("normalized", (75,)),
+    Case("normalized", (75,), "float16"),
     Case("gradient", (8,)),
+    Case("normalized", (20,), "float16", sdxl=True),
 ]
 
 
-def published(model: Any, ids: Tensor, e: Tensor) -> None:
-    """The loop of the paper's code (arXiv 2209.12330): a deep copy, Adam over all its parameters, the full length."""
-    tuned = copy.deepcopy(model).float()
-    optimizer = torch.optim.Adam(tuned.text_model.parameters(), lr=1e-4)
-    for _ in range(STEPS):
-        c = tuned(ids).text_embeds
-        loss = -(c @ e / c.norm(dim=-1)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        tuned(ids)
+@dataclass(frozen=True)
+class Row:
+    case: Case
+    published: list[Result]  # in turn with ours
+    ours: list[Result]
+    floor: float  # seconds
+
+    def __str__(self) -> str:
+        (t0, m0), (t1, m1) = middle(self.published), middle(self.ours)
+        ratio = statistics.median(p.seconds / o.seconds for p, o in zip(self.published, self.ours, strict=True))
+        return (
+            f"| {self.case} | {t0:.2f} s | {t1:.2f} s | {ratio:.1f}x | {self.floor:.2f} s | {t1 / self.floor:.1f}x "
+            f"| {m0:.0f} MB | {m1:.0f} MB | {m1 / m0:.2f} |"
+        )
 
 
-def ours(model: Any, ids: Tensor, e: Tensor, update: str) -> None:
-    with torch.no_grad(), ae.personalized(model, ids, e, ae.Settings(steps=STEPS, update=update)):
-        model(ids)
+def middle(results: list[Result]) -> tuple[float, float]:
+    return statistics.median(r.seconds for r in results), statistics.median(r.megabytes for r in results)
 
 
-def measure(case: Case, which: str) -> dict[str, float]:
-    """Seconds, and MB of extra memory, of one run in this process."""
-    torch.manual_seed(0)
-    config = CLIPTextConfig(**SHAPE, projection_dim=768, vocab_size=49408, bos_token_id=BOS, eos_token_id=EOS)
-    model = CLIPTextModelWithProjection(config).eval().to(case.stored)
-    ids = torch.full((len(case.tokens), LENGTH), EOS)
-    ids[:, 0] = BOS
-    for row, n in zip(ids, case.tokens, strict=True):
-        row[1 : n + 1] = torch.randint(300, 40000, (n,))
-    e = torch.randn(768)
-    with torch.no_grad():
-        model(ids)
-    before = resident(peak=False)
-    start = time.perf_counter()
-    if which == "published":
-        published(model, ids, e)
-    else:
-        ours(model, ids, e, case.update)
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "megabytes": (resident(peak=True) - before) / 2**20}
+def measured(case: Case, runs: int, here: Machine) -> Row:
+    pairs = [(in_fresh_process(case, "published"), in_fresh_process(case, "ours")) for _ in range(runs)]
+    published, ours = (list(results) for results in zip(*pairs, strict=True))
+    return Row(case, published, ours, max(floor(case, here)))
 
 
-def resident(*, peak: bool) -> int:
-    """Bytes resident in memory now, after which the peak counts anew, or at the peak since then. Linux only."""
-    with open("/proc/self/status") as status:
-        fields = dict(line.split(":", 1) for line in status)
-    if not peak:
-        with open("/proc/self/clear_refs", "w") as reset:
-            reset.write("5")
-    return int(fields["VmHWM" if peak else "VmRSS"].split()[0]) * 1024
+def milliseconds_to_find(chunks: int) -> float:
+    """How long a host takes to find a prompt that was tuned before, from what its encoder was called with."""
+    ids = torch.zeros(chunks, LENGTH, dtype=torch.long)
+    states = [torch.randn(chunks, LENGTH, 768) for _ in range(3)]  # embeddings, hidden states, conditioning
+    memory: Memory[str] = Memory(2**20)
+    memory.put(fingerprint(ids, *states), "tuned", 1)
+    return 1000 * best(lambda: memory.get(fingerprint(ids, *states)), 100)
 
 
-def in_fresh_process(case: int, which: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.speed", "--measure", str(case), which]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+def draw(rows: list[Row], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    names = [str(row.case) for row in rows]
+    figure, axes = plt.subplots(1, 2, figsize=(11, 0.55 * len(rows) + 1.3), sharey=True, layout="constrained")
+    bars = {
+        "published loop": [middle(row.published) for row in rows],
+        "ours": [middle(row.ours) for row in rows],
+        "floor of this machine": [(row.floor, float("nan")) for row in rows],
+    }
+    for which, (label, axis) in enumerate(zip(("time of one prompt [s]", "extra memory [MB]"), axes, strict=True)):
+        for i, ((name, values), colour) in enumerate(zip(bars.items(), ("#b8bcc4", "#d9480f", "#5c7cfa"), strict=True)):
+            heights = [value[which] for value in values]
+            drawn = axis.barh([y + 0.27 * (i - 1) for y in range(len(rows))], heights, 0.25, label=name, color=colour)
+            axis.bar_label(drawn, [f"{h:.3g}" if h < 1000 else f"{h:.0f}" for h in heights], padding=2, fontsize=7)
+        axis.set(xscale="log", xlabel=label)
+        axis.margins(x=0.12)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(rows)), names)
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", help="the case whose name starts so")
-    parser.add_argument("--measure", nargs=2, metavar=("CASE", "WHICH"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", default="", help="the cases whose names start so")
+    parser.add_argument("--plot", type=Path, help="a file; by default docs/speed.png where every case is measured")
     arguments = parser.parse_args()
-    if arguments.measure:
-        case, which = arguments.measure
-        print(json.dumps(measure(CASES[int(case)], which)))
-        return
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {STEPS} steps, median of {arguments.runs}\n")
-    print("| case | published | ours | faster | published, extra memory | ours | memory ratio |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for i, case in enumerate(CASES):
-        if arguments.only and not str(case).startswith(arguments.only):
-            continue
-        runs = [(in_fresh_process(i, "published"), in_fresh_process(i, "ours")) for _ in range(arguments.runs)]
-        seconds, memory = ([[run[key] for run in pair] for pair in runs] for key in ("seconds", "megabytes"))
-        (t0, t1), (m0, m1) = (map(statistics.median, zip(*pairs, strict=True)) for pairs in (seconds, memory))
-        faster = statistics.median(theirs / mine for theirs, mine in seconds)
-        print(
-            f"| {case} | {t0:.2f} s | {t1:.2f} s | {faster:.1f}x | {m0:.0f} MB | {m1:.0f} MB | {m1 / m0:.2f} |",
-            flush=True,
-        )
+    here = machine()
+    print(
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, median of {arguments.runs}; "
+        f"copies at {here.bandwidth / 1e9:.0f} GB/s, products at {here.rate / 1e9:.0f} GFLOP/s\n"
+    )
+    print("| case | published | ours | faster | floor | ours / floor | published, extra memory | ours | memory ratio |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    rows = []
+    for case in CASES:
+        if str(case).startswith(arguments.only):
+            rows.append(measured(case, 1 if case.sdxl else arguments.runs, here))
+            print(rows[-1], flush=True)
+    for chunks in (1, 3):
+        print(f"\nAn equal prompt again, {chunks} chunks: found in {milliseconds_to_find(chunks):.2f} ms")
+    if plot := arguments.plot or (None if arguments.only else Path("docs/speed.png")):
+        draw(rows, plot)
 
 
 if __name__ == "__main__":

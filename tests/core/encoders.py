@@ -137,7 +137,7 @@ def randomise(model: nn.Module) -> None:
 
 
 def open_clip_text(activation: str) -> nn.Module:
-    transformer = _open_clip_transformer()
+    transformer = open_clip_transformer()
     layer = transformer.QuickGELU if activation == "quick_gelu" else nn.GELU
     return transformer.TextTransformer(
         context_length=LENGTH,
@@ -150,7 +150,7 @@ def open_clip_text(activation: str) -> nn.Module:
     )
 
 
-def _open_clip_transformer() -> Any:
+def open_clip_transformer() -> Any:
     """open_clip's own text transformer, without the package's top, which wants torchvision for pictures alone."""
     if "open_clip" not in sys.modules:
         spec = importlib.util.find_spec("open_clip")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.towers import find_tower
 
-from ..core.encoders import _open_clip_transformer
+from ..core.encoders import open_clip_transformer
 from .outside import Outside, Prompts
 
 Parts = dict[str, Tensor]  # of a conditioning: SDXL's has "crossattn" and "vector", others one without a name
@@ -28,7 +28,7 @@ class OpenClip:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
             weights = {name.removeprefix(prefix): file.get_tensor(name).float() for name in names}
         self.length, self.width = weights["positional_embedding"].shape
-        self.model = _open_clip_transformer().TextTransformer(
+        self.model = open_clip_transformer().TextTransformer(
             context_length=self.length,
             vocab_size=len(weights["token_embedding.weight"]),
             width=self.width,

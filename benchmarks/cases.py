@@ -1,0 +1,145 @@
+"""What is measured: personalising one prompt, by the published loop or by ours, each time in a fresh process."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+import aesthetic_embeddings as ae
+from tests.core.encoders import open_clip_transformer
+
+LENGTH, VOCABULARY, BOS, EOS = 77, 49408, 49406, 49407
+
+
+@dataclass(frozen=True)
+class Case:
+    update: str
+    tokens: tuple[int, ...]  # of each chunk
+    stored: str = "float32"
+    steps: int = 10
+    width: int = 768  # of a tower of twelve layers, as CLIP ViT-L/14's is
+    sdxl: bool = False  # beside it OpenCLIP ViT-bigG/14's
+
+    def __str__(self) -> str:
+        length = f"{len(self.tokens)} chunks" if len(self.tokens) > 1 else f"{self.tokens[0]} tokens"
+        return ("SDXL, " if self.sdxl else "") + f"{self.update}, {length}" + (", fp16" * (self.stored == "float16"))
+
+
+@dataclass(frozen=True)
+class Result:
+    seconds: float
+    megabytes: float  # of extra memory: the peak, minus what was held with the model loaded and run once
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A text encoder with random weights."""
+
+    model: nn.Module
+    e: Tensor  # an aesthetic
+
+    def feature(self, model: Any, ids: Tensor) -> Tensor:
+        out = model(ids)
+        return out if isinstance(out, Tensor) else out.text_embeds
+
+
+def encoders(case: Case) -> list[Encoder]:
+    config = CLIPTextConfig(
+        hidden_size=case.width,
+        intermediate_size=4 * case.width,
+        num_hidden_layers=12,
+        num_attention_heads=case.width // 64,
+        projection_dim=768,
+        vocab_size=VOCABULARY,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    models: list[tuple[nn.Module, int]] = [(CLIPTextModelWithProjection(config), 768)]
+    if case.sdxl:
+        shape = {"width": 1280, "heads": 20, "layers": 32, "output_dim": 1280}
+        tower = open_clip_transformer().TextTransformer(context_length=LENGTH, vocab_size=VOCABULARY, **shape)
+        models.append((tower, 1280))
+    return [Encoder(model.eval().to(getattr(torch, case.stored)), torch.randn(dim)) for model, dim in models]
+
+
+def prompt(case: Case) -> Tensor:
+    ids = torch.full((len(case.tokens), LENGTH), EOS)
+    ids[:, 0] = BOS
+    for row, n in zip(ids, case.tokens, strict=True):
+        row[1 : n + 1] = torch.randint(300, 40000, (n,))
+    return ids
+
+
+def published(case: Case, those: list[Encoder], ids: Tensor) -> None:
+    """The loop of the paper's code (arXiv 2209.12330): a deep copy, Adam over all its parameters, the full length."""
+    all_tuned = []
+    for encoder in those:
+        tuned = copy.deepcopy(encoder.model).float()
+        optimizer = torch.optim.Adam(getattr(tuned, "text_model", tuned).parameters(), lr=1e-4)
+        for _ in range(case.steps):
+            c = encoder.feature(tuned, ids)
+            loss = -(c @ encoder.e / c.norm(dim=-1)).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        all_tuned.append(tuned)
+    with torch.no_grad():
+        for tuned in all_tuned:
+            tuned(ids)
+
+
+def ours(case: Case, those: list[Encoder], ids: Tensor) -> None:
+    settings = ae.Settings(steps=case.steps, update=case.update)
+    with torch.no_grad(), ExitStack() as stack:
+        for encoder in those:
+            stack.enter_context(ae.personalized(encoder.model, ids, encoder.e, settings))
+        for encoder in those:
+            encoder.model(ids)
+
+
+def measure(case: Case, loop: str) -> Result:
+    """One run in this process."""
+    torch.manual_seed(0)
+    those, ids = encoders(case), prompt(case)
+    with torch.no_grad():
+        for encoder in those:
+            encoder.model(ids)
+    before = resident(peak=False)
+    start = time.perf_counter()
+    {"published": published, "ours": ours}[loop](case, those, ids)
+    seconds = time.perf_counter() - start
+    return Result(seconds, (resident(peak=True) - before) / 2**20)
+
+
+def resident(*, peak: bool) -> int:
+    """Bytes resident in memory now, after which the peak counts anew, or at the peak since then. Linux only."""
+    with open("/proc/self/status") as status:
+        fields = dict(line.split(":", 1) for line in status)
+    if not peak:
+        with open("/proc/self/clear_refs", "w") as reset:
+            reset.write("5")
+    return int(fields["VmHWM" if peak else "VmRSS"].split()[0]) * 1024
+
+
+def in_fresh_process(case: Case, loop: str) -> Result:
+    command = [sys.executable, "-m", "benchmarks.cases", json.dumps(asdict(case)), loop]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    return Result(**json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    given["tokens"] = tuple(given["tokens"])
+    print(json.dumps(asdict(measure(Case(**given), sys.argv[2]))))
