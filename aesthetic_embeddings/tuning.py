@@ -14,6 +14,7 @@ for one prompt y and a fixed unit vector e. What is left out below is left out e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ def linear_step(settings: Settings, delta: Tensor, x: Tensor, k: int) -> float:
     """
     if settings.update == "gradient":
         return settings.step_size
-    norm = max(0.0, float(torch.dot((delta @ delta.T).flatten(), (x @ x.T).flatten()))) ** 0.5
+    norm = math.sqrt(max(0.0, float(torch.dot((delta @ delta.T).flatten(), (x @ x.T).flatten()))))
     decay = 1 - (k - 1) / settings.steps
     return settings.step_size * decay * (delta.shape[1] * x.shape[1]) ** 0.5 / norm if norm > 0 else 0.0
 
