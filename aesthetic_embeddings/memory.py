@@ -50,5 +50,5 @@ def fingerprint(*tensors: Tensor) -> bytes:
     sha = hashlib.sha256()
     for x in tensors:
         sha.update(f"{x.dtype}{tuple(x.shape)}".encode())
-        sha.update(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        sha.update(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return sha.digest()
