@@ -60,6 +60,6 @@ def outer(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
     parts that the CPU's cache holds is made faster.
     """
     height, width = a.shape[1], b.shape[1]
-    step = height if len(a) < 64 else max(1, 2**19 // width)
+    step = height if len(a) < 64 else max(1, 2**18 // width)
     for rows in (slice(at, at + step) for at in range(0, height, step)):
         yield rows, product(a.T[rows].contiguous(), b.T)

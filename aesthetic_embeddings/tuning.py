@@ -84,10 +84,10 @@ def linear_step(settings: Settings, delta: Tensor, x: Tensor, k: int) -> float:
 class DenseMatrix:
     """`W`, a copy that moves; for Adam with its two moments."""
 
-    def __init__(self, w: Tensor, settings: Settings) -> None:
-        self.w, self.settings = w.clone(), settings
+    def __init__(self, stored: Tensor, settings: Settings, like: Tensor) -> None:
+        self.w, self.settings = like.new_empty(stored.shape).copy_(stored), settings
         if settings.update == "adam":
-            self.m, self.v = torch.zeros_like(w), torch.zeros_like(w)
+            self.m, self.v = torch.zeros_like(self.w), torch.zeros_like(self.w)
 
     def times(self, x: Tensor) -> Tensor:
         """`x W^T`"""
@@ -360,7 +360,7 @@ class Ascent(Weights):
                 rank = chunks * (length if of_all else 1) * self.settings.steps  # of the whole update, at most
                 height, width = slot.read().shape
                 if self.settings.update == "adam" or rank * (height + width) > height * width:
-                    yield slot, DenseMatrix(self.read(slot), self.settings)
+                    yield slot, DenseMatrix(slot.read(), self.settings, self.like)
                 else:
                     source = layer.norm1 if affine in (layer.q, layer.k, layer.v) else affine
                     shared = inputs.setdefault((source, rank), Rows(kept_like(slot, scratch), rank, width))

@@ -24,7 +24,7 @@ from PIL import Image
 
 import aesthetic_embeddings as ae
 
-from .speed import resident
+from .cases import resident
 
 SHAPE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 SIZE = (4000, 3000)

@@ -47,13 +47,16 @@ class Judge(nn.Module):
         return self.subject(features), self.style(features)
 
     @torch.no_grad()
-    def verdict(self, images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
-        """Subject and style of each picture, as places in `SUBJECTS` and `STYLES`."""
+    def logits(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `forward` gives them, of pictures of any size."""
         pixels = np.stack(
             [np.asarray(image.convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)) for image in images]
         )
-        batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-        subject, style = self(batch)
+        return self(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
+
+    def verdict(self, images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
+        """Subject and style of each picture, as places in `SUBJECTS` and `STYLES`."""
+        subject, style = self.logits(images)
         return subject.argmax(1).numpy(), style.argmax(1).numpy()
 
 
