@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .products import Factors
-from .recording import working_dtype
+from .recording import without_autocast, working_dtype
 from .towers import FP8, Slot, Tower
 
 #: What a slot's rows become: a function that returns them, or the update of low rank that is added to a matrix.
@@ -56,7 +56,7 @@ def overlaid(
 
 def _adding(update: Factors, dtype: torch.dtype) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def add(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        with torch.autocast(out.device.type, enabled=False):
+        with without_autocast(out.device.type):
             return out + update.times(args[0].to(dtype)).to(out.dtype)
 
     return add

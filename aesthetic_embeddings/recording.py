@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -196,8 +196,9 @@ def starting_from(tower: Tower, inputs: Tensor) -> Tensor:
 @contextmanager
 def quiet(device: str) -> Iterator[None]:
     """Our own arithmetic: no autocast, and no inference mode, whose tensors could not be differentiated."""
-    with (
-        torch.inference_mode(False),
-        torch.autocast(device, enabled=False) if _autocast_dtype(device) else nullcontext(),
-    ):
+    with torch.inference_mode(False), without_autocast(device):
         yield
+
+
+def without_autocast(device: str) -> AbstractContextManager[None]:
+    return torch.autocast(device, enabled=False) if _autocast_dtype(device) else nullcontext()

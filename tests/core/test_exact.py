@@ -10,7 +10,7 @@ import itertools
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aesthetic_embeddings import Settings, personalized
 
@@ -163,3 +163,20 @@ def test_an_owner_that_leaves_the_last_layer_out(update, text):
     (reference, expected), (ours, similarities) = found
     assert torch.equal(ours, reference)
     assert similarities == expected
+
+
+@pytest.mark.parametrize(("kind", "cut"), [("text", True), ("projection", True), ("clip", True), ("open_clip", False)])
+def test_a_prompt_is_recorded_at_its_own_length(kind, cut):
+    """Where the encoder takes that: what it then computes is the same."""
+    enc, ids, lengths = encoder(kind), prompt(8, 3), []
+    settings = Settings(steps=2, step_size=1e-3)
+    table = next(m for m in enc.model.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == 99)
+    hook = table.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
+    with personalized(enc.model, ids, aesthetic(), settings, enc.projection) as run:
+        hook.remove()
+    with personalized(
+        enc.model, ids, aesthetic(), settings, enc.projection, encode=lambda x: enc.run(enc.model, x)
+    ) as whole:
+        pass
+    assert lengths == [10 if cut else 77]
+    assert run.similarities == pytest.approx(whole.similarities, abs=1e-12)

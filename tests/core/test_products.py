@@ -1,7 +1,10 @@
 import pytest
 import torch
 
-from aesthetic_embeddings.products import outer, product
+from aesthetic_embeddings import Settings
+from aesthetic_embeddings.products import Factors, outer, product
+from aesthetic_embeddings.towers import Slot
+from aesthetic_embeddings.tuning import FactoredMatrix, Rows, kept_like
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -39,3 +42,27 @@ def test_outer(count, height, width):
     for rows, part in outer(a, b):
         found[rows] = part
     assert error(found, a.double().T @ b.double()) < 1e-6
+
+
+@pytest.mark.parametrize("kept", [torch.float32, torch.float16, torch.bfloat16])
+def test_factors(kept):
+    update = Factors(random(7, 32).to(kept), random(7, 48).to(kept), 0.25)
+    formed = 0.25 * update.a.double().T @ update.b.double()
+    x, delta, w = random(2, 5, 48), random(2, 5, 32), random(32, 48)
+    assert error(update.times(x), x.double() @ formed.T) < 1e-6
+    assert error(update.times_transposed(delta), delta.double() @ formed) < 1e-6
+    assert error(update.plus(w), w.double() + formed) < 1e-6
+
+
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize(("stored", "bar"), [(torch.float32, 1e-6), (torch.float16, 1e-3), (torch.bfloat16, 1e-2)])
+def test_factors_are_kept_in_the_precision_of_the_weights_and_in_range(stored, bar, size):
+    slot = Slot(torch.nn.Linear(48, 32).to(stored), "weight")
+    working = torch.empty(32 * 48)
+    inputs = Rows(kept_like(slot, working), 6, 48)
+    matrix = FactoredMatrix(slot, Settings(update="gradient", step_size=1.0), working, inputs, 6)
+    deltas, xs = size * random(6, 32), random(6, 48)
+    for k in (0, 1):
+        matrix.climb(deltas[3 * k :][:3], xs[3 * k :][:3], k + 1)
+    assert matrix.update.a.dtype == matrix.update.b.dtype == stored
+    assert error(matrix.update.plus(torch.zeros(32, 48)), deltas.double().T @ xs.double()) < bar

@@ -1,0 +1,44 @@
+"""The benchmarks run, on a tower that is small enough to wait for."""
+
+import sys
+
+import pytest
+
+from benchmarks import floor, growth, speed, where
+from benchmarks.cases import Case, Result, measure
+
+SMALL = Case("adam", (3,), steps=2, width=64)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.parametrize("loop", ["published", "ours"])
+def test_a_case(loop):
+    result = measure(SMALL, loop)
+    assert result.seconds > 0
+    assert result.megabytes > 0
+
+
+def test_the_time_is_where_it_says():
+    whole, found = where.seconds_of(SMALL)
+    assert whole > 0
+    assert {"Adam", "fresh memory", "owner"} <= found.keys()
+
+
+def test_the_floor_counts_what_grows():
+    here = floor.Machine(bandwidth=1e9, rate=1e9)
+    bytes_, operations = floor.floor(SMALL, here)
+    longer, twice = Case("adam", (6,), steps=2, width=64), Case("adam", (3,), steps=4, width=64)
+    assert floor.floor(longer, here)[0] == bytes_
+    assert floor.floor(longer, here)[1] > operations
+    assert all(new > old for new, old in zip(floor.floor(twice, here), (bytes_, operations), strict=True))
+
+
+def test_long_prompts_are_cut_as_hosts_cut_them():
+    assert [growth.chunks(n) for n in (4, 75, 150, 160)] == [(4,), (75,), (75, 75), (75, 75, 10)]
+
+
+def test_the_plot(tmp_path):
+    rows = [speed.Row(SMALL, [Result(2.0, 200.0)], [Result(1.0, 100.0)], 0.5)]
+    assert "2.0x" in str(rows[0])
+    speed.draw(rows, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10000
