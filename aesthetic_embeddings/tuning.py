@@ -129,7 +129,7 @@ class FactoredMatrix:
     """`W + s A^T B`: the stored matrix, read where it lies, and an update kept as its factors.
 
     inputs: the rows of B, which matrices with the same input share. Where W is stored in half precision so are A and
-    B, whose rounding is a tenth of what W's would do to the update. The scale s keeps A in range.
+    B, whose rounding takes far less from the update than merging it into W would. The scale s keeps A in range.
     """
 
     def __init__(self, slot: Slot, settings: Settings, scratch: Tensor, inputs: Rows, capacity: int) -> None:

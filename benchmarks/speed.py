@@ -115,7 +115,7 @@ def main() -> None:
             rows.append(measured(case, 1 if case.sdxl else arguments.runs, here))
             print(rows[-1], flush=True)
     for chunks in (1, 3):
-        print(f"\nAn equal prompt again, {chunks} chunks: found in {milliseconds_to_find(chunks):.2f} ms")
+        print(f"\nAn equal prompt again, of length {chunks} x {LENGTH}: found in {milliseconds_to_find(chunks):.2f} ms")
     if plot := arguments.plot or (None if arguments.only else Path("docs/speed.png")):
         draw(rows, plot)
 
