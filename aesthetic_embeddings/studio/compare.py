@@ -115,8 +115,8 @@ def build(studio: Studio, page: gr.Blocks) -> None:
                 height=120,
                 elem_id=elem_id("restore"),
             )
-    pairs = gr.State(())  # what this page was given last
-    outputs = {"message": message, "pairs": pairs, **outputs}
+    pairs, file = gr.State(()), gr.State("")  # what this page was given last, and what of it is to be downloaded
+    outputs = {"message": message, "pairs": pairs, "file": file, **outputs}
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
 
     @said.plainly(len(outputs))
@@ -126,10 +126,13 @@ def build(studio: Studio, page: gr.Blocks) -> None:
 
     # the engine does one job at a time, and says who is waiting
     making = {"fn": generate, "inputs": [*inputs.values()], "outputs": [*outputs.values()], "concurrency_limit": None}
-    gr.on([go.click, inputs["prompt"].submit], **making, **quiet)
+    # an event of its own: of a button's file that comes among many updates gradio's page sometimes loses the address
+    offering = {"fn": _offered, "inputs": [file], "outputs": [outputs["download"]]}
+    gr.on([go.click, inputs["prompt"].submit], **making, **quiet).then(**offering, **quiet)
     for button, values in examples:
         asked = [inputs[name] for name in values]
-        button.click(lambda values=values: [*values.values()], outputs=asked, **quiet).then(**making, **quiet)
+        filled = button.click(lambda values=values: [*values.values()], outputs=asked, **quiet)
+        filled.then(**making, **quiet).then(**offering, **quiet)
 
     def cancel(request: gr.Request) -> None:
         studio.engine.cancel(request.session_hash)
@@ -154,8 +157,9 @@ def build(studio: Studio, page: gr.Blocks) -> None:
         shown = _shown(pairs[event.index])
         return [shown.get(name, gr.skip()) for name in big]
 
-    big = ("original", "personalised", "slider", "download")
-    outputs["thumbnails"].select(select, inputs=[pairs], outputs=[outputs[name] for name in big], **quiet)
+    big = ("original", "personalised", "slider", "file")
+    picked = outputs["thumbnails"].select(select, inputs=[pairs], outputs=[outputs[name] for name in big], **quiet)
+    picked.then(**offering, **quiet)
 
     @said.plainly(1 + len(inputs))
     def restore(file: str | None) -> list[Any]:
@@ -314,6 +318,7 @@ def _generate(studio: Studio, values: dict[str, Any], session: str) -> Iterator[
         **(dict.fromkeys(("original", "personalised", "slider")) if whole else {}),
         "thumbnails": gr.update(visible=False, value=None),
         "download": gr.update(interactive=False),
+        "file": "",
         "curve": gr.update(value=None, color_map=plots.colors(labels), visible=False),
         "pairs": (),
     }
@@ -438,7 +443,7 @@ def _shown(pair: Pair) -> dict[str, Any]:
         "original": pair.original,
         "personalised": pair.personalised,
         "slider": (pair.original, pair.personalised),
-        "download": gr.update(value=pair.personalised, interactive=True),
+        "file": pair.personalised,
     }
 
 
@@ -452,7 +457,12 @@ def _save_sheet(table: Table, state: State, before: State, folder: Path, model: 
     more |= {"aesthetics": list(table.labels)} if wish.kind == GRID else {}
     path = save_picture(page, folder / f"{_slug(wish.prompt)}-{wish.seed}.png", table.about(state, model) | more)
     done = len(made) == sum(map(len, rows))
-    return {"figure": str(path)} | ({"download": gr.update(value=str(path), interactive=True)} if done else {})
+    return {"figure": str(path)} | ({"file": str(path)} if done else {})
+
+
+def _offered(file: str) -> Any:
+    """What the button is to give."""
+    return gr.update(value=file or None, interactive=bool(file))
 
 
 def _slug(prompt: str) -> str:

@@ -73,19 +73,9 @@ def shown(page: Any, name: str) -> str:
 
 
 def download(page: Any, folder: Path) -> Path:
-    """What the button gives.
-
-    About one click in twenty that comes right after a picture is lost in gradio 6's page; why is not known. People
-    press again, and so does this.
-    """
-    for last in (False, False, True):
-        try:
-            with page.expect_download(timeout=20000 if last else 3000) as coming:
-                at(page, "save").click()
-            break
-        except playwright.TimeoutError:
-            if last:
-                raise
+    """What the button gives."""
+    with page.expect_download() as coming:
+        at(page, "save").click()
     path = folder / coming.value.suggested_filename
     coming.value.save_as(path)
     return path
