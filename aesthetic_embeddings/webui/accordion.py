@@ -6,7 +6,6 @@ hosts keep the user's defaults by, so they do not change.
 
 from __future__ import annotations
 
-import dataclasses
 import html
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,10 +16,8 @@ from .. import mixes, widgets
 from ..errors import AestheticError
 from ..families import serves
 from ..library import Library
-from ..settings import PRESETS, Settings
+from ..settings import PRESETS
 from .plan import HIRES, NONE
-
-FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
 
 
 def build(

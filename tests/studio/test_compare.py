@@ -14,8 +14,6 @@ from PIL import Image
 from aesthetic_embeddings.generation import read_about, save_picture
 from aesthetic_embeddings.studio.compare import GRID, PAIR, STRIP
 
-playwright = pytest.importorskip("playwright.sync_api")
-
 
 def at(page: Any, name: str) -> Any:
     return page.locator(f"#studio_{name}")
