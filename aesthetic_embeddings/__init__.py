@@ -8,23 +8,23 @@ with ae.personalized(text_encoder, input_ids, e, ae.Settings(steps=10)) as run:
 print(run.similarities)
 """
 
-from .conditioning import Run, blended, personalized
-from .creation import Gathering, create, gather
-from .embedding import AestheticEmbedding, blend, load, merge
+from .aesthetics.creation import Creation, create, create_with_report
+from .aesthetics.embedding import AestheticEmbedding, blend, load, merge
+from .aesthetics.library import Library
+from .diffusion.pipelines import Conditioning, personalized_prompt
 from .errors import AestheticError, EncoderError, FileError, Interrupted
-from .last_layer import fetch_last_layer
-from .library import Library
-from .pipelines import Conditioning, personalized_prompt
-from .projection import fetch_projection, text_projection
 from .settings import Settings
+from .text_encoder.last_layer import fetch_last_layer
+from .text_encoder.personalize import Run, blended, personalized
+from .text_encoder.projection import fetch_projection, text_projection
 
 __all__ = [
     "AestheticEmbedding",
     "AestheticError",
     "Conditioning",
+    "Creation",
     "EncoderError",
     "FileError",
-    "Gathering",
     "Interrupted",
     "Library",
     "Run",
@@ -32,9 +32,9 @@ __all__ = [
     "blend",
     "blended",
     "create",
+    "create_with_report",
     "fetch_last_layer",
     "fetch_projection",
-    "gather",
     "load",
     "merge",
     "personalized",

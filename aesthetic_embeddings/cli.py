@@ -18,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from . import pocket
+from .aesthetics.families import serves
+from .aesthetics.library import Library, check_name, default_folders
 from .errors import AestheticError
-from .families import serves
-from .library import Library, check_name, default_folders
 from .settings import Settings
 
 out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -103,15 +103,15 @@ def create(
     overwrite: bool,
 ) -> None:
     """Make the aesthetic NAME from pictures and folders of pictures."""
-    from .creation import gather
-    from .embedding import merge
+    from .aesthetics.creation import create_with_report
+    from .aesthetics.embedding import merge
 
     all_ = library(ctx)
     parts = [all_.get(name)] if add else []
     check_name(name) if overwrite or add else all_.check_free(name)
     for encoder in encoders:
         with progress(f"looking at pictures ({Path(encoder).name})") as advance:
-            found = gather(list(paths), encoder, name=name, batch_size=batch_size, on_progress=advance)
+            found = create_with_report(list(paths), encoder, name=name, batch_size=batch_size, on_progress=advance)
         made, likeness = found.embedding, float(found.similarities.mean())
         if encoder == str(pocket.MODEL):  # whose folder is only called "model"
             made = dataclasses.replace(made, encoder="pocket")
@@ -239,8 +239,10 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_context
 def generate(ctx: click.Context, prompt: str, aesthetics: Sequence[str], **options: Any) -> None:
     """Make pictures of PROMPT in the taste of an aesthetic."""
-    from .generation import described, load_pipeline, pictures, save_picture, sheet
-    from .pipelines import personalized_prompt
+    from .diffusion.contact_sheet import sheet
+    from .diffusion.pipelines import personalized_prompt
+    from .diffusion.png_metadata import described, save_picture
+    from .diffusion.sampling import load_pipeline, pictures
 
     settings = Settings(**{field.name: options[field.name] for field in dataclasses.fields(Settings)})
     embedding = library(ctx).mix(aesthetics)
@@ -350,7 +352,7 @@ def studio_(ctx: click.Context, **options: Any) -> None:
 @main.command("fetch-projection")
 def fetch_projection_() -> None:
     """Download CLIP ViT-L/14's text projection (2.4 MB), which SD1 checkpoints lack, into the cache."""
-    from .projection import fetch_projection
+    from .text_encoder.projection import fetch_projection
 
     with progress("fetching the text projection") as advance:
         path = fetch_projection(on_progress=advance)
@@ -360,7 +362,7 @@ def fetch_projection_() -> None:
 @main.command("fetch-last-layer")
 def fetch_last_layer_() -> None:
     """Download the last layer of SD2's text encoder (55 MB), which models in diffusers' format lack, into the cache."""
-    from .last_layer import fetch_last_layer
+    from .text_encoder.last_layer import fetch_last_layer
 
     with progress("fetching the last layer") as advance:
         path = fetch_last_layer(on_progress=advance)

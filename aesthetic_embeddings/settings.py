@@ -40,11 +40,11 @@ class Settings:
     steps: int = _setting(
         10,
         "Steps",
-        "Steps of ascent towards the aesthetic, before each picture. 0 is the plain picture.",
+        "Steps of state towards the aesthetic, before each picture. 0 is the plain picture.",
         low=0,
         high=100,
     )
-    step_size: float = _setting(
+    epsilon: float = _setting(
         1e-4,
         "Epsilon",
         "Step size. More is stronger; too much loses the prompt's subject.",
@@ -117,12 +117,12 @@ class Settings:
     @property
     def changes_nothing(self) -> bool:
         """True where no tuning can happen: zero steps or a zero step size."""
-        return self.steps == 0 or self.step_size == 0
+        return self.steps == 0 or self.epsilon == 0
 
     def of_family(self, name: str) -> Settings:
         """These settings for the text encoder of one CLIP family, whose strength is a factor of the step size."""
         strength = getattr(self, STRENGTHS[name]) if name in STRENGTHS else 1.0
-        return dataclasses.replace(self, step_size=self.step_size * strength)
+        return dataclasses.replace(self, epsilon=self.epsilon * strength)
 
 
 def _checked(f: dataclasses.Field[Any], value: Any) -> Any:
@@ -150,7 +150,7 @@ def _article(kind: type) -> str:
 
 #: Where to begin. Of `normalized`, twenty such steps kept every subject of the pocket model (docs/pocket.md).
 PRESETS = {
-    "Safe start": Settings(steps=10, step_size=5e-5, update="normalized"),
-    "The paper's": Settings(steps=10, step_size=1e-4, update="adam"),
-    "Strong": Settings(steps=20, step_size=1e-4, update="adam"),
+    "Safe start": Settings(steps=10, epsilon=5e-5, update="normalized"),
+    "The paper's": Settings(steps=10, epsilon=1e-4, update="adam"),
+    "Strong": Settings(steps=20, epsilon=1e-4, update="adam"),
 }

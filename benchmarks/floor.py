@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from aesthetic_embeddings.products import product
+from aesthetic_embeddings.text_encoder.matmul import product
 
 from .cases import LENGTH, Case
 

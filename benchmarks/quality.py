@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.pocket import MODEL
-from aesthetic_embeddings.pocket.report import Studio
-from aesthetic_embeddings.pocket.words import AESTHETICS, STYLES, prompts
+from pocket_model.evaluate import Studio
+from pocket_model.words import AESTHETICS, STYLES, prompts
 
 PROMPTS = [*prompts("report"), prompts("choose")[0]]
 STEP_SIZES, STEPS = (2e-5, 5e-5, 1e-4), (5, 10, 20)
@@ -28,12 +28,12 @@ def main() -> None:
     print(f"{len(PROMPTS)} prompts, {len(AESTHETICS)} aesthetics\n")
     print("| step size | steps | similarity, adam | normalized | shift, adam | normalized |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for step_size, steps in tqdm(list(itertools.product(STEP_SIZES, STEPS))):
+    for epsilon, steps in tqdm(list(itertools.product(STEP_SIZES, STEPS))):
         found = []
         for update in ("adam", "normalized"):
-            found.append(measured(studio, ae.Settings(steps=steps, step_size=step_size, update=update), plain))
+            found.append(measured(studio, ae.Settings(steps=steps, epsilon=epsilon, update=update), plain))
         (s0, p0), (s1, p1) = found
-        tqdm.write(f"| {step_size:g} | {steps} | {s0:.3f} | {s1:.3f} | {p0:.3f} | {p1:.3f} |")
+        tqdm.write(f"| {epsilon:g} | {steps} | {s0:.3f} | {s1:.3f} | {p0:.3f} | {p1:.3f} |")
 
 
 def measured(studio: Studio, settings: ae.Settings, plain: torch.Tensor) -> tuple[float, float]:

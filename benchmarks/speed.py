@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from aesthetic_embeddings.memory import Memory, fingerprint
+from aesthetic_embeddings.storage.lru_cache import LRUCache, fingerprint
 
 from .cases import LENGTH, Case, Result, in_fresh_process
 from .floor import Machine, best, floor, machine
@@ -64,7 +64,7 @@ def milliseconds_to_find(chunks: int) -> float:
     """How long a host takes to find a prompt that was tuned before, from what its encoder was called with."""
     ids = torch.zeros(chunks, LENGTH, dtype=torch.long)
     states = [torch.randn(chunks, LENGTH, 768) for _ in range(3)]  # embeddings, hidden states, conditioning
-    memory: Memory[str] = Memory(2**20)
+    memory: LRUCache[str] = LRUCache(2**20)
     memory.put(fingerprint(ids, *states), "tuned", 1)
     return 1000 * best(lambda: memory.get(fingerprint(ids, *states)), 100)
 

@@ -174,10 +174,10 @@ def test_ctrl_c_leaves_nothing_behind(run, sac, folder, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     path = tmp_path / "out" / "picture.png"
-    monkeypatch.setattr("aesthetic_embeddings.generation.pictures", interrupted)
+    monkeypatch.setattr("aesthetic_embeddings.diffusion.sampling.pictures", interrupted)
     assert "Aborted" in run("generate", "a tree", "--aesthetic", "sac", "--steps", 1, "--output", path, status=1)
     assert not path.parent.exists()
-    monkeypatch.setattr("aesthetic_embeddings.creation.gather", interrupted)
+    monkeypatch.setattr("aesthetic_embeddings.aesthetics.creation.create_with_report", interrupted)
     run("create", "new", pocket.SAMPLES / "gloomcore", status=1)
     assert [p.name for p in folder.iterdir()] == ["sac.safetensors"]
 

@@ -11,7 +11,9 @@ from PIL import Image
 from transformers import CLIPTokenizer
 
 from aesthetic_embeddings import AestheticError, pocket
-from aesthetic_embeddings.generation import load_pipeline, pictures, read_about, save_picture, sheet
+from aesthetic_embeddings.diffusion.contact_sheet import sheet
+from aesthetic_embeddings.diffusion.png_metadata import read_about, save_picture
+from aesthetic_embeddings.diffusion.sampling import load_pipeline, pictures
 
 from .checkpoints import save_native, small_sd1
 

@@ -6,7 +6,6 @@
 
 from pathlib import Path
 
-from .words import AESTHETICS as AESTHETICS
-
 MODEL = Path(__file__).parent / "model"
 SAMPLES = Path(__file__).parent / "samples"
+AESTHETICS = tuple(sorted(folder.name for folder in SAMPLES.iterdir()))

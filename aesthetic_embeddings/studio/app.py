@@ -18,11 +18,11 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
 from .. import pocket
-from ..creation import create as make
+from ..aesthetics.creation import create as make
+from ..aesthetics.library import Library
+from ..diffusion.pipelines import beside
 from ..errors import AestheticError
-from ..library import Library
-from ..pipelines import beside
-from . import compare, create, shelf
+from . import compare_tab, create_tab, library_tab
 from .engine import Engine
 from .state import Studio, elem_id
 
@@ -58,7 +58,7 @@ def studio(
 
     encoders: what looks at pictures; by default the CLIP that is kept with the model, else those of its families.
     """
-    from ..generation import load_pipeline
+    from ..diffusion.sampling import load_pipeline
 
     bundled = str(model) == str(pocket.MODEL)
     engine = Engine(load_pipeline(model), "pocket" if bundled else str(model), projection)
@@ -94,7 +94,7 @@ def build(studio: Studio) -> gr.Blocks:
             elem_id=elem_id("title"),
         )
         with gr.Tabs(elem_id=elem_id("tabs")):
-            for name, tab in {"Compare": compare, "Create": create, "Library": shelf}.items():
+            for name, tab in {"Compare": compare_tab, "Create": create_tab, "Library": library_tab}.items():
                 with gr.Tab(name, id=name.lower()):
                     tab.build(studio, page)
     return page

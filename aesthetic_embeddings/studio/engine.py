@@ -11,15 +11,15 @@ from typing import Any
 
 from PIL import Image
 
-from ..conditioning import complete
-from ..embedding import AestheticEmbedding
+from ..aesthetics.embedding import AestheticEmbedding
+from ..aesthetics.families import family
+from ..diffusion.pipelines import beside, personalized_prompt
+from ..diffusion.sampling import pictures
 from ..errors import AestheticError, EncoderError, Interrupted
-from ..families import family
-from ..generation import pictures
-from ..last_layer import is_cut_short
-from ..pipelines import beside, personalized_prompt
 from ..settings import Settings
-from ..towers import find_tower
+from ..text_encoder.last_layer import lacks_last_layer
+from ..text_encoder.personalize import complete
+from ..text_encoder.towers import find_tower
 
 _WAITING = 16  # jobs, at most
 _BEAT = 0.15  # seconds between two reports
@@ -229,7 +229,7 @@ def _families(pipeline: Any, projection: Path | None) -> set[str]:
     for model in filter(None, models):
         with suppress(EncoderError):  # not a CLIP
             tower = find_tower(model)
-            layers, dim = len(tower.layers) + is_cut_short(tower), tower.width
+            layers, dim = len(tower.layers) + lacks_last_layer(tower), tower.width
             with suppress(EncoderError):  # a projection that is not here is missed when it is needed
                 tower, matrix = complete(tower, given)
                 layers, dim = len(tower.layers), matrix.shape[0]

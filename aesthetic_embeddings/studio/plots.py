@@ -11,7 +11,7 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from ..vectors import unit
+from ..aesthetics.vectors import unit
 
 COLORS = ("#6366f1", "#f59e0b", "#10b981", "#e11d48", "#0ea5e9", "#a855f7", "#84cc16", "#64748b")
 USUAL, ODD = "like the others", "unlike the others"

@@ -12,12 +12,13 @@ from typing import Any
 
 import gradio as gr
 
-from .. import mixes, widgets
+from ..aesthetics import mixes
+from ..aesthetics.families import serves
+from ..aesthetics.library import Library
 from ..errors import AestheticError
-from ..families import serves
-from ..library import Library
 from ..settings import PRESETS
-from .plan import HIRES, NONE
+from ..ui import widgets
+from .request import HIRES, NONE
 
 
 def build(
@@ -62,7 +63,7 @@ def build(
         )
         with gr.Row():
             setting("steps")
-            setting("step_size")
+            setting("epsilon")
         with gr.Row(elem_classes="aesthetic-presets"):
             buttons = {
                 name: gr.Button(name, size="sm", elem_id=elem_id(f"preset_{i}")) for i, name in enumerate(PRESETS)

@@ -21,15 +21,15 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 
-from ..creation import Gathering
-from ..embedding import blend as weighted
+from ..aesthetics.creation import Creation
+from ..aesthetics.embedding import blend as weighted
+from ..aesthetics.families import serves
+from ..aesthetics.library import Entry, check_name
 from ..errors import AestheticError
-from ..families import serves
-from ..library import Entry, check_name
 from ..settings import PRESETS, Settings
-from . import creating, host
-from .creating import ENCODERS, Encoder
-from .plan import NAMES
+from . import creation, host
+from .creation import ENCODERS, Encoder
+from .request import NAMES
 
 PREFIX = "/aesthetic-gradients/v1"
 HOSTS_OWN = "/sdapi/v1/txt2img"  # modules/api/api.py: whose guards become ours
@@ -38,7 +38,7 @@ MEGABYTE = 2**20
 LIMITS = {"pictures": 256, "picture_bytes": 32 * MEGABYTE, "request_bytes": 128 * MEGABYTE}
 LONGEST = 1000  # characters of a text other than a picture
 HEAVIEST = 1000  # weight in a blend
-TAKEN = dict(zip(("refuse", "replace", "add"), creating.TAKEN, strict=True))
+TAKEN = dict(zip(("refuse", "replace", "add"), creation.TAKEN, strict=True))
 
 
 def add_routes(demo: Any, app: FastAPI) -> None:
@@ -73,7 +73,7 @@ def schema() -> dict[str, Any]:
                 "label": encoder.label,
                 "family": encoder.family,
                 "serves": serves([encoder.family]),
-                "here": creating.located(encoder) is not None,
+                "here": creation.located(encoder) is not None,
             }
             for encoder in ENCODERS
         ],
@@ -146,7 +146,7 @@ async def blend(request: Request) -> dict[str, Any]:
 def delete(name: str) -> dict[str, str]:
     """Delete an embedding's file, and what lies beside it. There is no way back."""
     host.library.refresh()
-    if name not in creating.names():  # files that are no good can be deleted as well
+    if name not in creation.names():  # files that are no good can be deleted as well
         raise HTTPException(404, f"There is no aesthetic called {name[:LONGEST]!r}.")
     with _said(409):
         return {"deleted": str(host.library.delete(name))}
@@ -166,12 +166,12 @@ def _create(name: str, pictures: list[Any], encoders: list[Any], taken: str, bat
         for path in paths:
             path.write_bytes(files.pop(0))
         with _said(422, hidden=f"{place}{os.sep}"):
-            eyes = [_encoder(encoder) for encoder in encoders]
-            seen, _, file = creating.create(name, paths, eyes, "", batch_size, TAKEN[taken], _unheard)
+            chosen_encoders = [_encoder(encoder) for encoder in encoders]
+            seen, _, file = creation.create(name, paths, chosen_encoders, "", batch_size, TAKEN[taken], _unheard)
     return _entry(_made(file)) | {"pictures": [_looked_at(str(path), seen) for path in paths]}
 
 
-def _looked_at(path: str, seen: list[Gathering]) -> dict[str, Any]:
+def _looked_at(path: str, seen: list[Creation]) -> dict[str, Any]:
     """How alike to the mean of all each encoder found the picture; or why it was skipped."""
     skipped = dict(seen[0].skipped)
     if path in skipped:

@@ -18,9 +18,9 @@ from typing import Any
 
 import gradio as gr
 
+from ..aesthetics.families import serves
+from ..aesthetics.library import Entry, check_name
 from ..errors import AestheticError
-from ..families import serves
-from ..library import Entry, check_name
 from . import host
 
 networks, metadata_editor = host.ui_extra_networks, host.metadata_editor

@@ -14,16 +14,16 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ..conditioning import all_laid_over, blended, personalize_each
 from ..errors import AestheticError, EncoderError, Interrupted, out_of_memory
-from ..last_layer import is_cut_short
-from ..memory import Memory, fingerprint
-from ..recording import Recording, of_text, recording
 from ..settings import Settings
-from ..towers import Tower, find_tower
-from ..tuning import Tuned
+from ..storage.lru_cache import LRUCache, fingerprint
+from ..text_encoder.last_layer import lacks_last_layer
+from ..text_encoder.personalize import all_applied, blended, personalize_each
+from ..text_encoder.recording import Recording, of_text, recording
+from ..text_encoder.towers import Tower, find_tower
+from ..text_encoder.tuning import Tuned
 from . import host
-from .plan import Target
+from .request import Target
 
 Cond: TypeAlias = "Tensor | dict[str, Tensor]"  # SDXL's has parts; `[batch, ...]` each
 
@@ -43,7 +43,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class CachedTuning:
     cond: dict[str, Tensor]
     similarities: dict[str, tuple[float, ...]]
     notes: tuple[str, ...]
@@ -52,7 +52,7 @@ class Remembered:
 OLD_IS_ON = "the old extension is on for this picture, so this one stands back. Set its dropdown to None."
 
 #: Some two hundred prompts of SD1; on the CPU, where it is nothing.
-memory: Memory[Remembered] = Memory(64 * 2**20)
+memory: LRUCache[CachedTuning] = LRUCache(64 * 2**20)
 
 
 class Conditioner:
@@ -115,10 +115,10 @@ class Conditioner:
                     turning = self._recorded(host.like(texts, [settings.text]), towers)
                 started = time.perf_counter()
                 tuned, notes = self._tune(towers, records, turning)
-                with host.unnoticed(), all_laid_over(tuned.values()):
+                with host.without_progress(), all_applied(tuned.values()):
                     after = _row(self._model.get_learned_conditioning(texts), row)
                 seconds = time.perf_counter() - started
-                kept = Remembered(
+                kept = CachedTuning(
                     {name: x.to("cpu", copy=True) for name, x in after.items()},  # not a view that keeps all rows
                     {name: each.similarities for name, each in tuned.items()},
                     tuple(notes),
@@ -129,7 +129,7 @@ class Conditioner:
         return found
 
     def _recorded(self, texts: Any, towers: list[Tower]) -> list[Recording]:
-        with host.unnoticed(), recording(*towers) as calls:
+        with host.without_progress(), recording(*towers) as calls:
             self._model.get_learned_conditioning(texts)
         return [of_text(each, 0) for each in calls]
 
@@ -139,7 +139,7 @@ class Conditioner:
         """Where the encoder lives, or the user wants it; where memory is short there, on the CPU."""
 
         target = self._target
-        missing = host.checkpoint(self._model) if any(map(is_cut_short, towers)) else None
+        missing = host.checkpoint(self._model) if any(map(lacks_last_layer, towers)) else None
 
         def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
             moved = [[r if device is None else r.to(device) for r in some] for some in (records, turning or [])]

@@ -15,8 +15,8 @@ import modules.ui_extra_networks_user_metadata as metadata_editor  # type: ignor
 from modules import call_queue, devices, extra_networks, paths, script_callbacks, scripts, sd_hijack, shared  # type: ignore
 from modules.ui_components import InputAccordion, ToolButton  # type: ignore
 
+from ..aesthetics.library import Library
 from ..errors import Interrupted
-from ..library import Library
 
 try:
     from backend.text_processing import classic_engine  # type: ignore  # Forge
@@ -115,7 +115,7 @@ def like(texts: Any, others: list[str]) -> Any:
 
 
 @contextlib.contextmanager
-def unnoticed() -> Iterator[None]:
+def without_progress() -> Iterator[None]:
     """Encoding again adds what it used to the infotext again (sd_hijack_clip.py and classic_engine.py): undo that."""
     hijack = sd_hijack.model_hijack
     notes: list[Any] = [classic_engine.last_extra_generation_params] if classic_engine else []

@@ -17,18 +17,18 @@ from typing import Any
 
 import gradio as gr
 
-from .. import mixes
+from ..aesthetics import mixes
+from ..aesthetics.library import Library
 from ..errors import AestheticError
-from ..library import Library
 from ..settings import Settings
-from ..sliders import exponent
+from ..ui.sliders import exponent
 from . import host, tags
-from .plan import DEFAULTS, HIRES, NONE, Plan
+from .request import DEFAULTS, HIRES, NONE, Plan
 
 SIDES = {"embedding": "Aesthetic embedding", "negative": "Aesthetic negative"}
 HASHES = {"embedding": "Aesthetic hash", "negative": "Aesthetic negative hash"}
 SETTINGS = {f.name: f"Aesthetic {f.name.replace('_', ' ')}" for f in dataclasses.fields(Settings)}
-SETTINGS["step_size"] = "Aesthetic epsilon"
+SETTINGS["epsilon"] = "Aesthetic epsilon"
 HIRES_PASS, SIMILARITY, ERROR = "Aesthetic hires", "Aesthetic similarity", "Aesthetic error"
 TAGS = "Aesthetic tag hashes"
 OURS = (*SIDES.values(), *HASHES.values(), *SETTINGS.values(), HIRES_PASS, SIMILARITY, ERROR, TAGS)
@@ -49,7 +49,7 @@ def clear(params: dict[str, Any]) -> None:
 def write(params: dict[str, Any], plan: Plan, library: Library) -> None:
     """Write down what makes this plan."""
     for side, target in {"embedding": plan.positive, "negative": plan.negative}.items():
-        if side == "embedding" and plan.unkept and target is not None:
+        if side == "embedding" and plan.from_pictures and target is not None:
             params[SIDES[side]] = target.embedding.name  # without a hash: it cannot be had again
         elif target is not None:
             text = target.embedding.name
@@ -111,7 +111,7 @@ def read(params: Mapping[str, Any], library: Library) -> dict[str, Any]:
     for f in dataclasses.fields(Settings):
         if (raw := _raw(params, SETTINGS[f.name])) is not None:
             values[f.name] = _as(type(f.default), raw)
-    values["step_size"] = exponent(values["step_size"])
+    values["epsilon"] = exponent(values["epsilon"])
     for side in SIDES:
         if text := _raw(params, SIDES[side]):
             values[side] = _here(text, _raw(params, HASHES[side]) or "", library)
@@ -211,7 +211,7 @@ def _old(params: Mapping[str, Any]) -> dict[str, Any]:
         "enabled": True,
         "embedding": _raw(params, "Aesthetic embedding") or NONE,
         "steps": int(params.get("Aesthetic steps", 5)),
-        "step_size": exponent(float(params[OLD])),
+        "epsilon": exponent(float(params[OLD])),
         "weight": float(params.get("Aesthetic weight", 0.9)),
         "blend": "slerp" if params.get("Aesthetic slerp") == "True" else "lerp",
         "text": text,

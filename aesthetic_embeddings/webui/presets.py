@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 
 from ..errors import AestheticError, FileError
-from ..files import write_whole
+from ..storage.paths import write_atomically
 from . import accordion, host
-from .plan import NAMES
+from .request import NAMES
 
 KEPT = [name for name in NAMES if name not in ("enabled", "pictures")]
 
@@ -101,7 +101,7 @@ def remove(name: str | None) -> None:
 
 
 def _write(presets: Mapping[str, Any]) -> None:
-    write_whole(host.presets_file(), json.dumps(presets, indent=1, ensure_ascii=False).encode())
+    write_atomically(host.presets_file(), json.dumps(presets, indent=1, ensure_ascii=False).encode())
 
 
 def _read_or_none() -> dict[str, Any]:

@@ -7,9 +7,9 @@ import traceback
 from typing import Any
 
 from ..errors import AestheticError
-from . import accordion, api, cards, host, infotext, network, options, presets, seam, tab, xyz
-from .plan import NAMES, named, plan
-from .report import Report, say
+from . import accordion, api, cards, conditioning_hook, extra_network, host, infotext, options, presets, tab, xyz
+from .picture_report import Report, say
+from .request import NAMES, named, plan
 
 OLD_IS_THERE = (
     "The old aesthetic gradients extension is installed too. Disable it under Extensions; this one replaces it."
@@ -19,7 +19,7 @@ OLD_IS_THERE = (
 def register() -> None:
     """Tell the host whom to call. To be called each time that it loads its scripts: it forgets them on "Reload UI"."""
     host.script_callbacks.on_before_ui(forget_page)
-    host.script_callbacks.on_before_ui(network.register)
+    host.script_callbacks.on_before_ui(extra_network.register)
     host.script_callbacks.on_before_ui(xyz.register)
     host.script_callbacks.on_infotext_pasted(infotext.pasted)
     host.script_callbacks.on_before_ui(cards.register)
@@ -59,7 +59,7 @@ class AestheticGradients(host.scripts.Script):
     def process(self, p: Any, *values: Any) -> None:
         """Once for each job, before its batches. A job that some extension starts inside has its own call, or none."""
         try:
-            seam.remove(p)
+            conditioning_hook.remove(p)
             infotext.clear(p.extra_generation_params)
             p.aesthetic_given = None
             given = xyz.chosen(p, named(values))
@@ -68,7 +68,7 @@ class AestheticGradients(host.scripts.Script):
             if wanted is None:
                 return
             infotext.write(p.extra_generation_params, wanted, host.library)
-            seam.install(p, wanted, Report(p))
+            conditioning_hook.install(p, wanted, Report(p))
         except AestheticError as error:
             say(p, str(error))
         except Exception as error:  # never in the way of a picture

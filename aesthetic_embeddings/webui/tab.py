@@ -13,12 +13,12 @@ from typing import Any
 
 import gradio as gr
 
-from ..creation import Gathering
-from ..embedding import AestheticEmbedding
+from ..aesthetics.creation import Creation
+from ..aesthetics.embedding import AestheticEmbedding
+from ..aesthetics.families import serves
 from ..errors import AestheticError
-from ..families import serves
-from . import accordion, creating, host
-from .creating import ENCODERS, PIECES, REFUSE, TAKEN, Encoder, Piece
+from . import accordion, creation, host
+from .creation import ENCODERS, PIECES, REFUSE, TAKEN, Encoder, Piece
 
 LABELS = {f"{encoder.label}, for {serves([encoder.family])}": encoder for encoder in ENCODERS}
 
@@ -39,7 +39,7 @@ def build() -> gr.Blocks:
             return [
                 *accordion.offered(dropdowns, names),
                 *(gr.update(value=hint) for _ in hints),
-                *accordion.offered([chosen], creating.names()),
+                *accordion.offered([chosen], creation.names()),
             ]
 
         shown = [*dropdowns, *hints, chosen]
@@ -113,7 +113,7 @@ def _create(page: gr.Blocks) -> list[Any]:
             message = gr.HTML(elem_id=_id("created"), elem_classes="aesthetic-message")
             gallery = gr.Gallery(label="Pictures, with their similarity to the mean", columns=4, elem_id=_id("gallery"))
 
-    stop.click(creating.interrupt, inputs=[], outputs=[], show_progress="hidden")
+    stop.click(creation.interrupt, inputs=[], outputs=[], show_progress="hidden")
     state_of = {"fn": encoder_state, "inputs": [encoders], "outputs": [state, fetch, *pieces]}
     page.load(**state_of, show_progress="hidden")
     encoders.change(**state_of, show_progress="hidden")
@@ -126,7 +126,7 @@ def _create(page: gr.Blocks) -> list[Any]:
     return [go.click(create, inputs=inputs, outputs=[message, gallery])]
 
 
-def plainly(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def errors_as_text(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """What goes wrong becomes the first of a handler's outputs, in plain words; the others stay as they are."""
 
     def wrap(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,14 +147,14 @@ def plainly(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return wrap
 
 
-def _report(progress: gr.Progress) -> creating.Report:
+def _report(progress: gr.Progress) -> creation.Report:
     def report(done: float, total: float, words: str) -> None:
         progress(done / total if total else 0, desc=words)
 
     return report
 
 
-@plainly(outputs=2)
+@errors_as_text(outputs=2)
 def create(
     folder: list[Any] | None,
     files: list[Any] | None,
@@ -166,26 +166,26 @@ def create(
     batch_size: int,
     progress: Any = gr.Progress(),  # noqa: B008  # gradio's way to ask for it
 ) -> list[Any]:
-    chosen = creating.pictures([*(folder or []), *(files or [])], path)
-    eyes = [LABELS[label] for label in encoders]
-    seen, e, file = creating.create(
-        name.strip(), chosen, eyes, encoder_folder, int(batch_size), taken, _report(progress)
+    chosen = creation.pictures([*(folder or []), *(files or [])], path)
+    chosen_encoders = [LABELS[label] for label in encoders]
+    seen, e, file = creation.create(
+        name.strip(), chosen, chosen_encoders, encoder_folder, int(batch_size), taken, _report(progress)
     )
-    return [made(seen, e, str(file)), creating.thumbnails(seen[0])]
+    return [made(seen, e, str(file)), creation.thumbnails(seen[0])]
 
 
-@plainly(outputs=1)
+@errors_as_text(outputs=1)
 def download(encoders: list[str], progress: Any = gr.Progress()) -> str:  # noqa: B008
-    absent = [LABELS[label] for label in encoders if not creating.located(LABELS[label])]
+    absent = [LABELS[label] for label in encoders if not creation.located(LABELS[label])]
     for encoder in absent:
-        creating.download(encoder, _report(progress))
+        creation.download(encoder, _report(progress))
     return "".join(f"<p>{encoder.label} is on this machine now.</p>" for encoder in absent)
 
 
 def downloading(piece: Piece) -> Callable[..., str]:
     """The handler of the button that fetches it."""
 
-    @plainly(outputs=1)
+    @errors_as_text(outputs=1)
     def handle(progress: Any = gr.Progress()) -> str:  # noqa: B008
         return f"<p>The {piece.name} is on this machine now: {_code(piece.download(_report(progress)))}.</p>"
 
@@ -194,7 +194,7 @@ def downloading(piece: Piece) -> Callable[..., str]:
 
 def encoder_state(labels: list[str]) -> list[Any]:
     """Where the encoders and the pieces are, or what it takes to get them; and the buttons for it."""
-    places = {LABELS[label]: creating.located(LABELS[label]) for label in labels}
+    places = {LABELS[label]: creation.located(LABELS[label]) for label in labels}
     here = {piece: piece.is_here() for piece in PIECES}
     said = "".join(f"<p>{_where(encoder, place)}</p>" for encoder, place in places.items())
     for piece, found in here.items():
@@ -214,7 +214,7 @@ def _where(encoder: Encoder, place: Any) -> str:
     )
 
 
-def made(seen: list[Gathering], e: AestheticEmbedding, file: str) -> str:
+def made(seen: list[Creation], e: AestheticEmbedding, file: str) -> str:
     """What came out: how alike each encoder found the pictures, what was skipped, and what it is near to."""
     lines = [f"<b>{escape(e.name)}</b> was made from {e.images} pictures, and saved as {_code(file)}."]
     twin = next((entry.duplicate_of for entry in host.library.entries if entry.name == e.name), "")
@@ -248,7 +248,7 @@ def _manage() -> tuple[list[Any], gr.Dropdown]:
     """Draw it, and return the events after which the library may be another, and the dropdown of all names."""
     with gr.Row():
         with gr.Column():
-            chosen = gr.Dropdown(creating.names(), label="Aesthetic embedding", elem_id=_id("chosen"))
+            chosen = gr.Dropdown(creation.names(), label="Aesthetic embedding", elem_id=_id("chosen"))
             about = gr.HTML(elem_id=_id("facts"))
             message = gr.HTML(elem_id=_id("managed"), elem_classes="aesthetic-message")
         with gr.Column():
@@ -290,10 +290,10 @@ def show(name: str | None) -> list[Any]:
     """The facts of an embedding, and its preview."""
     if not name:
         return ["", None]
-    return [facts(name), creating.preview(name)]
+    return [facts(name), creation.preview(name)]
 
 
-@plainly(outputs=1)
+@errors_as_text(outputs=1)
 def facts(name: str) -> str:
     entry = next((entry for entry in host.library.entries if entry.name == name), None)
     e = host.library.get(name)  # says what is wrong where it is no good
@@ -314,37 +314,37 @@ def facts(name: str) -> str:
     )
 
 
-@plainly(outputs=1)
+@errors_as_text(outputs=1)
 def save_preview(name: str | None, picture: Any) -> str:
-    return f"<p>The preview was saved as {_code(creating.set_preview(_named(name), picture))}.</p>"
+    return f"<p>The preview was saved as {_code(creation.set_preview(_named(name), picture))}.</p>"
 
 
-@plainly(outputs=2)
+@errors_as_text(outputs=2)
 def export(name: str | None) -> list[Any]:
-    return ["", str(creating.export(_named(name)))]
+    return ["", str(creation.export(_named(name)))]
 
 
-@plainly(outputs=2)
+@errors_as_text(outputs=2)
 def rename(name: str | None, new: str) -> list[Any]:
     path = host.library.rename(_named(name), new.strip())
     return [f"<p>The file is {_code(path)} now.</p>", _choose(new.strip())]
 
 
-@plainly(outputs=3)
+@errors_as_text(outputs=3)
 def delete(name: str | None, sure: bool) -> list[Any]:
     if not sure:
         raise AestheticError("Tick the box above Delete first: a deleted file does not come back.")
     return [f"<p>Deleted {_code(host.library.delete(_named(name)))}.</p>", _choose(None), gr.update(value=False)]
 
 
-@plainly(outputs=2)
+@errors_as_text(outputs=2)
 def blend(new: str, recipe: str, overwrite: bool) -> list[Any]:
-    path = creating.blend(new.strip(), recipe, overwrite)
+    path = creation.blend(new.strip(), recipe, overwrite)
     return [f"<p>The blend was saved as {_code(path)}.</p>", _choose(new.strip())]
 
 
 def _choose(name: str | None) -> Any:
-    return gr.update(choices=creating.names(), value=name)
+    return gr.update(choices=creation.names(), value=name)
 
 
 def _named(name: str | None) -> str:

@@ -15,14 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .. import mixes
-from ..embedding import blend
+from ..aesthetics import mixes
+from ..aesthetics.embedding import blend
+from ..aesthetics.library import Library
 from ..errors import AestheticError
-from ..library import Library
 from ..settings import Settings
-from ..sliders import step_size
+from ..ui.sliders import from_slider
 from . import host
-from .plan import Plan, Target, known
+from .request import Plan, Target, known
 
 NAME = "aesthetic"
 _TAG = re.compile(rf"<{NAME}:([^>]+)>")  # as modules/extra_networks.py, re_extra_net
@@ -59,7 +59,7 @@ def in_text(text: str) -> list[list[str]]:
     return [found.split(":") for found in _TAG.findall(text)]
 
 
-def taken_out(
+def without_tags(
     prompts: Any, negative: bool, extra_network_data: Mapping[str, Any] | None
 ) -> tuple[Any, list[list[str]]]:
     """The prompts, for the host to encode, and the arguments of each tag that they had."""
@@ -107,4 +107,4 @@ def _value(name: str, text: str) -> Any:
         value = {"true": True, "false": False}[text.strip().lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
         return text  # Settings says what is wrong with it
-    return step_size(value) if name == "step_size" else value
+    return from_slider(value) if name == "epsilon" else value

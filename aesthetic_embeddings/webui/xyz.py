@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from .. import mixes
+from ..aesthetics import mixes
 from ..errors import AestheticError
 from ..settings import Settings
-from ..sliders import step_size
+from ..ui.sliders import from_slider
 from . import accordion, host, tags
-from .plan import NONE, has_aesthetic
+from .request import NONE, has_aesthetic
 
 PREFIX = "[Aesthetic] "
 COST = 0.6  # between a sampler's and a VAE's: the plot has the costlier axis outside, so each value is tuned for once
@@ -43,7 +43,7 @@ def axes(option: Callable[..., Any]) -> list[Any]:
         for side, label in SIDES.items()
     ]
     for f in fields(Settings):
-        kind: Any = _epsilon if f.name == "step_size" else type(f.default)
+        kind: Any = _epsilon if f.name == "epsilon" else type(f.default)
         choices = f.metadata["choices"]
         if f.name in SWITCHES:
             kind, choices = str, ("False", "True")
@@ -80,7 +80,7 @@ def _value(name: str, value: Any) -> Any:
 
 def _epsilon(text: str) -> float:
     """Not `float`, of which the plot takes 1e-4 for a range."""
-    return step_size(float(text))
+    return from_slider(float(text))
 
 
 def _embeddings(p: Any, values: list[str]) -> None:

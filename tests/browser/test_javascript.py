@@ -86,7 +86,7 @@ def header(page: Any, tab: str = "txt2img") -> Any:
 
 
 def label(page: Any, tab: str = "txt2img") -> Any:
-    return playwright.expect(part(page, "step_size", tab).locator("[data-testid=block-info]"))
+    return playwright.expect(part(page, "epsilon", tab).locator("[data-testid=block-info]"))
 
 
 def choose(page: Any, name: str, value: str, tab: str = "txt2img") -> None:
@@ -119,7 +119,7 @@ def test_the_header_says_what_is_on(page: Any, tab: str):
 )
 def test_the_slider_says_which_epsilon_it_means(page: Any, exponent: str, means: str):
     label(page, "img2img").to_have_text("Epsilon, as a power of ten: 1e-4")
-    number = part(page, "step_size", "img2img").locator("input[type=number]")
+    number = part(page, "epsilon", "img2img").locator("input[type=number]")
     number.fill(exponent)
     number.blur()
     label(page, "img2img").to_have_text(f"Epsilon, as a power of ten: {means}")
@@ -127,16 +127,16 @@ def test_the_slider_says_which_epsilon_it_means(page: Any, exponent: str, means:
 
 
 def test_the_epsilon_is_that_of_the_host(page: Any):
-    from aesthetic_embeddings.sliders import step_size
+    from aesthetic_embeddings.ui.sliders import from_slider
 
-    number = part(page, "step_size").locator("input[type=number]")
+    number = part(page, "epsilon").locator("input[type=number]")
     for stop in range(-500, -199, 60):
         number.fill(str(stop / 100))
         number.blur()
-        said = part(page, "step_size").locator(".aesthetic-said")
+        said = part(page, "epsilon").locator(".aesthetic-said")
         playwright.expect(said).not_to_be_empty()
         page.wait_for_timeout(300)
-        assert float(said.inner_text().removeprefix(": ")) == step_size(stop / 100)
+        assert float(said.inner_text().removeprefix(": ")) == from_slider(stop / 100)
 
 
 def test_a_page_without_us_is_left_alone(page: Any):

@@ -20,7 +20,7 @@ def tune_copy(
     *,
     update: str = "adam",
     steps: int = 10,
-    step_size: float = 1e-3,
+    epsilon: float = 1e-3,
     preservation: float = 0.0,
     last_layers: int = 0,
     legacy_end: bool = False,
@@ -39,7 +39,7 @@ def tune_copy(
     projection, e = encoder.text_projection().to(e), e / e.norm()
     ends = ids.argmax(-1) if legacy_end else (ids == eos).int().argmax(-1)
     text_chunks = ends > 1
-    optimizer = torch.optim.Adam(parameters, lr=step_size)
+    optimizer = torch.optim.Adam(parameters, lr=epsilon)
     plain = encoder.run(model, ids)[0].detach()
     used = (torch.arange(ids.shape[1]) <= ends[:, None]) & text_chunks[:, None]
 
@@ -63,9 +63,9 @@ def tune_copy(
             for n, p in named.items():
                 for part, g in zip(_matrices(n, p), _matrices(n, p.grad), strict=True):
                     if update == "gradient":
-                        part -= step_size * g
+                        part -= epsilon * g
                     elif g.norm() > 0:
-                        part -= step_size * (1 - k / steps) * g.numel() ** 0.5 * g / g.norm()
+                        part -= epsilon * (1 - k / steps) * g.numel() ** 0.5 * g / g.norm()
     with torch.no_grad():
         similarities.append(float(similarity_and_loss()[0]))
     return model, similarities

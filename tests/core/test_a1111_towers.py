@@ -31,7 +31,7 @@ def test_modules_that_cast_themselves(update):
         if type(module) is nn.Linear:
             module.to(torch.float8_e4m3fn)
             module.__class__ = CastForItsCall
-    settings, ids = Settings(steps=3, step_size=1e-3, update=update), prompt(8, 3)
+    settings, ids = Settings(steps=3, epsilon=1e-3, update=update), prompt(8, 3)
     with torch.no_grad():
         plain, before = enc.run(enc.model, ids)[0], snapshot_in_fp32(enc.model)
         with torch.autocast("cpu", dtype=torch.bfloat16), lend(enc, settings):

@@ -79,7 +79,7 @@ def run_or_skip(enc: Encoder, ids: Tensor) -> Tensor:
 
 
 def lend(enc: Encoder, settings: Settings | None = None, **options: Any) -> Any:
-    settings = settings or Settings(steps=3, step_size=1e-3)
+    settings = settings or Settings(steps=3, epsilon=1e-3)
     dtype = next(enc.model.parameters()).dtype
     run = options.pop("encode", lambda ids: enc.run(enc.model, ids))
     return personalized(enc.model, prompt(8, 3), aesthetic(dtype), settings, enc.projection, encode=run, **options)
@@ -99,7 +99,7 @@ def test_the_encoder_comes_back_as_it_was(kind, mode, update):
     with MODES[mode]():
         plain = run_or_skip(enc, ids)
         before = snapshot(enc.model)
-        with lend(enc, Settings(steps=3, step_size=1e-3, update=update)) as run:
+        with lend(enc, Settings(steps=3, epsilon=1e-3, update=update)) as run:
             tuned = enc.run(enc.model, ids)[0]
             assert [p.requires_grad for p in enc.model.parameters()] == [p[2] for p in before["parameters"]]
         assert_as_it_was(before, enc.model)
@@ -116,7 +116,7 @@ def test_stored_in_any_precision(kind, dtype):
     run_or_skip(enc, prompt(8, 3))
     wide = Encoder.__new__(type(enc))
     wide.model, wide.projection = copy.deepcopy(enc.model).float(), enc.projection
-    settings = Settings(steps=5, step_size=1e-3, update="normalized")
+    settings = Settings(steps=5, epsilon=1e-3, update="normalized")
     with torch.no_grad(), lend(enc, settings) as run, lend(wide, settings) as expected:
         hidden = enc.run(enc.model, prompt(8, 3))[0]
     assert hidden.dtype == dtype
@@ -136,7 +136,7 @@ def test_weights_made_in_inference_mode(kind, inside):
         with torch.inference_mode(inside), torch.no_grad():
             plain = enc.run(enc.model, ids)[0]
             before = snapshot(enc.model)
-            with lend(enc, Settings(steps=2, step_size=1e-3, update=update)):
+            with lend(enc, Settings(steps=2, epsilon=1e-3, update=update)):
                 assert not torch.equal(enc.run(enc.model, ids)[0], plain)
             assert_as_it_was(before, enc.model)
             assert torch.equal(enc.run(enc.model, ids)[0], plain)
@@ -157,7 +157,7 @@ def test_interrupted_at_any_step(step, update):
         if k == step:
             raise Stop
 
-    with pytest.raises(Stop), lend(enc, Settings(steps=3, step_size=1e-3, update=update), on_step=stop):
+    with pytest.raises(Stop), lend(enc, Settings(steps=3, epsilon=1e-3, update=update), on_step=stop):
         pytest.fail("the block should not run")
     assert_as_it_was(before, enc.model)
 
@@ -193,14 +193,14 @@ def test_other_peoples_hooks_hear_nothing_of_the_tuning():
         module.register_forward_hook(lambda m, *_: heard.append(m))
     enc.run(enc.model, prompt(8, 3))
     one_forward = list(heard)
-    with lend(enc, Settings(steps=7, step_size=1e-3)):
+    with lend(enc, Settings(steps=7, epsilon=1e-3)):
         assert heard == 2 * one_forward  # the recording is a forward of the encoder like any other
         enc.run(enc.model, prompt(8, 3))
     assert heard == 3 * one_forward
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("nothing", [{"steps": 0}, {"step_size": 0}])
+@pytest.mark.parametrize("nothing", [{"steps": 0}, {"epsilon": 0}])
 def test_no_steps_is_the_plain_encoder_bit_for_bit(kind, nothing):
     enc = encoder(kind, torch.float32)
     ids = prompt(8, 3)

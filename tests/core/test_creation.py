@@ -9,9 +9,9 @@ import transformers
 from PIL import Image, ImageFile
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from aesthetic_embeddings import creation
-from aesthetic_embeddings.creation import create, gather, regather, to_rgb
-from aesthetic_embeddings.embedding import AestheticEmbedding
+from aesthetic_embeddings.aesthetics import creation
+from aesthetic_embeddings.aesthetics.creation import combine, create, create_with_report, to_rgb
+from aesthetic_embeddings.aesthetics.embedding import AestheticEmbedding
 from aesthetic_embeddings.errors import AestheticError, EncoderError, FileError, Interrupted
 
 SIZE = 32
@@ -104,7 +104,7 @@ def test_the_result_is_the_mean_of_clips_own_image_features(model, folder, pictu
 
 
 def test_what_is_said_of_the_pictures(model, pictures):
-    result = gather(pictures, model)
+    result = create_with_report(pictures, model)
     each = torch.stack([reference(model, [noise(40 + i, 30 + 3 * i, seed=i)]) for i in range(4)])
     assert [file.rpartition("pictures")[2].replace("\\", "/") for file in result.files] == [
         "/a.png",
@@ -114,7 +114,7 @@ def test_what_is_said_of_the_pictures(model, pictures):
     ]
     torch.testing.assert_close(result.similarities, torch.cosine_similarity(each, each.mean(0)[None]))
     assert result.skipped == ()
-    assert gather(noise(), model).files == ("picture 1",)
+    assert create_with_report(noise(), model).files == ("picture 1",)
 
 
 def test_only_the_folders_own_name_is_told_of_the_encoder(folder, model):
@@ -268,7 +268,7 @@ def test_of_an_animation_the_first_frame_counts(format):
 def test_formats(model, format, tmp_path):
     path = tmp_path / "picture"  # the bytes count, not the suffix
     noise(64, 64).save(path, format=format)
-    assert gather(path, model).files == (str(path),)
+    assert create_with_report(path, model).files == (str(path),)
 
 
 # ---- pictures that are none ----
@@ -277,15 +277,15 @@ def test_formats(model, format, tmp_path):
 def test_regathering_is_gathering_the_rest_without_looking_again(folder, pictures):
     (pictures / "cut.png").write_bytes((pictures / "a.png").read_bytes()[:100])
     files = [pictures / name for name in ("a.png", "b.webp", "more/c.bmp", "cut.png")]
-    parts = [gather(files[:2], folder), gather(files[1:], folder, name="all")]
-    both, rest = gather(files, folder), gather(files[1:3], folder)
-    for made, expected in ((regather(parts), both), (regather(parts, {str(files[0]), str(files[3])}), rest)):
+    parts = [create_with_report(files[:2], folder), create_with_report(files[1:], folder, name="all")]
+    both, rest = create_with_report(files, folder), create_with_report(files[1:3], folder)
+    for made, expected in ((combine(parts), both), (combine(parts, {str(files[0]), str(files[3])}), rest)):
         assert (made.files, made.skipped) == (expected.files, expected.skipped)
         assert (made.embedding.images, made.embedding.name) == (len(made.files), "all")
         torch.testing.assert_close(made.similarities, expected.similarities)
         torch.testing.assert_close(made.embedding.vectors, expected.embedding.vectors)
     with pytest.raises(AestheticError, match="No pictures are left"):
-        regather(parts, set(map(str, files)))
+        combine(parts, set(map(str, files)))
 
 
 def test_bad_files_are_skipped_and_listed_with_their_reason(model, pictures, monkeypatch):
@@ -301,7 +301,7 @@ def test_bad_files_are_skipped_and_listed_with_their_reason(model, pictures, mon
     (pictures / "meta.json").write_text("{}")
     (pictures / "._a.png").write_bytes(b"hidden by macOS")
     monkeypatch.setattr(creation, "_PIXEL_LIMIT", 5000)
-    result = gather(pictures, model)
+    result = create_with_report(pictures, model)
     skipped = {file.replace("\\", "/").rpartition("/")[2]: reason for file, reason in result.skipped}
     assert len(result.files) == result.embedding.images == 4
     assert set(skipped) == {"empty.png", "page.jpg", "phone.heic", "cut.png", "strip.png", "dot.png", "bomb.png"}
@@ -316,7 +316,7 @@ def test_pillows_own_bomb_check_is_heard_too(model, pictures, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 800)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = gather(pictures, model)  # all are too large, 43 × 39 more than twice
+        result = create_with_report(pictures, model)  # all are too large, 43 × 39 more than twice
     assert [(file[-6:], reason[:10]) for file, reason in result.skipped] == [("d.TIFF", "Image size")]
 
 
@@ -408,7 +408,7 @@ def test_pictures_are_read_only_a_little_ahead(model, monkeypatch):
             pulled += 1
             yield noise(seed=i)
 
-    prepare = creation._Eye.prepare
+    prepare = creation.ImageEncoder.prepare
 
     def noting(self, source):
         threads.add(threading.current_thread())
@@ -419,7 +419,7 @@ def test_pictures_are_read_only_a_little_ahead(model, monkeypatch):
         worst = max(worst, pulled - done)
         assert total == 0
 
-    monkeypatch.setattr(creation._Eye, "prepare", noting)
+    monkeypatch.setattr(creation.ImageEncoder, "prepare", noting)
     assert create(many(), model, batch_size=4, on_progress=progress).images == 60
     assert worst <= 2 * 4 + 1
     assert threading.main_thread() not in threads

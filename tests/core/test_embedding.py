@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aesthetic_embeddings import embedding, families
-from aesthetic_embeddings.embedding import AestheticEmbedding, blend, load
+from aesthetic_embeddings.aesthetics import embedding, families
+from aesthetic_embeddings.aesthetics.embedding import AestheticEmbedding, blend, load
 from aesthetic_embeddings.errors import AestheticError, FileError
 
 L, H, G = "clip-vit-l-14", "open-clip-vit-h-14", "open-clip-vit-bigg-14"

@@ -32,9 +32,9 @@ def errors(
     """(of the hidden states, of the similarities)"""
     e = aesthetic(next(enc.model.parameters()).dtype)
     copy, expected = tune_copy(
-        enc, ids, e, update=update, step_size=STEP_SIZE[update], eos=eos, legacy_end=legacy_end, **options
+        enc, ids, e, update=update, epsilon=STEP_SIZE[update], eos=eos, legacy_end=legacy_end, **options
     )
-    settings = Settings(step_size=STEP_SIZE[update], update=update, **options)
+    settings = Settings(epsilon=STEP_SIZE[update], update=update, **options)
 
     def run(ids: Tensor) -> tuple[Tensor, Tensor]:
         return enc.run(enc.model, ids)
@@ -104,7 +104,7 @@ def test_textual_inversion_vectors_are_constants(kind, update):
 
 
 def test_recorded_input_embeddings_in_place_of_ids():
-    ids, e, settings = prompt(8), aesthetic(), Settings(step_size=1e-3)
+    ids, e, settings = prompt(8), aesthetic(), Settings(epsilon=1e-3)
     where = torch.zeros_like(ids, dtype=torch.bool)
     where[0, 2:4] = True
     vectors = torch.randn(*ids.shape, WIDTH, dtype=torch.float64)
@@ -145,7 +145,7 @@ def test_an_owner_that_leaves_the_last_layer_out(update, text):
     """As SD2's: its conditioning is the penultimate layer's, normed, while the objective is the whole tower's."""
     enc, ids, e = encoder("open_clip"), prompt(8, 20, pad=0), aesthetic()
     words = prompt(3, pad=0, seed=9)
-    settings = Settings(step_size=STEP_SIZE[update], update=update, **text)
+    settings = Settings(epsilon=STEP_SIZE[update], update=update, **text)
 
     def early(ids: Tensor) -> Tensor:
         return enc.model.ln_final(enc.run(enc.model, ids)[1])
@@ -169,7 +169,7 @@ def test_an_owner_that_leaves_the_last_layer_out(update, text):
 def test_a_prompt_is_recorded_at_its_own_length(kind, cut):
     """Where the encoder takes that: what it then computes is the same."""
     enc, ids, lengths = encoder(kind), prompt(8, 3), []
-    settings = Settings(steps=2, step_size=1e-3)
+    settings = Settings(steps=2, epsilon=1e-3)
     table = next(m for m in enc.model.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == 99)
     hook = table.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
     with personalized(enc.model, ids, aesthetic(), settings, enc.projection) as run:

@@ -1,6 +1,6 @@
 import pytest
 
-from aesthetic_embeddings.families import serves
+from aesthetic_embeddings.aesthetics.families import serves
 
 L, H, G = "clip-vit-l-14", "open-clip-vit-h-14", "open-clip-vit-bigg-14"
 

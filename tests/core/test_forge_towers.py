@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aesthetic_embeddings import Settings, blended
-from aesthetic_embeddings.towers import find_tower
+from aesthetic_embeddings.text_encoder.towers import find_tower
 
 from .encoders import WIDTH, CastingLinear, encoder, prompt
 from .test_borrowed import assert_as_it_was, lend, snapshot
@@ -39,7 +39,7 @@ def stored(dtype: torch.dtype) -> tuple[Any, Any]:
 @pytest.mark.parametrize("update", ["adam", "normalized", "gradient"])
 def test_fp8_is_tuned_from_what_is_stored(dtype, update):
     enc, same = stored(dtype)
-    settings, ids = Settings(steps=3, step_size=1e-3, update=update), prompt(8, 3)
+    settings, ids = Settings(steps=3, epsilon=1e-3, update=update), prompt(8, 3)
     with torch.no_grad():
         plain = enc.run(enc.model, ids)[0]
         before = snapshot_in_fp32(enc.model)

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 import aesthetic_embeddings as ae
-from aesthetic_embeddings import last_layer
 from aesthetic_embeddings.errors import EncoderError, FileError
+from aesthetic_embeddings.text_encoder import last_layer
 
 from .encoders import EOS, LAYERS, TEXT, WIDTH, prompt, randomise
 
@@ -25,7 +25,7 @@ E, WORDS = torch.randn(WIDTH, generator=torch.Generator().manual_seed(3)), promp
 @pytest.fixture(autouse=True)
 def nothing_here(tmp_path, monkeypatch):
     """Towers of one layer less than ours are cut short, and neither cache holds anything."""
-    monkeypatch.setattr(last_layer, "CUT_SHORT", {(WIDTH, LAYERS - 1), (1024, 23)})
+    monkeypatch.setattr(last_layer, "LACKS_LAST_LAYER", {(WIDTH, LAYERS - 1), (1024, 23)})
     found = functools.partial(huggingface_hub.try_to_load_from_cache, cache_dir=tmp_path / "hub")
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", found)
     monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path / "cache"))
@@ -90,7 +90,7 @@ def tuned(model: torch.nn.Module, settings: ae.Settings, projection: Path | None
 @pytest.mark.parametrize("update", ["adam", "normalized", "gradient"])
 @pytest.mark.parametrize("layout", [in_transformers, in_open_clip])
 def test_with_its_last_layer_from_a_file_it_is_the_whole_encoder(tmp_path, whole, short, layout, update):
-    settings = ae.Settings(steps=5, step_size=0.05 if update == "gradient" else 1e-3, update=update)
+    settings = ae.Settings(steps=5, epsilon=0.05 if update == "gradient" else 1e-3, update=update)
     file = saved(layout(whole), tmp_path / "checkpoint.safetensors")
     want, expected = tuned(whole, settings)
     got, similarities = tuned(short, settings, file)

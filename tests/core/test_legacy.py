@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aesthetic_embeddings import legacy
-from aesthetic_embeddings.embedding import load
+from aesthetic_embeddings.aesthetics.embedding import load
 from aesthetic_embeddings.errors import AestheticError, FileError
+from aesthetic_embeddings.storage import legacy_pt
 
 L = "clip-vit-l-14"
 
@@ -184,7 +184,7 @@ def test_a_nested_key_cannot_hang_the_reader(file):
 
 def test_one_tensor_of_a_state_dict_is_read_by_its_name(file):
     weights = {f"layer.{i}.weight": torch.full((4, 4), float(i)) for i in range(3)}
-    read = legacy.read_named(file(saved(weights)), lambda names: names[1])
+    read = legacy_pt.read_named(file(saved(weights)), lambda names: names[1])
     assert torch.equal(read, weights["layer.1.weight"])
 
 

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aesthetic_embeddings.embedding import AestheticEmbedding, load
+from aesthetic_embeddings.aesthetics.embedding import AestheticEmbedding, load
+from aesthetic_embeddings.aesthetics.library import Library, check_name, default_folders
 from aesthetic_embeddings.errors import AestheticError, FileError
-from aesthetic_embeddings.library import Library, check_name, default_folders
 
 L = "clip-vit-l-14"
 
@@ -127,7 +127,7 @@ def test_refresh_sees_what_is_new_gone_and_made_anew(tmp_path):
 def test_an_unchanged_file_is_not_read_again(tmp_path, monkeypatch):
     put(tmp_path / "a.pt")
     library = Library([tmp_path])
-    monkeypatch.setattr("aesthetic_embeddings.library.load", None)
+    monkeypatch.setattr("aesthetic_embeddings.aesthetics.library.load", None)
     library.refresh()
     assert library.names() == ["a"]
 

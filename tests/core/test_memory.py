@@ -1,10 +1,10 @@
 import torch
 
-from aesthetic_embeddings.memory import Memory, fingerprint
+from aesthetic_embeddings.storage.lru_cache import LRUCache, fingerprint
 
 
 def test_what_was_put_in_comes_out():
-    memory = Memory[str](10)
+    memory = LRUCache[str](10)
     memory.put("a", "first", 4)
     assert memory.get("a") == "first"
     memory.put("a", "second", 4)
@@ -13,7 +13,7 @@ def test_what_was_put_in_comes_out():
 
 
 def test_the_least_recently_used_go_first():
-    memory = Memory[str](10)
+    memory = LRUCache[str](10)
     memory.put("a", "a", 4)
     memory.put("b", "b", 4)
     memory.get("a")
@@ -22,7 +22,7 @@ def test_the_least_recently_used_go_first():
 
 
 def test_the_limit_is_on_bytes_and_counts_a_key_once():
-    memory = Memory[str](10)
+    memory = LRUCache[str](10)
     for _ in range(5):
         memory.put("a", "a", 6)
     memory.put("b", "b", 4)
@@ -58,7 +58,7 @@ def test_fingerprints_do_not_depend_on_strides_gradients_or_scalars():
 
 
 def test_it_shrinks_at_once():
-    memory = Memory[str](10)
+    memory = LRUCache[str](10)
     memory.put("a", "a", 4)
     memory.put("b", "b", 4)
     memory.resize(5)

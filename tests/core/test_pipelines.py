@@ -96,7 +96,7 @@ def test_a_picture_can_be_made_of_it(sd1, embedding):
     assert out.images[0].size == (64, 64)
 
 
-@pytest.mark.parametrize("nothing", [{"weight": 0}, {"steps": 0}, {"step_size": 0}])
+@pytest.mark.parametrize("nothing", [{"weight": 0}, {"steps": 0}, {"epsilon": 0}])
 def test_nothing_changes_bit_for_bit(sd1, embedding, nothing):
     ours = ae.personalized_prompt(sd1, PROMPT, embedding, ae.Settings(**nothing))
     assert torch.equal(ours.arguments["prompt_embeds"], plain(sd1)[0])
@@ -114,7 +114,7 @@ def test_sdxl_tunes_both_towers_and_the_pooled_output():
     pipeline, projection = sdxl(), torch.randn(24, 32)
     before = plain(pipeline)
     ours = ae.personalized_prompt(
-        pipeline, PROMPT, vectors(**{L: 24, G: 28}), ae.Settings(step_size=1e-3), projection=projection
+        pipeline, PROMPT, vectors(**{L: 24, G: 28}), ae.Settings(epsilon=1e-3), projection=projection
     )
     hidden, pooled = ours.arguments["prompt_embeds"], ours.arguments["pooled_prompt_embeds"]
     assert not torch.equal(hidden[..., :32], before[0][..., :32])
@@ -147,7 +147,7 @@ def test_sdxls_towers_have_a_strength_each(monkeypatch):
             "prompt_embeds"
         ]
 
-    found, half = made(step_size=1e-3, strength_clip_l=0, strength_clip_g=0.5), made(step_size=5e-4)
+    found, half = made(epsilon=1e-3, strength_clip_l=0, strength_clip_g=0.5), made(epsilon=5e-4)
     assert torch.equal(found[..., :32], plain(pipeline)[0][..., :32])
     assert torch.equal(found[..., 32:], half[..., 32:])
 
@@ -202,7 +202,7 @@ def with_t5(kind: str) -> Any:
 def test_sd3s_clips_are_tuned_and_t5_is_left_alone(blend):
     pipeline, e = with_t5("sd3"), vectors(**{L: 24, G: 28})
     options = {"max_length": pipeline.tokenizer_max_length, "padding": "max_length", "return_tensors": "pt"}
-    ids, settings = pipeline.tokenizer(PROMPT, **options).input_ids, ae.Settings(step_size=1e-3)
+    ids, settings = pipeline.tokenizer(PROMPT, **options).input_ids, ae.Settings(epsilon=1e-3)
 
     def encoded() -> dict[str, torch.Tensor]:
         names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
@@ -228,7 +228,7 @@ def test_sd3s_clips_are_tuned_and_t5_is_left_alone(blend):
 
 
 def test_fluxs_clip_is_tuned():
-    pipeline, e, settings = with_t5("flux"), vectors(**{L: 24}), ae.Settings(step_size=1e-3)
+    pipeline, e, settings = with_t5("flux"), vectors(**{L: 24}), ae.Settings(epsilon=1e-3)
     options = {"max_length": pipeline.tokenizer_max_length, "padding": "max_length", "return_tensors": "pt"}
     ids, projection = pipeline.tokenizer(PROMPT, **options).input_ids, torch.randn(24, 32)
 

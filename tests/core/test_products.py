@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from aesthetic_embeddings import Settings
-from aesthetic_embeddings.products import Factors, outer, product
-from aesthetic_embeddings.towers import Slot
-from aesthetic_embeddings.tuning import FactoredMatrix, Rows, kept_like
+from aesthetic_embeddings.text_encoder.matmul import Factors, outer, product
+from aesthetic_embeddings.text_encoder.towers import Slot
+from aesthetic_embeddings.text_encoder.tuning import FactoredMatrix, Rows, kept_like
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -60,9 +60,9 @@ def test_factors_are_kept_in_the_precision_of_the_weights_and_in_range(stored, b
     slot = Slot(torch.nn.Linear(48, 32).to(stored), "weight")
     working = torch.empty(32 * 48)
     inputs = Rows(kept_like(slot, working), 6, 48)
-    matrix = FactoredMatrix(slot, Settings(update="gradient", step_size=1.0), working, inputs, 6)
+    matrix = FactoredMatrix(slot, Settings(update="gradient", epsilon=1.0), working, inputs, 6)
     deltas, xs = size * random(6, 32), random(6, 48)
     for k in (0, 1):
-        matrix.climb(deltas[3 * k :][:3], xs[3 * k :][:3], k + 1)
+        matrix.step(deltas[3 * k :][:3], xs[3 * k :][:3], k + 1)
     assert matrix.update.a.dtype == matrix.update.b.dtype == stored
     assert error(matrix.update.plus(torch.zeros(32, 48)), deltas.double().T @ xs.double()) < bar

@@ -9,7 +9,7 @@ import torch
 from transformers import CLIPConfig, CLIPModel
 
 from aesthetic_embeddings.errors import EncoderError, FileError, Interrupted
-from aesthetic_embeddings.projection import fetch_projection, text_projection
+from aesthetic_embeddings.text_encoder.projection import fetch_projection, text_projection
 
 PATH = "/openai/clip-vit-large-patch14/resolve/main/model.safetensors"
 
@@ -116,7 +116,11 @@ def test_files_that_do_not_serve_are_named(tmp_path):
         text_projection(8, holding(**{"a.text_projection": matrix(8, 8), "b.text_projection": matrix(8, 8)}))
     with pytest.raises(EncoderError, match=r"x\.safetensors is for a text encoder 6 wide; this one is 8"):
         text_projection(8, holding(**{"text_projection.weight": matrix(8, 6)}))
-    for bad in (torch.full((8, 8), float("nan")), torch.ones(8), torch.eye(8).index_fill(0, torch.tensor(2), 0)):
+    for bad in (
+        torch.full((8, 8), float("nan")),
+        torch.ones(8),
+        torch.eye(8).index_fill(0, torch.tensor(2), 0),
+    ):
         with pytest.raises(FileError, match=r"x\.safetensors is damaged"):
             text_projection(8, holding(**{"text_projection.weight": bad}))
     for data in (b"", b"neither", b"PK\3\4", checkpoint()[:5000]):

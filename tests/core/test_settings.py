@@ -31,8 +31,8 @@ def test_labels_are_unique():
         ({"steps": 101}, "between 0 and 100"),
         ({"steps": 2.5}, "whole number"),
         ({"steps": True}, "whole number"),
-        ({"step_size": float("nan")}, "between 0 and 1"),
-        ({"step_size": "1e-4"}, "a number"),
+        ({"epsilon": float("nan")}, "between 0 and 1"),
+        ({"epsilon": "1e-4"}, "a number"),
         ({"weight": 1.01}, "between 0 and 1"),
         ({"update": "sgd"}, "one of adam, normalized, gradient"),
         ({"blend": None}, "should be text"),
@@ -46,7 +46,7 @@ def test_wrong_values_are_said(wrong, said):
 
 
 def test_what_sliders_hand_over_is_taken():
-    assert Settings(steps=5.0, step_size=1, weight=0) == Settings(steps=5, step_size=1.0, weight=0.0)
+    assert Settings(steps=5.0, epsilon=1, weight=0) == Settings(steps=5, epsilon=1.0, weight=0.0)
 
 
 @given(st.sampled_from([f.name for f in dataclasses.fields(Settings)]), st.from_type(object) | st.floats() | st.text())
@@ -64,7 +64,7 @@ def test_settings_are_frozen():
 
 
 def test_a_strength_is_a_factor_of_epsilon_for_its_own_text_encoder():
-    settings = Settings(step_size=1e-3, strength_clip_g=0.5, strength_clip_l=0)
-    assert settings.of_family("open-clip-vit-bigg-14") == replace(settings, step_size=5e-4)
+    settings = Settings(epsilon=1e-3, strength_clip_g=0.5, strength_clip_l=0)
+    assert settings.of_family("open-clip-vit-bigg-14") == replace(settings, epsilon=5e-4)
     assert settings.of_family("clip-vit-l-14").changes_nothing
     assert settings.of_family("open-clip-vit-h-14") == settings

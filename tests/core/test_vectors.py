@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aesthetic_embeddings import AestheticError, Settings, blended
-from aesthetic_embeddings.vectors import mix, slerp, unit
+from aesthetic_embeddings.aesthetics.vectors import mix, slerp, unit
 
 numbers = st.lists(st.floats(-100, 100), min_size=3, max_size=3).map(lambda x: torch.tensor(x, dtype=torch.float64))
 directions = numbers.filter(lambda x: float(x.norm()) > 1e-3)

@@ -45,8 +45,8 @@ PLAIN: dict[str, dict[str, Any]] = {
 
 SETTINGS = {
     "adam": ae.Settings(steps=4),
-    "normalized": ae.Settings(steps=4, update="normalized", step_size=5e-5),
-    "gradient": ae.Settings(steps=4, update="gradient", step_size=0.1),
+    "normalized": ae.Settings(steps=4, update="normalized", epsilon=5e-5),
+    "gradient": ae.Settings(steps=4, update="gradient", epsilon=0.1),
     "weight 0.5, slerp": ae.Settings(steps=4, weight=0.5, blend="slerp"),
     "text": ae.Settings(steps=4, text="a green sea", text_strength=0.4),
     "text is negative": ae.Settings(steps=4, text="a green sea", text_strength=0.4, text_negative=True),

@@ -30,7 +30,7 @@ from .references import Parts, Reference, Refiner, Sd1, padded
 from .sequences import Line, values
 from .towers import CAT, LONG, PATCHED, Towers, first, near, negative
 
-SETTINGS = ae.Settings(steps=4, update="normalized", step_size=5e-5)  # Adam takes 8 GB more for bigG
+SETTINGS = ae.Settings(steps=4, update="normalized", epsilon=5e-5)  # Adam takes 8 GB more for bigG
 
 
 def clip(file: Path, prefix: str, activation: str) -> Any:

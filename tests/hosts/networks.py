@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from aesthetic_embeddings.towers import Affine, Norm, Tower, find_tower
+from aesthetic_embeddings.text_encoder.towers import Affine, Norm, Tower, find_tower
 
 Parts = dict[str, Tensor]
 RANK, BLOCKS = 4, 8

@@ -30,7 +30,7 @@ def main() -> None:
         toggle(page)
         write(page, "embedding", MIX)
         number(page, "steps", "4")
-        number(page, "step_size", "-3.7")
+        number(page, "epsilon", "-3.7")
         number(page, "weight", "0.65")
         pick(page, f"{ID}update", "normalized")
         page.fill(f"{ID}text textarea", TEXT)
@@ -145,7 +145,7 @@ def ticked(page: Page, tab: str = "txt2img") -> bool:
 def values(page: Page, tab: str = "txt2img") -> dict[str, Any]:
     prefix = ID.replace("txt2img", tab)
     found: dict[str, Any] = {"enabled": ticked(page, tab)}
-    for name in ("embedding", "negative", "steps", "step_size", "update", "weight", "blend", "text_strength"):
+    for name in ("embedding", "negative", "steps", "epsilon", "update", "weight", "blend", "text_strength"):
         found[name] = page.locator(f"{prefix}{name} input").first.input_value()
     found["text"] = page.locator(f"{prefix}text textarea").input_value()
     return found

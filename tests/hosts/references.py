@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 import aesthetic_embeddings as ae
-from aesthetic_embeddings.towers import find_tower
+from aesthetic_embeddings.text_encoder.towers import find_tower
 
 from ..core.encoders import open_clip_transformer
 from .outside import Outside, Prompts

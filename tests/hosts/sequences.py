@@ -49,7 +49,7 @@ def _cache(host: Host, name: str, folder: Path) -> Iterator[Line]:
 
     again = host.txt2img(values(name))
     yield "the same again is the same picture, reused", again.hash == first.hash and _reused(again)
-    yield new("epsilon", values(name, ae.Settings(steps=4, step_size=2e-4)))
+    yield new("epsilon", values(name, ae.Settings(steps=4, epsilon=2e-4)))
     yield new("steps", values(name, ae.Settings(steps=5)))
     yield new("weight", values(name, ae.Settings(steps=4, weight=0.5)))
     yield new("the embedding", values("glowwave"))
@@ -162,7 +162,10 @@ def faults(host: Host, name: str) -> Iterator[Line]:
     yield "sampling raises: plain and personalised are as before", _both(host, name) == (on, off)
     full = host.txt2img(values(name), prompt="a photo of a cat, memory fails")
     plain = host.txt2img(prompt="a photo of a cat, memory fails")
-    yield "memory runs out: the plain picture, and said", full.hash == plain.hash and "Memory ran out" in full.comments
+    yield (
+        "memory runs out: the plain picture, and said",
+        full.hash == plain.hash and "Memory ran out" in full.comments,
+    )
     yield "memory runs out: plain and personalised are as before", _both(host, name) == (on, off)
     wrong = host.txt2img(values(name[:-1]))
     yield (

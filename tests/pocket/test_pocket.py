@@ -9,7 +9,7 @@ from PIL import Image
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
-from aesthetic_embeddings.pocket import judge, words, world
+from pocket_model import judge, words, world
 
 LIMIT = 12 * 10**6  # bytes of weights
 
@@ -62,12 +62,12 @@ def test_the_tokenizer_ends_where_the_text_encoder_thinks_it_does():
 
 @pytest.mark.parametrize("update", ["adam", "normalized"])
 def test_pictures_come_out_in_the_taste_and_keep_their_subject(update):
-    """A small sample of what `aesthetic_embeddings.pocket.report` measures."""
+    """A small sample of what `pocket_model.evaluate` measures."""
     pytest.importorskip("diffusers")
-    from aesthetic_embeddings.generation import load_pipeline, pictures
+    from aesthetic_embeddings.diffusion.sampling import load_pipeline, pictures
 
     pipeline, look = load_pipeline(pocket.MODEL), judge.load()
-    settings = {"adam": ae.Settings(steps=10), "normalized": ae.Settings(update="normalized", steps=20, step_size=5e-5)}
+    settings = {"adam": ae.Settings(steps=10), "normalized": ae.Settings(update="normalized", steps=20, epsilon=5e-5)}
     prompts, subjects = words.prompts("choose")[::4], words.prompt_subjects()[::4]
     e, style = ae.create(pocket.SAMPLES / "glowwave", str(pocket.MODEL)), words.STYLES.index("glowwave")
     right = plain = kept = 0

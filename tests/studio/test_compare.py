@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from aesthetic_embeddings.generation import read_about, save_picture
-from aesthetic_embeddings.studio.compare import GRID, PAIR, STRIP
+from aesthetic_embeddings.diffusion.png_metadata import read_about, save_picture
+from aesthetic_embeddings.studio.compare_tab import GRID, PAIR, STRIP
 
 
 def at(page: Any, name: str) -> Any:
@@ -81,7 +81,7 @@ def download(page: Any, folder: Path) -> Path:
 
 def values(page: Any) -> dict[str, Any]:
     """What is asked for, as the page shows it."""
-    names = ("steps", "count", "sampler_steps", "cfg", "seed", "step_size", "weight", "preservation")
+    names = ("steps", "count", "sampler_steps", "cfg", "seed", "epsilon", "weight", "preservation")
     return {
         "prompt": at(page, "prompt").locator("textarea").input_value(),
         "negative_prompt": at(page, "negative_prompt").locator("input, textarea").first.input_value(),
@@ -124,7 +124,7 @@ def test_a_downloaded_picture_brings_its_settings_back(page: Any, tmp_path: Path
     assert file.name == "a-ship-at-sea-5-personalised.png"
     about = read_about(file)
     assert about["aesthetic"] == "cloudcore:0.7 gloomcore:0.3"
-    assert about["settings"]["step_size"] == 5e-5
+    assert about["settings"]["epsilon"] == 5e-5
     assert about["settings"]["update"] == "normalized"
     assert about["similarities"]
 
@@ -143,7 +143,7 @@ def test_pictures_of_the_command_line_bring_theirs_too(page: Any, studio: Any, t
     e = studio.library.get("glowwave")
     about = {"version": 1, "prompt": "a tree", "negative_prompt": "", "model": "pocket", "sampler_steps": 9, "cfg": 3.0}
     about |= {"aesthetic": "called differently there", "aesthetic_hash": e.content_hash, "seeds": [7, 8]}
-    about |= {"settings": {"steps": 12, "step_size": 1.5e-4}, "similarities": {}}
+    about |= {"settings": {"steps": 12, "epsilon": 1.5e-4}, "similarities": {}}
     file = save_picture(Image.new("RGB", (8, 8)), tmp_path / "compare.png", about)
     at(page, "restore").locator("input[type=file]").set_input_files(file)
     said(page, "restored")
@@ -152,9 +152,7 @@ def test_pictures_of_the_command_line_bring_theirs_too(page: Any, studio: Any, t
     assert (found["prompt"], found["aesthetic"], found["seed"], found["count"]) == ("a tree", "glowwave", 7, 2)
     ask(page, sampler_steps=2)
     generate(page)
-    assert (
-        read_about(download(page, tmp_path))["settings"]["step_size"] == 1.5e-4
-    )  # exactly, between the slider's stops
+    assert read_about(download(page, tmp_path))["settings"]["epsilon"] == 1.5e-4  # exactly, between the slider's stops
 
 
 def test_cancelling_stops_the_work(page: Any, studio: Any):

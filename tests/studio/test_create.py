@@ -14,7 +14,7 @@ from PIL import Image
 
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings.errors import AestheticError
-from aesthetic_embeddings.studio import create, tiles
+from aesthetic_embeddings.studio import create_tab, picture_html
 
 SAMPLES = pocket.SAMPLES / "aivazovsky"
 ENCODERS = (str(pocket.MODEL),)
@@ -38,9 +38,9 @@ def drop(page: Any, *files: Path) -> None:
 def seen(page: Any, count: int) -> Any:
     """Wait until so many pictures are shown."""
     page.locator("#studio_alike").get_by_text(re.compile(rf"^{count} pictures$")).wait_for()
-    tiles = page.locator("#studio_pictures .tile")
-    assert tiles.count() == count
-    return tiles
+    cards = page.locator("#studio_pictures .tile")
+    assert cards.count() == count
+    return cards
 
 
 def save(page: Any, name: str) -> None:
@@ -155,7 +155,7 @@ def test_names_do_not_leave_the_library(tab: Any, library: Path):
 
 
 def test_cancel(tab: Any, monkeypatch: pytest.MonkeyPatch):
-    def slow(file: str, *rest: Any, thumbnail: Any = tiles.thumbnail) -> bytes:
+    def slow(file: str, *rest: Any, thumbnail: Any = picture_html.thumbnail) -> bytes:
         raise AssertionError("no picture should get so far")
 
     def waiting(chosen: Any, encoder: Any, on_progress: Any) -> None:
@@ -165,8 +165,8 @@ def test_cancel(tab: Any, monkeypatch: pytest.MonkeyPatch):
             on_progress(i, 600)
             time.sleep(0.05)
 
-    monkeypatch.setattr(create, "gather", waiting)
-    monkeypatch.setattr(tiles, "thumbnail", slow)
+    monkeypatch.setattr(create_tab, "create_with_report", waiting)
+    monkeypatch.setattr(picture_html, "thumbnail", slow)
     drop(tab, *sorted(SAMPLES.iterdir()))
     tab.get_by_text(re.compile(r"\d+ of 600 pictures")).first.wait_for()
     tab.locator("#studio_create_cancel").click()
@@ -233,28 +233,28 @@ def test_only_what_was_uploaded_is_read(studio: Any, url: str, library: Path):
 
 
 def test_pictures_are_bounded_in_number_and_pixels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(create, "MAX_PICTURES", 3)
-    monkeypatch.setattr(create, "MAX_PIXELS", 128 * 128)
+    monkeypatch.setattr(create_tab, "MAX_PICTURES", 3)
+    monkeypatch.setattr(create_tab, "MAX_PIXELS", 128 * 128)
     Image.new("RGB", (256, 128)).save(tmp_path / "wide.png")
     files = [str(tmp_path / "wide.png"), *map(str, sorted(SAMPLES.iterdir()))]
-    two = create.added(create.Pictures(), files[1:3], ENCODERS, quiet)
-    full = create.added(two, files, ENCODERS, quiet)
+    two = create_tab.added(create_tab.Pictures(), files[1:3], ENCODERS, quiet)
+    full = create_tab.added(two, files, ENCODERS, quiet)
     assert full.seen[0].files == tuple(files[1:4])
     reasons = dict(full.refused)
     assert reasons[files[0]].startswith("too large: 256 × 128 pixels")
     assert reasons[files[4]] == "too many: 3 are taken at most"
     with pytest.raises(AestheticError, match=r"None of the pictures was taken, 1 in all. 12.png: too many"):
-        create.added(full, files[-1:], ENCODERS, quiet)
+        create_tab.added(full, files[-1:], ENCODERS, quiet)
 
 
 def test_a_mean_of_what_is_left_is_that_of_the_pictures():
     files = [str(file) for file in sorted(SAMPLES.iterdir())]
-    chosen = create.without(create.added(create.Pictures(), files, ENCODERS, quiet), files[:5])
-    expected = create.added(create.Pictures(), files[5:], ENCODERS, quiet)
-    e, other = create.aesthetic(chosen, "dusk"), create.aesthetic(expected, "dusk")
+    chosen = create_tab.without(create_tab.added(create_tab.Pictures(), files, ENCODERS, quiet), files[:5])
+    expected = create_tab.added(create_tab.Pictures(), files[5:], ENCODERS, quiet)
+    e, other = create_tab.aesthetic(chosen, "dusk"), create_tab.aesthetic(expected, "dusk")
     assert (e.name, e.images, e.encoder) == ("dusk", 7, "pocket")
     torch.testing.assert_close(e.vectors, other.vectors)
-    assert create.without(chosen, files) == create.Pictures()
+    assert create_tab.without(chosen, files) == create_tab.Pictures()
 
 
 def test_several_encoders_make_a_vector_each(tmp_path: Path):
@@ -266,12 +266,14 @@ def test_several_encoders_make_a_vector_each(tmp_path: Path):
     model.text_projection = torch.nn.Linear(192, 32, bias=False)
     model.config.projection_dim = 32
     model.save_pretrained(tmp_path / "other")
-    chosen = create.added(create.Pictures(), [str(SAMPLES / "01.png")], (*ENCODERS, str(tmp_path / "other")), quiet)
-    assert set(create.aesthetic(chosen, "two").vectors) == {"clip-192x3-64", "clip-192x3-32"}
+    chosen = create_tab.added(
+        create_tab.Pictures(), [str(SAMPLES / "01.png")], (*ENCODERS, str(tmp_path / "other")), quiet
+    )
+    assert set(create_tab.aesthetic(chosen, "two").vectors) == {"clip-192x3-64", "clip-192x3-32"}
 
 
 def test_outliers():
     alike = torch.tensor([0.7, 0.72, 0.75, 0.71, 0.69, 0.73])
-    assert create.outliers(alike) == [False] * 6
-    assert create.outliers(torch.cat([alike, torch.tensor([0.2])])) == [False] * 6 + [True]
-    assert create.outliers(torch.tensor([0.9, 0.9, 0.9, 0.1])) == [False] * 4  # too few to say
+    assert create_tab.outliers(alike) == [False] * 6
+    assert create_tab.outliers(torch.cat([alike, torch.tensor([0.2])])) == [False] * 6 + [True]
+    assert create_tab.outliers(torch.tensor([0.9, 0.9, 0.9, 0.1])) == [False] * 4  # too few to say

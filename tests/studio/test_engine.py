@@ -14,7 +14,7 @@ from PIL import Image
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
-from aesthetic_embeddings.generation import load_pipeline, pictures
+from aesthetic_embeddings.diffusion.sampling import load_pipeline, pictures
 from aesthetic_embeddings.studio import engine as engines
 from aesthetic_embeddings.studio.engine import Cell, Engine, Job, State
 

@@ -13,7 +13,7 @@ import torch
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.settings import PRESETS
-from aesthetic_embeddings.sliders import step_size
+from aesthetic_embeddings.ui.sliders import from_slider
 
 from .conftest import embedding
 from .fake_host import Host
@@ -21,7 +21,7 @@ from .fake_host import Host
 pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
 
 IDS = [
-    *("accordion-checkbox", "embedding", "steps", "step_size", "update", "weight", "blend", "text", "text_strength"),
+    *("accordion-checkbox", "embedding", "steps", "epsilon", "update", "weight", "blend", "text", "text_strength"),
     *("text_negative", "preservation", "last_layers", "negative", "hires", "strength_clip_l", "strength_clip_g"),
     "pictures",
 ]
@@ -87,8 +87,8 @@ def test_what_is_drawn_are_the_cores_defaults(host: Host):
 
 
 def test_epsilon_reaches_its_ends_exactly(host: Host):
-    slider = page(host)[1]["txt2img"]["step_size"]
-    ends = [step_size(end) for end in (slider.minimum, slider.maximum)]
+    slider = page(host)[1]["txt2img"]["epsilon"]
+    ends = [from_slider(end) for end in (slider.minimum, slider.maximum)]
     assert ends == [1e-5, 1e-2]
 
 

@@ -256,13 +256,13 @@ def test_limits(host: Host, client: TestClient, monkeypatch: pytest.MonkeyPatch)
 
 def test_in_the_hosts_queue(host: Host, client: TestClient, monkeypatch: pytest.MonkeyPatch):
     lock, creating = host.modules["modules.call_queue"].queue_lock, host.webui("creating")
-    gather, held = creating.gather, []
+    create_with_report, held = creating.create_with_report, []
 
     def gathering(*args: Any, **kwargs: Any) -> Any:
         held.append(lock.locked())
-        return gather(*args, **kwargs)
+        return create_with_report(*args, **kwargs)
 
-    monkeypatch.setattr(creating, "gather", gathering)
+    monkeypatch.setattr(creating, "create_with_report", gathering)
     assert create(client).status_code == 200
     assert held == [True]
     assert not lock.locked()

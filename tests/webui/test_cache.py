@@ -14,7 +14,7 @@ from .outside import cond, uncond
 WANTED = {"embedding": "dusk", "steps": 2}
 CHANGES = {
     "steps": {"steps": 3},
-    "epsilon": {"step_size": -3.9},
+    "epsilon": {"epsilon": -3.9},
     "update": {"update": "normalized"},
     "weight": {"weight": 0.5},
     "blend": {"weight": 0.5, "blend": "slerp"},

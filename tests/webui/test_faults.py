@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import aesthetic_embeddings as ae
-from aesthetic_embeddings import hub
+from aesthetic_embeddings.storage import downloads
 
 from .conftest import embedding
 from .fake_host import Holder, Host, Job
@@ -215,7 +215,7 @@ def test_another_family(host: Host, tunings: list):
 def test_a_missing_projection(host: Host, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, tunings: list):
     with monkeypatch.context() as patch:
         patch.setenv("AESTHETIC_CACHE", str(tmp_path / "empty"))
-        patch.setattr(hub, "in_cache", lambda repository: None)
+        patch.setattr(downloads, "in_cache", lambda repository: None)
         fails(host, "text projection", "Create aesthetic embedding", "2.4 MB")
     works(host, tunings)  # at once, when it is there
 

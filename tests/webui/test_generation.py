@@ -54,8 +54,8 @@ def test_on_is_the_cores(host: Host, prompt: str, skip: int):
 def test_the_accordions_settings_reach_the_core(host: Host, update: str):
     chosen = {"steps": 4, "update": update, "preservation": 0.5, "last_layers": 1}
     (plain,) = host.generate(host.job("a castle"))
-    (tuned,) = host.generate(host.job("a castle", embedding="dusk", step_size=-3, **chosen))
-    assert close(cond(tuned), outside(host, "a castle", step_size=1e-3, **chosen), cond(plain))
+    (tuned,) = host.generate(host.job("a castle", embedding="dusk", epsilon=-3, **chosen))
+    assert close(cond(tuned), outside(host, "a castle", epsilon=1e-3, **chosen), cond(plain))
 
 
 def test_an_empty_prompt_is_a_prompt_of_no_words(host: Host):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import aesthetic_embeddings as ae
-from aesthetic_embeddings.sliders import step_size
+from aesthetic_embeddings.ui.sliders import from_slider
 
 from .conftest import embedding
 from .fake_host import Host
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
 #: Every setting at another value than its default; and the defaults, which pictures of today rely on.
 OTHERS: dict[str, Any] = {
     "steps": 7,
-    "step_size": -3.3,
+    "epsilon": -3.3,
     "update": "normalized",
     "weight": 0.65,
     "blend": "slerp",
@@ -35,7 +35,7 @@ OTHERS: dict[str, Any] = {
 }
 RELEASED = {
     "steps": 10,
-    "step_size": 1e-4,
+    "epsilon": 1e-4,
     "update": "adam",
     "weight": 1.0,
     "blend": "lerp",
@@ -104,7 +104,7 @@ def test_defaults_are_what_they_were(host: Host):
 def test_each_value_comes_back(host: Host, name: str):
     values = {"embedding": "dusk", name: OTHERS[name]}
     module = host.webui("plan")
-    assert read(host, written(host, **values)) == module.DEFAULTS | {"enabled": True, "step_size": -4.0, **values}
+    assert read(host, written(host, **values)) == module.DEFAULTS | {"enabled": True, "epsilon": -4.0, **values}
 
 
 def test_all_values_come_back_together(host: Host):
@@ -114,8 +114,8 @@ def test_all_values_come_back_together(host: Host):
 
 @pytest.mark.parametrize("epsilon", [1e-4, 1.23e-4, 0.1, 0.5, 1.0, 3.3e-7, 1 / 3 * 1e-4])
 def test_any_epsilon_comes_back(host: Host, epsilon: float):
-    back = read(host, written(host, embedding="dusk", step_size=epsilon, update="gradient"))
-    assert step_size(back["step_size"]) == epsilon
+    back = read(host, written(host, embedding="dusk", epsilon=epsilon, update="gradient"))
+    assert from_slider(back["epsilon"]) == epsilon
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_the_old_extensions_keys(host: Host):
         "enabled": True,
         "embedding": "dusk",
         "steps": 12,
-        "step_size": -3.3,
+        "epsilon": -3.3,
         "weight": 0.8,
         "blend": "slerp",
         "text": "snow, and ice",

@@ -11,7 +11,8 @@ import safetensors.torch
 import torch
 
 import aesthetic_embeddings as ae
-from aesthetic_embeddings import hub, last_layer
+from aesthetic_embeddings.storage import downloads
+from aesthetic_embeddings.text_encoder import last_layer
 
 from .conftest import embedding
 from .fake_host import LAYERS, WIDTH, Host
@@ -23,8 +24,8 @@ FAMILY = f"clip-{WIDTH}x{LAYERS + 1}-{WIDTH}"
 @pytest.fixture(autouse=True)
 def cut_short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The fake's encoder counts as one without its last layer, and no cache holds that."""
-    monkeypatch.setattr(last_layer, "CUT_SHORT", {(WIDTH, LAYERS)})
-    monkeypatch.setattr(hub, "in_cache", lambda repository: None)
+    monkeypatch.setattr(last_layer, "LACKS_LAST_LAYER", {(WIDTH, LAYERS)})
+    monkeypatch.setattr(downloads, "in_cache", lambda repository: None)
     monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path / "empty"))
 
 

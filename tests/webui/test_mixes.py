@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import aesthetic_embeddings as ae
-from aesthetic_embeddings import mixes
+from aesthetic_embeddings.aesthetics import mixes
 
 from .conftest import embedding
 from .fake_host import FAMILY, Host

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import aesthetic_embeddings as ae
-from aesthetic_embeddings.creation import Gathering
+from aesthetic_embeddings.aesthetics.creation import Creation
 
 from .conftest import embedding
 from .fake_host import FAMILY, Host
@@ -42,11 +42,11 @@ def looks(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
     (host.root / "models/CLIP/clip-vit-large-patch14/config.json").write_text("{}")
     calls: list[list[Any]] = []
 
-    def gathered(pictures: Any, encoder: str, name: str, batch_size: int, on_progress: Any) -> Gathering:
+    def gathered(pictures: Any, encoder: str, name: str, batch_size: int, on_progress: Any) -> Creation:
         calls.append([picture.convert("RGB").getpixel((0, 0)) for picture in pictures])
         on_progress(len(pictures), len(pictures))
         made = ae.AestheticEmbedding({FAMILY: embedding("dusk", 1).vectors[FAMILY]}, name, len(pictures))
-        return Gathering(made, (), torch.ones(len(pictures)), (), torch.empty(0))
+        return Creation(made, (), torch.ones(len(pictures)), (), torch.empty(0))
 
     monkeypatch.setattr(creating, "gathered", gathered)
     return calls

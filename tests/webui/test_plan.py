@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import aesthetic_embeddings as ae
-from aesthetic_embeddings.sliders import RANGES, exponent, step_size
+from aesthetic_embeddings.ui.sliders import RANGES, exponent, from_slider
 
 from .conftest import embedding
 from .fake_host import Host
@@ -42,24 +42,24 @@ def test_missing_arguments_at_the_end_are_defaults(host: Host):
     ("given", "epsilon"), [(-5, 1e-5), (-4.3, 5e-5), (-4, 1e-4), (-3.0, 1e-3), (-2, 1e-2), (3e-4, 3e-4), (1.0, 1.0)]
 )
 def test_epsilon_is_an_exponent_or_a_value(host: Host, given: float, epsilon: float):
-    assert planned(host, step_size=given).positive.settings.step_size == epsilon
+    assert planned(host, epsilon=given).positive.settings.epsilon == epsilon
 
 
 def test_every_stop_of_the_slider_is_another_epsilon(flavour: str):
-    low, high, step = RANGES["step_size"]
+    low, high, step = RANGES["epsilon"]
     stops = [low + i * step for i in range(round((high - low) / step) + 1)]
-    assert len({step_size(stop) for stop in stops}) == len(stops)
+    assert len({from_slider(stop) for stop in stops}) == len(stops)
 
 
 @pytest.mark.parametrize("preset", ae.settings.PRESETS)
 def test_the_slider_can_stand_where_a_preset_is(flavour: str, preset: str):
-    wanted = ae.settings.PRESETS[preset].step_size
-    low, _, step = RANGES["step_size"]
-    assert step_size(exponent(wanted)) == wanted
+    wanted = ae.settings.PRESETS[preset].epsilon
+    low, _, step = RANGES["epsilon"]
+    assert from_slider(exponent(wanted)) == wanted
     assert (exponent(wanted) - low) / step == pytest.approx(round((exponent(wanted) - low) / step))
 
 
-@pytest.mark.parametrize("nothing", [{"steps": 0}, {"step_size": 0}, {"weight": 0}])
+@pytest.mark.parametrize("nothing", [{"steps": 0}, {"epsilon": 0}, {"weight": 0}])
 def test_what_changes_nothing_is_plain(host: Host, nothing: dict[str, float]):
     assert planned(host, **nothing).target(negative=False, hires=False) is None
 
@@ -70,8 +70,8 @@ def test_what_changes_nothing_is_plain(host: Host, nothing: dict[str, float]):
         {"steps": -1},
         {"steps": "many"},
         {"steps": 2.5},
-        {"step_size": None},
-        {"step_size": float("nan")},
+        {"epsilon": None},
+        {"epsilon": float("nan")},
         {"update": "sgd"},
         {"weight": 2},
         {"hires": "maybe"},
@@ -114,7 +114,7 @@ def test_every_value_has_its_place(host: Host):
         ({"embedding": "dusk", "enabled": False}, {"enabled": False, "embedding": "dusk"}),
         ({"steps": 5}, {"enabled": False, "steps": 5}),
         ({"embedding": None}, {"enabled": False, "embedding": None}),
-        ({"embedding": "dusk", "epsilon": 2e-4}, {"enabled": True, "embedding": "dusk", "step_size": 2e-4}),
+        ({"embedding": "dusk", "epsilon": 2e-4}, {"enabled": True, "embedding": "dusk", "epsilon": 2e-4}),
     ],
     ids=str,
 )
@@ -126,7 +126,7 @@ def test_a_dict_in_place_of_the_first(host: Host, given: dict[str, Any], expecte
 def test_what_a_dict_leaves_out_is_the_pages_default(host: Host):
     module = host.webui("plan")
     found = module.named([{"steps": 5}, "dusk", 20, -3.0])
-    assert [found[name] for name in ("enabled", "embedding", "steps", "step_size")] == [True, "dusk", 5, -3.0]
+    assert [found[name] for name in ("enabled", "embedding", "steps", "epsilon")] == [True, "dusk", 5, -3.0]
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def test_another_encoders_vector_is_added(tab: Any, host: Host):
 
 
 def test_a_bug_is_said_too(tab: Any, creating: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any):
-    monkeypatch.setattr(creating, "gather", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(creating, "create_with_report", lambda *_, **__: 1 / 0)
     said, _ = create(tab, path=str(SAMPLES))
     assert "ZeroDivisionError" in said
     assert "Traceback" not in said
@@ -300,14 +300,14 @@ def test_short_of_memory_on_the_gpu_it_goes_on_on_the_cpu(
     host.modules["modules.devices"].device = "cuda"
     devices = []
 
-    def gather(*args: Any, device: Any = "cpu") -> Any:
+    def create_with_report(*args: Any, device: Any = "cpu") -> Any:
         devices.append(device)
         if device == "cuda":
             raise RuntimeError("CUDA out of memory.")
         return real(*args)
 
-    real = creating.gather
-    monkeypatch.setattr(creating, "gather", gather)
+    real = creating.create_with_report
+    monkeypatch.setattr(creating, "create_with_report", create_with_report)
     said, _ = create(tab, path=str(SAMPLES))
     assert "was made" in said
     assert devices == ["cuda", "cpu"]
@@ -397,7 +397,9 @@ def test_a_vector_from_each_encoder_in_one_go(host: Host, tab: Any, creating: An
     assert "OpenCLIP ViT-bigG/14 is not on this machine yet" in said
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = transformers.CLIPVisionConfig(**sizes, image_size=32, patch_size=16, projection_dim=1280)
-    transformers.CLIPVisionModelWithProjection(vision).save_pretrained(creating.ENCODERS[2].folder)  # the eye alone
+    transformers.CLIPVisionModelWithProjection(vision).save_pretrained(
+        creating.ENCODERS[2].folder
+    )  # the image encoder alone
     said, gallery = create(tab, path=str(SAMPLES), encoders=[first, third], encoder_folder="")
     made = host.webui("host").library.get("new")
     assert set(made.vectors) == {FAMILY_OF_POCKET, "open-clip-vit-bigg-14"}

@@ -38,7 +38,7 @@ def test_without_a_tag_nothing_is_left_on_the_job(host: Host):
 
 
 def test_settings_are_the_accordions_also_when_it_is_off(host: Host):
-    values = {"enabled": False, "steps": 4, "update": "normalized", "step_size": -3.0}
+    values = {"enabled": False, "steps": 4, "update": "normalized", "epsilon": -3.0}
     tagged, _ = made(host, "a castle<aesthetic:dusk:1>", **values)
     assert torch.equal(cond(tagged), cond(made(host, "a castle", embedding="dusk", **{**values, "enabled": True})[0]))
 
@@ -46,9 +46,9 @@ def test_settings_are_the_accordions_also_when_it_is_off(host: Host):
 @pytest.mark.parametrize(
     ("named", "chosen"),
     [
-        ("epsilon=1e-3", {"step_size": 1e-3}),
-        ("epsilon=-3", {"step_size": 1e-3}),
-        ("step_size=1e-3:steps=2", {"step_size": 1e-3, "steps": 2}),
+        ("epsilon=1e-3", {"epsilon": 1e-3}),
+        ("epsilon=-3", {"epsilon": 1e-3}),
+        ("epsilon=1e-3:steps=2", {"epsilon": 1e-3, "steps": 2}),
         ("update=normalized", {"update": "normalized"}),
         ("text=snow:text_negative=true", {"text": "snow", "text_negative": True}),
         ("preservation=.5:last_layers=1", {"preservation": 0.5, "last_layers": 1}),

@@ -75,7 +75,7 @@ def test_embeddings(host: Host, axes: dict[str, Any]):
     ("label", "values", "expected"),
     [
         ("Steps", ["2", "3"], [{"steps": 2}, {"steps": 3}]),
-        ("Epsilon", ["1e-3", "-4"], [{"step_size": 1e-3}, {"step_size": 1e-4}]),
+        ("Epsilon", ["1e-3", "-4"], [{"epsilon": 1e-3}, {"epsilon": 1e-4}]),
         ("Update rule", ["adam", "normalized"], [{}, {"update": "normalized"}]),
         ("Text is negative", ["False", "True"], [{}, {"text_negative": True}]),
         ("Text", ["True", "snow"], [{"text": "True"}, {"text": "snow"}]),

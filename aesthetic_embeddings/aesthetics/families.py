@@ -1,0 +1,65 @@
+"""Which CLIP a vector belongs to. A vector only means something to encoders of its own family."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+# (width of the text encoder, layers, dimension of the shared space) -> the name under which a file stores its vector
+_FAMILIES = {
+    (768, 12, 768): "clip-vit-l-14",  # SD1; SDXL, SD3 and Flux carry it too
+    (1024, 24, 1024): "open-clip-vit-h-14",  # SD2
+    (1280, 32, 1280): "open-clip-vit-bigg-14",  # SDXL, SD3
+}
+
+#: (width, layers) of text encoders that lack their last layer, which the shared space is behind: SD2's as diffusers and
+#: Forge hold it, since the picture does not need it.
+LACKS_LAST_LAYER = {(1024, 23)}
+
+#: Model -> the CLIP families that its text encoders are of.
+MODELS = {
+    "SD1": {"clip-vit-l-14"},
+    "SD2": {"open-clip-vit-h-14"},
+    "SDXL": {"clip-vit-l-14", "open-clip-vit-bigg-14"},
+    "SDXL's refiner": {"open-clip-vit-bigg-14"},
+    "SD3": {"clip-vit-l-14", "open-clip-vit-bigg-14"},
+    "Flux": {"clip-vit-l-14"},
+}
+
+
+def family(width: int, layers: int, dim: int) -> str:
+    """The name of the CLIP family with a text encoder of `layers` layers, `width` wide, projected to `dim`.
+
+    A CLIP that is not in the table is named by its sizes, so that two equal ones still share vectors.
+    """
+    return _FAMILIES.get((width, layers, dim), f"clip-{width}x{layers}-{dim}")
+
+
+def family_of_dimension(dim: int) -> str | None:
+    """The one family of the table whose vectors have `dim` numbers: all that a bare vector tells of itself."""
+    names = {name for (_, _, d), name in _FAMILIES.items() if d == dim}
+    return names.pop() if len(names) == 1 else None
+
+
+def dimension(name: str) -> int | None:
+    """How many numbers a vector of the family `name` has; None for a name that does not say."""
+    for (_, _, dim), known in _FAMILIES.items():
+        if known == name:
+            return dim
+    sizes = re.fullmatch(r"clip-\d+x\d+-(\d{1,6})", name, re.ASCII)
+    return int(sizes[1]) if sizes else None
+
+
+def serves(families: Iterable[str]) -> str:
+    """In words, the models that an aesthetic with vectors for these families is for."""
+    had = set(families)
+    whole = [model for model, needed in MODELS.items() if needed <= had]
+    half = [model for model, needed in MODELS.items() if needed & had and not needed <= had]
+    words = [_listed(whole)] if whole else []
+    words += [f"one of the two encoders of {_listed(half)}"] if half else []
+    words += [f"models with a {name}" for name in sorted(had - set(_FAMILIES.values()))]
+    return ", and ".join(words)
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

@@ -1,0 +1,292 @@
+"""The user's aesthetics: every embedding file below some folders, by name.
+
+A name is the file's path below its folder, without suffix and with forward slashes: "moods/dark".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import AestheticError, FileError
+from ..storage.paths import data_folder, walk, write_atomically
+from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, blend, load
+from .vectors import unit
+
+_PREVIEW = ".preview.png"
+#: What hosts and downloaders lay beside an embedding file, under its name: pictures and descriptions.
+SIDE_FILES = (
+    *(_PREVIEW, ".preview.jpg", ".preview.jpeg", ".preview.webp", ".png", ".jpg", ".jpeg", ".webp"),
+    *(".json", ".civitai.info"),
+)
+
+
+def default_folders() -> list[Path]:
+    """The stand-alone command's folders: those in `AESTHETIC_EMBEDDINGS`, written as in PATH, else the user's own."""
+    chosen = [Path(part) for part in os.environ.get("AESTHETIC_EMBEDDINGS", "").split(os.pathsep) if part]
+    return chosen or [data_folder() / "embeddings"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file. Where `fault` says something, `name` does not lead to it: it is not readable, or another has the name.
+
+    duplicate_of: the name of an entry before it with the same content, or empty.
+    """
+
+    name: str
+    path: Path
+    embedding: AestheticEmbedding | None
+    fault: str = ""
+    duplicate_of: str = ""
+
+
+class Library:
+    """The embeddings in `folders` and below; links are followed. New files go to the first folder.
+
+    Sub-folders of Python code are not entered: hosts' users keep embeddings in the folder of an extension, too.
+    A folder that does not exist is as good as an empty one, and is made when a file is saved. Where several files have
+    one name, the earlier folder's is meant, and within a folder the safetensors. A file is read again only when it
+    changes.
+    """
+
+    def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
+        if not folders:
+            raise AestheticError("A library needs at least one folder.")
+        self.folders = [Path(folder).absolute() for folder in folders]
+        self.entries: tuple[Entry, ...] = ()
+        self._read: dict[tuple[object, ...], AestheticEmbedding | FileError] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the folders again: files that are new, gone, or made anew under the same name are noticed."""
+        read: dict[tuple[object, ...], AestheticEmbedding | FileError] = {}
+        entries: list[Entry] = []
+        named: dict[str, Entry] = {}
+        first: dict[str, str] = {}  # content hash -> name
+        for name, path in self._files():
+            try:
+                stat = path.stat()
+            except OSError:
+                continue  # gone since it was listed, or a link to nothing
+            # clocks are coarse, so size and time can agree by chance; a file made anew has another inode
+            key = (path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            read[key] = found = self._read.get(key) or _load(path)
+            if isinstance(found, FileError):
+                entries.append(Entry(name, path, None, fault=str(found)))
+                continue
+            known = first.get(found.content_hash, "")
+            entry = Entry(name, path, dataclasses.replace(found, name=name), duplicate_of=known)
+            entries.append(entry)
+            if name not in named:
+                named[name] = entry
+                first.setdefault(found.content_hash, name)
+            elif not known:
+                fault = f"{path} is hidden by {named[name].path}. Rename one of them."
+                entries[-1] = dataclasses.replace(entry, fault=fault)
+        self._read, self._named, self.entries = read, named, tuple(entries)
+
+    def names(self) -> list[str]:
+        """What can be chosen, in alphabetical order: of files with the same content only the first."""
+        return sorted((e.name for e in self._named.values() if not e.duplicate_of), key=_collision_key)
+
+    def get(self, name: str) -> AestheticEmbedding:
+        """The embedding called `name`, which is also its `.name`, whatever its file says.
+
+        Raises FileError where its file is no good, and AestheticError, with what comes close, where there is none.
+        """
+        entry = self._entry(name)
+        if entry.embedding is None:
+            raise FileError(entry.fault)
+        return entry.embedding
+
+    def find(self, content_hash: str) -> AestheticEmbedding | None:
+        """The embedding with this content hash, or with one that starts with these (at least 8) characters."""
+        whole = len(content_hash) >= 8
+        usable = (e.embedding for e in self.entries if whole and e.embedding is not None)
+        return next((e for e in usable if e.content_hash.startswith(content_hash.lower())), None)
+
+    def check_free(self, name: str) -> None:
+        """Raise AestheticError unless a new file may have this name: before the work that would go into it."""
+        check_name(name)
+        for taken in self._taken(name):
+            raise _taken_error(name, taken)
+
+    def save(self, embedding: AestheticEmbedding, *, overwrite: bool = False) -> Path:
+        """Write `embedding` into the first folder, under its name, and return the file.
+
+        Raises AestheticError where the name cannot be a file's on every system, or where it is taken and not
+        `overwrite`. A legacy file, or one in another folder, is not overwritten but hidden.
+        """
+        check_name(embedding.name)
+        path = self.folders[0] / (embedding.name + SUFFIX)
+        for taken in self._taken(embedding.name):
+            twin = taken.embedding is not None and taken.embedding.content_hash == embedding.content_hash
+            if taken.name != embedding.name or not (overwrite or (twin and taken.path != path)):
+                raise _taken_error(embedding.name, taken)
+        embedding.save(path, overwrite=overwrite)
+        self.refresh()
+        return path
+
+    def nearest(self, embedding: AestheticEmbedding, family: str) -> list[tuple[str, float]]:
+        """The other embeddings that have a vector of this family, the most alike first, with their cosines."""
+        direction = unit(embedding.vectors[family])
+        others = [self.get(name) for name in self.names() if name != embedding.name]
+        likeness = {e.name: float(direction @ unit(e.vectors[family])) for e in others if family in e.vectors}
+        return sorted(likeness.items(), key=lambda pair: -pair[1])
+
+    def near(self, embedding: AestheticEmbedding, count: int = 5) -> list[str]:
+        """In words, those that are most like it: a line for each family, where there are others."""
+        lines = []
+        for family in embedding.vectors:
+            nearest = [f"{name} {cosine:+.2f}" for name, cosine in self.nearest(embedding, family)[:count]]
+            which = f" ({family})" if len(embedding.vectors) > 1 else ""
+            lines += [f"Nearest{which}: {', '.join(nearest)}"] if nearest else []
+        return lines
+
+    def mix(self, parts: Sequence[str], name: str = "") -> AestheticEmbedding:
+        """The embedding that `["a=0.7", "b=-0.3"]` means: a weighted mix. `["a"]` is a itself."""
+        if len(parts) == 1 and "=" not in parts[0]:
+            return self.get(parts[0])
+        weighted = []
+        for part in parts:
+            known, _, weight = part.rpartition("=") if "=" in part else (part, "", "1")
+            try:
+                weighted.append((self.get(known), float(weight)))
+            except ValueError:
+                raise AestheticError(f"The weight in {part!r} should be a number, as in {known}=0.7.") from None
+        return blend(weighted, name or " ".join(parts))
+
+    def preview(self, name: str) -> Path | None:
+        """The picture beside the file called `name`."""
+        beside = self._beside(self._entry(name).path)
+        return next((path for ending, path in beside.items() if ending not in (".json", ".civitai.info")), None)
+
+    def set_preview(self, name: str, png: bytes) -> Path:
+        """Lay a picture beside the file called `name`, as `NAME.preview.png`, and return its path."""
+        path = self._entry(name).path.with_suffix(_PREVIEW)
+        write_atomically(path, png)
+        return path
+
+    def rename(self, old: str, new: str) -> Path:
+        """Call the file `old` by the name `new`, in the same of the library's folders, and return its new path.
+
+        What lies beside it (SIDE_FILES) comes along.
+        """
+        entry = self._entry(old)
+        root = next(folder for folder in self.folders if entry.path.is_relative_to(folder))
+        check_name(new)
+        path = root / (new + entry.path.suffix)
+        for taken in self._taken(new):
+            if taken.path != entry.path:  # "dark" may become "Dark"
+                raise _taken_error(new, taken)
+        beside = self._beside(entry.path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(entry.path, path)
+            for ending, side in beside.items():
+                os.replace(side, path.with_suffix(ending))
+        except OSError as error:
+            raise FileError(f"{entry.path} cannot be renamed to {path}: {error.strerror or error}.") from error
+        self.refresh()
+        return path
+
+    def delete(self, name: str) -> Path:
+        """Delete the file called `name`, readable or not, and what lies beside it; return the path it had."""
+        path = self._entry(name).path
+        try:
+            for file in (*self._beside(path).values(), path):
+                file.unlink()
+        except OSError as error:
+            raise FileError(f"{path} cannot be deleted: {error.strerror or error}.") from error
+        self.refresh()
+        return path
+
+    def import_(self, path: str | os.PathLike[str], name: str = "", *, overwrite: bool = False) -> Path:
+        """Save any embedding file, such as a legacy one, in the first folder as safetensors; returns the new file."""
+        path = Path(path)
+        embedding = load(path)
+        notes = embedding.notes or f"imported from {path.name}"
+        return self.save(dataclasses.replace(embedding, name=name or path.stem, notes=notes), overwrite=overwrite)
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        seen = set()
+        for folder in self.folders:
+            found = [path for path in walk(folder, packages=False) if path.suffix.lower() in SUFFIXES]
+            for path in sorted(found, key=lambda path: SUFFIXES.index(path.suffix.lower())):
+                real = os.path.realpath(path)  # one folder of the list may lie within another
+                if real not in seen:
+                    seen.add(real)
+                    yield path.relative_to(folder).with_suffix("").as_posix(), path
+
+    def _beside(self, path: Path) -> dict[str, Path]:
+        """Ending -> side file of the embedding at `path`; none while another embedding there shares its name."""
+        if any(path.with_suffix(suffix).exists() for suffix in SUFFIXES if suffix != path.suffix):
+            return {}
+        return {ending: side for ending in SIDE_FILES if (side := path.with_suffix(ending)).is_file()}
+
+    def _entry(self, name: str) -> Entry:
+        if name in self._named:
+            return self._named[name]
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        names = self.names()
+        if not names:
+            raise AestheticError(f"There is no aesthetic yet. Make one, or put its file into {self.folders[0]}.")
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        rest = ", ..." if len(names) > 5 else ""
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(names[:5])}{rest}."
+        raise AestheticError(f"There is no aesthetic called {name!r}. {hint}")
+
+    def _taken(self, name: str) -> list[Entry]:
+        self.refresh()
+        return [entry for entry in self.entries if _collision_key(entry.name) == _collision_key(name)]
+
+
+def check_name(name: str) -> None:
+    """Raise AestheticError unless `name` can be a file's on Linux, macOS and Windows alike, inside its folder.
+
+    Libraries get carried from one system to another, so the strictest rules, Windows', hold on all.
+    """
+    for part in name.split("/"):
+        if not part:
+            raise AestheticError(f"{name!r} cannot be a name: it is empty, or has an empty part between slashes.")
+        if part.startswith("."):
+            raise AestheticError(f"{name!r} cannot be a name: no part of it may start with a dot.")
+        if part != part.strip() or part.endswith("."):
+            raise AestheticError(
+                f"{name!r} cannot be a name: no part of it may start or end with a space, or end with a dot."
+            )
+        if bad := re.search(r'[<>:"|?*\\\x00-\x1f\x7f\ud800-\udfff]', part):
+            raise AestheticError(f"{name!r} cannot be a name: Windows does not allow {bad[0]!r} in it.")
+        if re.fullmatch(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])( *\..*)?", part, re.IGNORECASE):
+            raise AestheticError(f"{name!r} cannot be a name: Windows keeps {part!r} for a device.")
+        if len(part.encode()) > 200:
+            raise AestheticError(f"{name!r} cannot be a name: it is too long.")
+
+
+def _collision_key(name: str) -> str:
+    """Equal for names that are one file on Windows (which ignores case) or on macOS (which composes accents too)."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _taken_error(name: str, by: Entry) -> AestheticError:
+    if by.name != name:
+        return AestheticError(
+            f"{name!r} and the existing {by.name!r} would be one file on some systems. Choose another name."
+        )
+    return AestheticError(f"There is an aesthetic called {name!r} already ({by.path}). Choose another name.")
+
+
+def _load(path: Path) -> AestheticEmbedding | FileError:
+    try:
+        return load(path)
+    except FileError as error:
+        return error

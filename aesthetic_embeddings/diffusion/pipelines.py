@@ -1,0 +1,111 @@
+"""Conditioning for diffusers pipelines: Stable Diffusion 1, 2 and 3, SDXL and Flux.
+
+Nothing here imports diffusers: a pipeline is whatever has `encode_prompt` and text encoders.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..aesthetics.embedding import AestheticEmbedding
+from ..settings import Settings
+from ..text_encoder.personalize import all_applied, blended, personalize_each
+from ..text_encoder.recording import Recording, only, recording
+from ..text_encoder.towers import find_tower
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a pipeline takes in place of a prompt: `pipeline(**conditioning.arguments)`.
+
+    similarities: for each CLIP family that was tuned, `steps + 1` cosines: before, after each step.
+    notes: sentences for the user, such as which encoder was left alone and why.
+    """
+
+    arguments: dict[str, Tensor]
+    similarities: dict[str, tuple[float, ...]]
+    notes: tuple[str, ...] = ()
+
+
+def personalized_prompt(
+    pipeline: Any,
+    prompt: str,
+    embedding: AestheticEmbedding,
+    settings: Settings | None = None,
+    *,
+    negative_prompt: str | None = None,
+    projection: str | Path | Tensor | None = None,
+    clip_skip: int | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Conditioning:
+    """Encode `prompt` with the pipeline's text encoders tuned towards `embedding`; the negative prompt stays plain.
+
+    Every CLIP for which the embedding has a vector is tuned towards that vector; the others are left alone, which the
+    notes say, and so is T5. The pipeline is as it was afterwards.
+
+    projection: the text projection `[dim, width]` of an encoder that has none of its own, or a file or folder that
+        holds it; by default one kept beside the pipeline's own files, or in the local caches (see `text_projection`).
+    on_step: called with the number of steps done and the similarity, for each encoder in turn.
+
+    Raises EncoderError where no text encoder of the pipeline can be tuned towards the embedding.
+    """
+    settings = settings or Settings()
+    models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
+    towers = [find_tower(model) for model in models if model is not None and not _is_t5(model)]
+    known = inspect.signature(pipeline.encode_prompt).parameters
+    guided = "do_classifier_free_guidance" in known  # encodes the negative prompt as well; Flux's does not
+
+    def encode(text: str, **more: Any) -> dict[str, Tensor]:
+        """What the pipeline makes of a prompt, by the names under which it takes it."""
+        # every encoder gets the same prompt
+        wanted = {"prompt_2": None, "prompt_3": None, "clip_skip": clip_skip, "do_classifier_free_guidance": False}
+        options = {name: value for name, value in (wanted | more).items() if name in known}
+        with torch.no_grad():
+            encoded = pipeline.encode_prompt(
+                text, device=pipeline._execution_device, num_images_per_prompt=1, **options
+            )
+        names = _GUIDED if guided else _FLUX
+        return {name: x for name, x in zip(names, encoded, strict=False) if x is not None}
+
+    def recorded(text: str) -> tuple[list[Recording], dict[str, Tensor]]:
+        with recording(*towers) as found:
+            encoded = encode(text)
+        return [only(calls) for calls in found], encoded
+
+    records, plain = recorded(prompt)
+    texts = recorded(settings.text)[0] if settings.text and settings.text_strength else None
+    matrix = beside(pipeline) if projection is None else projection
+    tuned, notes = personalize_each(towers, records, embedding, settings, matrix, texts, on_step)
+
+    with all_applied(tuned.values()):
+        personal = encode(prompt)
+    arguments = {name: blended(x, personal[name], settings) for name, x in plain.items()}
+    if guided:
+        both = encode(prompt, do_classifier_free_guidance=True, negative_prompt=negative_prompt)
+        arguments |= {name: x for name, x in both.items() if name.startswith("negative")}
+    elif negative_prompt is not None:
+        arguments |= {f"negative_{name}": x for name, x in encode(negative_prompt).items()}
+    return Conditioning(arguments, {name: each.similarities for name, each in tuned.items()}, tuple(notes))
+
+
+# what `encode_prompt` returns
+_GUIDED = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+_FLUX = ("prompt_embeds", "pooled_prompt_embeds")
+
+
+def _is_t5(model: Any) -> bool:
+    """SD3 and Flux have one beside their CLIPs. It was not trained on pictures, so no aesthetic lives in its space."""
+    return "T5" in type(model).__name__
+
+
+def beside(pipeline: Any) -> Path | None:
+    """The pipeline's own folder, where that also holds the CLIP that its text encoder is half of."""
+    folder = Path(getattr(pipeline.config, "_name_or_path", "") or "")
+    return folder if (folder / "config.json").is_file() and (folder / "model_index.json").is_file() else None

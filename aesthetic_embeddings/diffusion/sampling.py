@@ -1,0 +1,112 @@
+"""A diffusers pipeline from disk, and pictures from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+
+from ..errors import AestheticError
+
+
+def load_pipeline(model: str | Path) -> Any:
+    """A text-to-image pipeline: from a diffusers folder, a hub id that is in the local cache, or a checkpoint file.
+
+    Nothing is downloaded. Runs on the GPU in half precision where there is one, else on the CPU in fp32.
+    Raises AestheticError where there is no such model here.
+    """
+    import diffusers
+
+    diffusers.utils.logging.disable_progress_bar()
+    cuda = torch.cuda.is_available()
+    options: dict[str, Any] = {"torch_dtype": torch.float16 if cuda else torch.float32, "local_files_only": True}
+    try:
+        if Path(model).suffix in (".safetensors", ".ckpt"):
+            kind, config = _about_checkpoint(Path(model))
+            pipeline = getattr(diffusers, kind).from_single_file(str(model), config=str(config), **options)
+        else:
+            pipeline = diffusers.DiffusionPipeline.from_pretrained(str(model), **options)
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise AestheticError(
+            f"{model} is no diffusers folder, no checkpoint file and no model in the local Hugging Face cache, or is "
+            f"not complete ({reason}). Nothing is downloaded here: for a model of the hub, run `hf download` first."
+        ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to("cuda" if cuda else "mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _about_checkpoint(checkpoint: Path) -> tuple[str, Path]:
+    """The pipeline class for a checkpoint file, and the folder with the configuration and tokenizer that go with it.
+
+    That is a diffusers folder beside the checkpoint, called like it, or one of its family in the hub's cache. Left to
+    itself, diffusers would download the latter.
+    """
+    from huggingface_hub import snapshot_download
+
+    if not checkpoint.is_file():
+        raise AestheticError(f"{checkpoint} does not exist.")
+    names = _tensor_names(checkpoint)
+    kind, family = "StableDiffusionPipeline", "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    if any(name.startswith("conditioner.") for name in names):
+        kind, family = "StableDiffusionXLPipeline", "stabilityai/stable-diffusion-xl-base-1.0"
+    elif any(name.startswith("cond_stage_model.model.") for name in names):
+        family = "stabilityai/stable-diffusion-2-1"
+    beside = checkpoint.with_suffix("")
+    if (beside / "model_index.json").is_file():
+        return kind, beside
+    try:
+        return kind, Path(snapshot_download(family, local_files_only=True))
+    except OSError as error:
+        raise AestheticError(
+            f"{checkpoint} holds weights alone. The configuration and tokenizer of {family} are needed too: have them "
+            f"in the local Hugging Face cache, or put its folder, without weights, beside the checkpoint as {beside}."
+        ) from error
+
+
+def _tensor_names(checkpoint: Path) -> list[str]:
+    if checkpoint.suffix == ".ckpt":  # pickles are left to diffusers, and taken for SD1 checkpoints
+        return []
+    try:
+        with safe_open(checkpoint, framework="pt") as file:
+            return list(file.keys())
+    except SafetensorError as error:
+        raise AestheticError(f"{checkpoint} is damaged, or no safetensors file.") from error
+
+
+def pictures(
+    pipeline: Any,
+    conditioning: Mapping[str, Any],
+    seeds: Sequence[int],
+    *,
+    steps: int = 20,
+    cfg: float = 5.0,
+    size: tuple[int, int] | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> Iterator[Image.Image]:
+    """One picture for each seed, as it is made, and the same whatever the other seeds are.
+
+    conditioning: keyword arguments of the pipeline: a `prompt`, or `personalized_prompt(...).arguments`.
+    steps: of the sampler. size: (width, height), by default the model's own. on_step: called after each sampler step.
+    """
+
+    def stepped(_: Any, __: int, ___: Any, values: dict[str, Any]) -> dict[str, Any]:
+        on_step()
+        return values
+
+    width, height = size or (None, None)
+    for seed in seeds:
+        out = pipeline(
+            **conditioning,
+            num_inference_steps=steps,
+            guidance_scale=cfg,
+            width=width,
+            height=height,
+            generator=torch.Generator("cpu").manual_seed(seed),  # so that a seed means the same on every device
+            callback_on_step_end=stepped,
+        )
+        yield from out.images

@@ -1,0 +1,188 @@
+"""Personalising an encoder for one prompt: record, check, tune, and let the owner encode again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..aesthetics.embedding import AestheticEmbedding
+from ..aesthetics.families import family
+from ..aesthetics.vectors import slerp, unit
+from ..errors import AestheticError, EncoderError
+from ..settings import Settings
+from ..torch_states import evaluating
+from .last_layer import lacks_last_layer, with_last_layer
+from .projection import text_projection
+from .recording import Recording, check, embeddings_replaced, record_once
+from .towers import Tower, find_tower
+from .tuning import Tuned, text_feature, tune
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a personalisation did: `steps + 1` cosine similarities of prompt and aesthetic: before, after each step."""
+
+    similarities: tuple[float, ...]
+
+
+@contextmanager
+def personalized(
+    text_encoder: nn.Module,
+    input_ids: Tensor,
+    embedding: AestheticEmbedding | Tensor,
+    settings: Settings | None = None,
+    projection: Tensor | str | Path | None = None,
+    *,
+    input_embeddings: Tensor | None = None,
+    text_ids: Tensor | None = None,
+    encode: Callable[[Tensor], Any] | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Iterator[Run]:
+    """Inside the block, `text_encoder` computes as if fine-tuned towards `embedding` for the prompt `input_ids`.
+
+    Afterwards, also after an exception, it is as it was: no parameter is written to at any time.
+
+    text_encoder: a transformers CLIPTextModel, CLIPTextModelWithProjection or CLIPModel, or an open_clip model.
+    input_ids: `[chunks, length]`, the chunks of one prompt; each begins with the beginning-of-text token.
+    embedding: the aesthetic, or its vector `[dim]`.
+    projection: `[dim, width]`, the text projection, where the encoder has none of its own, or a file or folder that
+        holds it; by default that of CLIP ViT-L/14 where it is on this machine (see `text_projection`).
+    input_embeddings: `[chunks, length, width]`, recorded token embeddings, in place of the table's rows; those that
+        differ from their id's row (textual inversion) are constants.
+    text_ids: `[chunks, length]`, the tokens of `settings.text`.
+    encode: runs the encoder on ids where `text_encoder(ids)` does not, say in a host that drives it piece by piece.
+    on_step: called with the number of steps done and the similarity; raising from it ends the tuning.
+
+    The encoder is run once, before the block, to record what it computes for the prompt. The settings `weight` and
+    `blend` concern the conditioning (see `blended`) and are not used here.
+    Raises EncoderError where encoder, embedding and projection do not fit together, or where the encoder does not
+    compute what its weights say (see `recording.check`); both before anything is tuned.
+    """
+    settings = settings or Settings()
+    tower = find_tower(text_encoder)
+    run = encode or tower.encode
+
+    def recorded(ids: Tensor, inputs: Tensor | None = None) -> Recording:
+        if encode is None and tower.takes_any_length:  # what follows the end of the text does not matter
+            end = int(tower.end_of_text(ids).max()) + 1
+            ids, inputs = ids[:, :end], inputs if inputs is None else inputs[:, :end]
+        replaced = nullcontext() if inputs is None else embeddings_replaced(tower, inputs)
+        with evaluating(text_encoder), replaced:
+            return record_once(tower, lambda: run(ids))
+
+    record = recorded(input_ids, input_embeddings)
+    text = None
+    if settings.text and settings.text_strength:
+        if text_ids is None:
+            raise AestheticError("settings.text needs its tokens: pass them as text_ids.")
+        text = recorded(text_ids)
+    tuned = personalize(tower, record, embedding, settings, projection, text, on_step)
+    with tuned.applied():
+        yield Run(tuned.similarities)
+
+
+def personalize(
+    tower: Tower,
+    record: Recording,
+    embedding: AestheticEmbedding | Tensor,
+    settings: Settings,
+    projection: Tensor | str | Path | None = None,
+    text: Recording | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Tuned:
+    """Check a recorded prompt and tune its tower; `text` is the recording of `settings.text`."""
+    tower, projection = complete(tower, projection)
+    name = family(tower.width, len(tower.layers), projection.shape[0])
+    record = check(tower, record)
+    e = vector_for(embedding, name)
+    if text is not None:
+        direction = text_feature(tower, check(tower, text), projection).to(e)
+        e = slerp(e, -direction if settings.text_negative else direction, settings.text_strength)
+    return tune(tower, record, e, projection, settings.of_family(name), on_step)
+
+
+def personalize_each(
+    towers: Sequence[Tower],
+    records: Sequence[Recording],
+    embedding: AestheticEmbedding,
+    settings: Settings,
+    projection: Tensor | str | Path | None = None,
+    texts: Sequence[Recording] | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> tuple[dict[str, Tuned], list[str]]:
+    """Tune every tower of a model for which `embedding` has a vector: by CLIP family, and sentences on the others.
+
+    Raises EncoderError where no tower can be tuned.
+    """
+    tuned: dict[str, Tuned] = {}
+    notes = []
+    directions: Sequence[Recording | None] = texts or [None] * len(towers)
+    for tower, record, text in zip(towers, records, directions, strict=True):
+        try:
+            tower, matrix = complete(tower, projection)
+            name = family(tower.width, len(tower.layers), matrix.shape[0])
+            tuned[name] = personalize(tower, record, embedding, settings, matrix, text, on_step)
+        except EncoderError as error:
+            if len(towers) == 1:
+                raise
+            notes.append(f"The text encoder {tower.width} wide is left alone. {error}")
+    if not tuned:
+        raise EncoderError(" ".join(notes))
+    return tuned, notes
+
+
+@contextmanager
+def all_applied(tuned: Iterable[Tuned]) -> Iterator[None]:
+    """A block inside which the owners of all these towers compute with the tuned weights."""
+    with ExitStack() as overlays:
+        for each in tuned:
+            overlays.enter_context(each.applied())
+        yield
+
+
+def complete(tower: Tower, given: Tensor | str | Path | None = None) -> tuple[Tower, Tensor]:
+    """The tower with its last layer, where its owner leaves that out, and its text projection `[dim, width]`.
+
+    given: the projection, or a file or folder that holds what is missing; without it, this machine is searched.
+    """
+    if lacks_last_layer(tower):
+        tower = with_last_layer(tower, None if isinstance(given, Tensor) else given)
+    if tower.projection is not None:
+        return tower, tower.projection
+    return tower, given if isinstance(given, Tensor) else text_projection(tower.width, given)
+
+
+def vector_for(embedding: AestheticEmbedding | Tensor, wanted: str) -> Tensor:
+    """The embedding's vector for the CLIP family `wanted`, `[dim]`. Raises EncoderError where it has none."""
+    if isinstance(embedding, Tensor):
+        return embedding.detach().flatten()
+    if wanted not in embedding.vectors:
+        raise EncoderError(
+            f"The aesthetic {embedding.name!r} was made for {', '.join(embedding.vectors)}, but this model's text "
+            f"encoder is {wanted}. Create the aesthetic again from its pictures, with that CLIP."
+        )
+    return embedding.vectors[wanted]
+
+
+def blended(plain: Tensor, tuned: Tensor, settings: Settings) -> Tensor:
+    """Plain and personalised conditioning, `[..., width]`, blended by `settings.weight`.
+
+    `lerp`: `plain + weight * (tuned - plain)`. `slerp`: so for each token's length, and its direction on the arc.
+    At weight 0 and 1 the result is `plain` and `tuned` themselves. Tokens that are alike in both stay as they are.
+    """
+    if settings.weight in (0.0, 1.0):
+        return tuned if settings.weight else plain
+    if settings.blend == "lerp":
+        return torch.lerp(plain, tuned, settings.weight)
+    moved, out = (plain != tuned).any(-1), plain.clone()  # not T5's, which are zero where it is off
+    if moved.any():
+        a, b = plain[moved], tuned[moved]
+        length = torch.lerp(a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True), settings.weight)
+        out[moved] = slerp(unit(a), unit(b), settings.weight) * length
+    return out

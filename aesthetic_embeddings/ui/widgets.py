@@ -1,0 +1,45 @@
+"""The settings as widgets, from the table in settings.py: for the WebUI's page and for the studio's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from ..settings import Settings
+from .sliders import INFO, LABELS, RANGES, exponent, from_slider
+
+FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
+
+
+def setting(name: str, elem_id: str, **more: Any) -> Any:
+    """The widget of one setting; logarithmic ones show the exponent."""
+    f = FIELDS[name]
+    about, value = f.metadata, shown(name, f.default)
+    common = {"label": LABELS.get(name, about["label"]), "info": INFO.get(name, about["help"]), **more}
+    common |= {"value": value, "elem_id": elem_id}
+    if about["choices"]:
+        return gr.Dropdown(list(about["choices"]), **common)
+    if isinstance(f.default, bool):
+        return gr.Checkbox(**common)
+    if isinstance(f.default, str):
+        return gr.Textbox(lines=1, **common)
+    low, high, step = RANGES.get(name, (about["low"], about["high"], 0.01))
+    return gr.Slider(low, high, step=step, **common)
+
+
+def settings(values: Mapping[str, Any]) -> Settings:
+    """The settings that widgets show, by name. Raises AestheticError where there are no such settings."""
+    chosen: dict[str, Any] = {n: from_slider(values[n]) if _is_log(n) else values[n] for n in FIELDS}
+    return Settings(**chosen)
+
+
+def shown(name: str, value: Any) -> Any:
+    """What a setting's widget shows for a value."""
+    return exponent(value) if _is_log(name) else value
+
+
+def _is_log(name: str) -> bool:
+    return bool(FIELDS[name].metadata["log"])

@@ -1,0 +1,146 @@
+"""What the user wants for one job: the accordion's values, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..aesthetics import mixes
+from ..aesthetics.embedding import AestheticEmbedding
+from ..aesthetics.library import Library
+from ..errors import AestheticError
+from ..settings import Settings
+from ..ui.sliders import from_slider
+
+NONE = "None"  # the dropdowns' choice of no aesthetic
+HIRES = ("same", "off")
+
+#: The accordion's values in the order in which hosts and their API pass them. Released, so a new one goes to the end.
+NAMES = (
+    *("enabled", "embedding", "steps", "epsilon", "update", "weight", "blend", "text", "text_strength"),
+    *("text_negative", "preservation", "last_layers", "negative", "hires"),
+    *("strength_clip_l", "strength_clip_g", "pictures"),
+)
+DEFAULTS: dict[str, Any] = {
+    "enabled": False,
+    "embedding": NONE,
+    **{f.name: f.default for f in dataclasses.fields(Settings)},
+    "negative": NONE,
+    "hires": HIRES[0],
+    "pictures": None,
+}
+
+
+ALIASES = {"step_size": "epsilon"}  # as the page, the infotext and the paper call it
+
+
+@dataclass(frozen=True)
+class Target:
+    """The aesthetic that one side's prompts are tuned towards, and how.
+
+    Equal targets give equal conditioning: they compare by the aesthetic's content, whatever its file is called.
+    """
+
+    embedding: AestheticEmbedding = dataclasses.field(compare=False)
+    settings: Settings
+    content: str = dataclasses.field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "content", self.embedding.content_hash)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The targets of a job's prompts and of its negative prompts, either of which may stay plain.
+
+    settings: the accordion's, also where it chooses no aesthetic.
+    from_pictures: the positive target was made from dropped pictures, so that no one else has it.
+    """
+
+    positive: Target | None = None
+    negative: Target | None = None
+    hires: bool = True
+    settings: Settings = dataclasses.field(default_factory=Settings)
+    from_pictures: bool = False
+
+    def target(self, negative: bool, hires: bool) -> Target | None:
+        target = self.negative if negative else self.positive
+        if (
+            target is None
+            or target.settings.changes_nothing
+            or target.settings.weight == 0
+            or (hires and not self.hires)
+        ):
+            return None
+        return target
+
+
+def named(values: Sequence[Any]) -> dict[str, Any]:
+    """The accordion's values by name, from what hosts pass: in the order of NAMES, the last ones perhaps missing.
+
+    The API may give a dict of some of them in place of the first. What it leaves out is the page's default, and it is
+    on where it has an aesthetic and does not say otherwise. Raises AestheticError for a name that is none.
+    """
+    given = DEFAULTS | dict(zip(NAMES, values, strict=False))
+    if isinstance(given["enabled"], Mapping):
+        chosen = {known(str(name), NAMES): value for name, value in given.pop("enabled").items()}
+        given = {"enabled": True} | given | chosen
+        if "enabled" not in chosen:
+            given["enabled"] = has_aesthetic(given)
+    return given
+
+
+def has_aesthetic(given: Mapping[str, Any]) -> bool:
+    return bool(given["pictures"]) or any((given[side] or NONE) != NONE for side in ("embedding", "negative"))
+
+
+def known(name: str, names: Collection[str]) -> str:
+    """`name` if it is one of these, epsilon being called that as well. Raises AestheticError, with the nearest."""
+    name = ALIASES.get(name, name)
+    if name in names:
+        return name
+    close = difflib.get_close_matches(name.lower(), [*names, *ALIASES], n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(names)}."
+    raise AestheticError(f"There is no setting called {name!r}. {hint}")
+
+
+def plan(given: Mapping[str, Any], library: Library) -> Plan | None:
+    """The plan that the accordion's values make; None where its box is not ticked.
+
+    Raises AestheticError where a value is wrong, or an aesthetic is not there.
+    """
+    if not isinstance(given["enabled"], bool):
+        raise AestheticError(f"The first argument should be true or false, or a dict, not {given['enabled']!r}.")
+    if not given["enabled"]:
+        return None
+    empty = unticked(given)
+    if not has_aesthetic(given):
+        raise AestheticError("No embedding is chosen, so the picture is plain. Choose one, or untick the box.")
+    library.refresh()
+
+    def target(side: str) -> Target | None:
+        if side == "embedding" and given["pictures"]:
+            from . import reference_pictures  # it asks the host, which the page's own tests have not
+
+            return Target(reference_pictures.embedding(given["pictures"]), empty.settings)
+        text = str(given[side] or NONE)
+        return None if text == NONE else Target(mixes.chosen(text, library), empty.settings)
+
+    from_pictures = bool(given["pictures"])
+    return dataclasses.replace(
+        empty, positive=target("embedding"), negative=target("negative"), from_pictures=from_pictures
+    )
+
+
+def unticked(given: Mapping[str, Any]) -> Plan:
+    """The plan that counts for a tag in the prompt: without the accordion's aesthetics, but with its settings."""
+    settings = Settings(
+        **{f.name: given[f.name] for f in dataclasses.fields(Settings) if f.name != "epsilon"},
+        epsilon=from_slider(given["epsilon"]),
+    )
+    if given["hires"] not in HIRES:
+        raise AestheticError(f"hires should be one of {', '.join(HIRES)}, not {given['hires']!r}.")
+    return Plan(hires=given["hires"] == HIRES[0], settings=settings)
