@@ -20,9 +20,9 @@ from ..aesthetics.embedding import AestheticEmbedding
 from ..diffusion.contact_sheet import sheet
 from ..diffusion.png_metadata import described, read_about, save_picture
 from ..errors import AestheticError
-from ..settings import PRESETS, STRENGTHS, Settings
-from ..ui import widgets
-from . import messages, plots
+from ..settings import STRENGTHS, Settings
+from ..ui import messages, widgets
+from . import plots
 from .engine import Cell, Job, State
 from .state import Studio, elem_id
 
@@ -142,10 +142,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
 
     stop.click(cancel, **quiet)
 
-    for button, settings in presets:
-        chosen = [name for name in widgets.FIELDS if not name.startswith("text")]
-        values = [widgets.shown(name, getattr(settings, name)) for name in chosen]
-        button.click(lambda values=values: values, outputs=[inputs[name] for name in chosen], **quiet)
+    widgets.connect_presets(presets, inputs, **quiet)
 
     kind, grid = inputs["kind"], inputs["grid"]
     kind.change(lambda kind: gr.update(visible=kind == GRID), inputs=[kind], outputs=[grid], **quiet)
@@ -226,7 +223,7 @@ def _examples(studio: Studio) -> list[tuple[gr.Button, dict[str, Any]]]:
     return buttons
 
 
-def _more(studio: Studio, inputs: dict[str, Any]) -> list[tuple[gr.Button, Settings]]:
+def _more(studio: Studio, inputs: dict[str, Any]) -> dict[str, gr.Button]:
     """All other inputs, and the presets' buttons."""
 
     def number(name: str, label: str, info: str = "", step: float = 1) -> None:
@@ -236,10 +233,7 @@ def _more(studio: Studio, inputs: dict[str, Any]) -> list[tuple[gr.Button, Setti
         inputs[name] = whole or gr.Slider(low, high, value, step=step, **kind)
 
     with gr.Row():
-        presets = [
-            (gr.Button(name, size="sm", min_width=90, elem_id=elem_id(f"preset_{i}")), settings)
-            for i, (name, settings) in enumerate(PRESETS.items())
-        ]
+        presets = widgets.preset_buttons(elem_id, min_width=90)
     inputs["negative_prompt"] = gr.Textbox(
         label="Negative prompt",
         info="Left plain: never personalised.",
@@ -474,7 +468,7 @@ def _slug(prompt: str) -> str:
 
 def progress(state: State) -> str:
     return (
-        f"<label class='said' role='status'><progress max='1' value='{state.share:.3f}'></progress>"
+        f"<label class='aesthetic-status' role='status'><progress max='1' value='{state.share:.3f}'></progress>"
         f"{escape(state.words)}</label>"
     )
 
@@ -483,7 +477,7 @@ def _summary(wish: Request, state: State, seconds: float) -> str:
     seeds = f"seed {wish.seed}" if wish.count == 1 else f"seeds {wish.seeds[0]} to {wish.seeds[-1]}"
     moves = [f"Similarity to {of}: {run[0]:.3f} → {run[-1]:.3f}." for of, run in state.curves.items()]
     lines = [f"Done in {seconds:.1f} s, {seeds}.", *(moves if wish.kind == PAIR else ()), *state.notes]
-    return "".join(map(messages.good, lines))
+    return "".join(map(messages.status, lines))
 
 
 # ---------------------------------------------------------------- restoring
@@ -523,7 +517,7 @@ def _restored(studio: Studio, path: Path) -> tuple[dict[str, Any], str]:
         words.append(f"The aesthetic {name!r} that it was made with is not here: import its file in the tab Library.")
     if isinstance(about.get("aesthetics"), list):
         values["grid"] = [name for name in _names(studio) if name in about["aesthetics"]][:MOST_ROWS]
-    return values, messages.good(" ".join(words))
+    return values, messages.status(" ".join(words))
 
 
 def _here(studio: Studio, name: str, content: str) -> str:

@@ -20,9 +20,9 @@ from ..aesthetics.embedding import AestheticEmbedding, merge
 from ..aesthetics.families import serves
 from ..aesthetics.library import check_name
 from ..errors import AestheticError, Interrupted
+from ..ui.messages import errors_as_text
 from . import picture_html, plots
 from .library_tab import saved
-from .messages import errors_as_text
 from .state import Studio, elem_id
 
 MAX_PICTURES = 500

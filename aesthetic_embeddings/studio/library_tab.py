@@ -16,13 +16,15 @@ import gradio as gr
 import torch
 
 from ..aesthetics.embedding import SUFFIX, SUFFIXES, AestheticEmbedding
-from ..aesthetics.families import family_of_dimension, serves
+from ..aesthetics.families import family_of_dimension
 from ..aesthetics.library import SIDE_FILES, Entry, Library
 from ..errors import AestheticError
 from ..storage.paths import write_atomically
+from ..ui.facts import facts as embedding_facts
+from ..ui.facts import nearest
+from ..ui.messages import error, errors_as_text, status
 from . import picture_html, plots
 from .engine import Cell, Job
-from .messages import errors_as_text, good
 from .state import Studio, elem_id
 
 MAX_FILES = 50  # at one import
@@ -94,20 +96,20 @@ def build(studio: Studio, page: gr.Blocks) -> None:
     def remove(name: str) -> list[Any]:
         gone = deletion(library, name)
         label = gr.update(visible=True, value=f"Undo: bring {name} back")
-        return [good(f"Deleted {name}."), studio.changed(), label, gone, *choose("")]
+        return [status(f"Deleted {name}."), studio.changed(), label, gone, *choose("")]
 
     @errors_as_text(outputs=len(changed))
     def bring_back(gone: Deleted) -> list[Any]:
         restore(library, gone)
         hidden = gr.update(visible=False)
-        return [good(f"{gone.name} is back."), studio.changed(), hidden, Deleted(), *choose(gone.name)]
+        return [status(f"{gone.name} is back."), studio.changed(), hidden, Deleted(), *choose(gone.name)]
 
     @errors_as_text(outputs=len(changed))
     def call(name: str, new: str) -> list[Any]:
         if not new.strip():
             raise AestheticError("Write the new name first.")
         library.rename(name, new.strip())
-        said = good(f"{name} is called {new.strip()} now.")
+        said = status(f"{name} is called {new.strip()} now.")
         return [said, studio.changed(), gr.skip(), gr.skip(), *choose(new.strip())]
 
     @errors_as_text(outputs=2)
@@ -169,7 +171,7 @@ def _blend(studio: Studio, page: gr.Blocks) -> None:
             yield ["", "", None]
             return
         e = mixed(parts, weights)
-        about = "".join(f"<div>{escape(line)}</div>" for line in studio.library.near(e))
+        about = nearest(studio.library, e)
         yield [about, gr.skip(), gr.skip()]
         *_, last = studio.engine.run(Job(((Cell(prompt, 1, e),),)))
         ((image,),) = last.pictures
@@ -246,23 +248,9 @@ def listed(studio: Studio, chosen: str) -> str:
 
 
 def facts(library: Library, entry: Entry) -> str:
-    e = entry.embedding
-    title = f"<h3>{escape(entry.name)}</h3>"
-    if e is None or entry.fault:
-        return f"{title}<p class='said wrong'>{escape(entry.fault)}</p>"
-    rows = {
-        "For": escape(serves(e.vectors)),
-        "Pictures": str(e.images or "unknown"),
-        "Created": escape(e.created.replace("T", " ").replace("+00:00", " UTC") or "unknown"),
-        "Encoder": escape(e.encoder or "unknown"),
-        "Notes": escape(e.notes),
-        "Hash": f"<code>{e.content_hash[:10]}</code>",
-        "The same as": escape(entry.duplicate_of),
-    }
-    table = "".join(f"<tr><th scope='row'>{key}</th><td>{value}</td></tr>" for key, value in rows.items() if value)
-    return f"{title}<table class='facts'>{table}</table>" + "".join(
-        f"<p>{escape(line)}</p>" for line in library.near(e)
-    )
+    unusable = entry.embedding is None or bool(entry.fault)
+    about = error(entry.fault) if unusable else embedding_facts(library, entry, show_path=False)
+    return f"<h3>{escape(entry.name)}</h3>{about}"
 
 
 def likenesses(library: Library, family: str | None) -> str:
@@ -306,7 +294,7 @@ def saved(library: Library, e: AestheticEmbedding, preview: bytes | None, overwr
         library.set_preview(e.name, preview)
     twin = next((entry.duplicate_of for entry in library.entries if entry.name == e.name), "")
     where = f"It equals {twin}, and is listed under Compare by that name." if twin else "Choose it under Compare."
-    return good(f"Saved as {e.name}, from {e.images} pictures. {where}")
+    return status(f"Saved as {e.name}, from {e.images} pictures. {where}")
 
 
 def deletion(library: Library, name: str) -> Deleted:
@@ -334,11 +322,11 @@ def taken_in(library: Library, files: Sequence[Path]) -> str:
             name = _free(library, file.stem)
             library.import_(file, name)
             twin = next(entry.duplicate_of for entry in library.entries if entry.name == name)
-            lines.append(good(f"Imported {name}." + (f" It equals {twin}." if twin else "")))
-        except AestheticError as error:
-            lines.append(f"<p class='said wrong' role='alert'>{escape(str(error).replace(str(file), file.name))}</p>")
+            lines.append(status(f"Imported {name}." + (f" It equals {twin}." if twin else "")))
+        except AestheticError as fault:
+            lines.append(error(str(fault).replace(str(file), file.name)))
     if len(files) > MAX_FILES:
-        lines.append(f"<p class='said wrong' role='alert'>The first {MAX_FILES} files were taken, of {len(files)}.</p>")
+        lines.append(error(f"The first {MAX_FILES} files were taken, of {len(files)}."))
     return "".join(lines)
 
 

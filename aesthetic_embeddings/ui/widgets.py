@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
 
-from ..settings import Settings
+from ..settings import PRESETS, Settings
 from .sliders import INFO, LABELS, RANGES, exponent, from_slider
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
@@ -43,3 +43,16 @@ def shown(name: str, value: Any) -> Any:
 
 def _is_log(name: str) -> bool:
     return bool(FIELDS[name].metadata["log"])
+
+
+def preset_buttons(elem_id: Callable[[str], str], **more: Any) -> dict[str, gr.Button]:
+    """A button for each preset of the settings, by the preset's name."""
+    return {name: gr.Button(name, size="sm", elem_id=elem_id(f"preset_{i}"), **more) for i, name in enumerate(PRESETS)}
+
+
+def connect_presets(buttons: Mapping[str, gr.Button], parts: Mapping[str, Any], **event: Any) -> None:
+    """Let each button set the widgets of the settings, `parts`; what turns the aesthetic to a text stays as it is."""
+    names = [name for name in FIELDS if not name.startswith("text")]
+    for preset, button in buttons.items():
+        values = [shown(name, getattr(PRESETS[preset], name)) for name in names]
+        button.click(lambda values=values: values, inputs=[], outputs=[parts[name] for name in names], **event)

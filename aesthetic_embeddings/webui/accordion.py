@@ -16,7 +16,6 @@ from ..aesthetics import mixes
 from ..aesthetics.families import serves
 from ..aesthetics.library import Library
 from ..errors import AestheticError
-from ..settings import PRESETS
 from ..ui import widgets
 from .request import HIRES, NONE
 
@@ -65,9 +64,7 @@ def build(
             setting("steps")
             setting("epsilon")
         with gr.Row(elem_classes="aesthetic-presets"):
-            buttons = {
-                name: gr.Button(name, size="sm", elem_id=elem_id(f"preset_{i}")) for i, name in enumerate(PRESETS)
-            }
+            presets = widgets.preset_buttons(elem_id)
         with gr.Row():
             setting("update")
             setting("preservation")
@@ -103,11 +100,7 @@ def build(
             lambda *chosen: about(library, *chosen), inputs=dropdowns, outputs=[parts["about"]], show_progress=False
         )
     refresh.click(names, inputs=[], outputs=[*dropdowns, parts["hint"]], show_progress=False)
-    for name, button in buttons.items():
-        settings = PRESETS[name]
-        chosen = [f for f in widgets.FIELDS if not f.startswith("text")]
-        values = [widgets.shown(f, getattr(settings, f)) for f in chosen]
-        button.click(lambda values=values: values, inputs=[], outputs=[parts[f] for f in chosen], show_progress=False)
+    widgets.connect_presets(presets, parts, show_progress=False)
     return parts
 
 
@@ -139,7 +132,7 @@ def about(library: Library, *chosen: str) -> str:
 
 def hint(library: Library) -> str:
     faults = [f"<li>{html.escape(entry.fault)}</li>" for entry in library.entries if entry.fault]
-    listed = f"<p>Files that are no good:</p><ul>{''.join(faults)}</ul>" if faults else ""
+    listed = f"<p>Unreadable files:</p><ul>{''.join(faults)}</ul>" if faults else ""
     if library.names():
         return listed
     return (

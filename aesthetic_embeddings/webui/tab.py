@@ -5,8 +5,6 @@ Only what gradio 3.41 and 4.40 both have is used, so one builder serves both hos
 
 from __future__ import annotations
 
-import functools
-import traceback
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -17,6 +15,9 @@ from ..aesthetics.creation import Creation
 from ..aesthetics.embedding import AestheticEmbedding
 from ..aesthetics.families import serves
 from ..errors import AestheticError
+from ..ui.facts import facts as embedding_facts
+from ..ui.facts import nearest
+from ..ui.messages import errors_as_text
 from . import accordion, creation, host
 from .creation import ENCODERS, PIECES, REFUSE, TAKEN, Encoder, Piece
 
@@ -126,27 +127,6 @@ def _create(page: gr.Blocks) -> list[Any]:
     return [go.click(create, inputs=inputs, outputs=[message, gallery])]
 
 
-def errors_as_text(outputs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """What goes wrong becomes the first of a handler's outputs, in plain words; the others stay as they are."""
-
-    def wrap(handler: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(handler)
-        def handle(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return handler(*args, **kwargs)
-            except AestheticError as error:
-                said = str(error)
-            except Exception as error:
-                traceback.print_exc()
-                said = f"Something unexpected went wrong: {error!r}. The console has more."
-            wrong = f"<p class='aesthetic-wrong'>{escape(said)}</p>"
-            return [wrong, *[gr.update()] * (outputs - 1)] if outputs > 1 else wrong
-
-        return handle
-
-    return wrap
-
-
 def _report(progress: gr.Progress) -> creation.Report:
     def report(done: float, total: float, words: str) -> None:
         progress(done / total if total else 0, desc=words)
@@ -234,7 +214,7 @@ def made(seen: list[Creation], e: AestheticEmbedding, file: str) -> str:
             "At 1 all would be the same picture; the lower it is, and the more it varies, the less they have in "
             "common, and the vaguer the taste."
         )
-    lines += map(escape, host.library.near(e))
+    lines.append(nearest(host.library, e))
     if seen[0].skipped:
         skipped = [f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in seen[0].skipped]
         lines.append(f"Skipped: {len(skipped)}<ul>{''.join(skipped)}</ul>")
@@ -295,23 +275,9 @@ def show(name: str | None) -> list[Any]:
 
 @errors_as_text(outputs=1)
 def facts(name: str) -> str:
-    entry = next((entry for entry in host.library.entries if entry.name == name), None)
-    e = host.library.get(name)  # says what is wrong where it is no good
-    rows = {
-        "For": escape(serves(e.vectors)),
-        "Families": escape(", ".join(e.vectors)),
-        "Pictures": str(e.images or "unknown"),
-        "Created": escape(e.created.replace("T", " ").replace("+00:00", " UTC") or "unknown"),
-        "Encoder": escape(e.encoder or "unknown"),
-        "Notes": escape(e.notes),
-        "Hash": _code(e.content_hash[:10]),
-        "File": _code(entry.path) if entry else "",
-        "The same as": escape(entry.duplicate_of) if entry else "",
-    }
-    table = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in rows.items() if value)
-    return f"<table class='aesthetic-facts'>{table}</table>" + "".join(
-        f"<div>{escape(line)}</div>" for line in host.library.near(e)
-    )
+    host.library.get(name)  # raises where it is unknown or unreadable
+    entry = next(entry for entry in host.library.entries if entry.name == name and entry.embedding)
+    return embedding_facts(host.library, entry, show_path=True)
 
 
 @errors_as_text(outputs=1)

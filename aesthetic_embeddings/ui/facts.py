@@ -1,0 +1,38 @@
+"""The facts of an embedding, as an HTML table."""
+
+from __future__ import annotations
+
+from html import escape
+
+from ..aesthetics.embedding import AestheticEmbedding
+from ..aesthetics.families import serves
+from ..aesthetics.library import Entry, Library
+from ..errors import FileError
+
+
+def facts(library: Library, entry: Entry, *, show_path: bool) -> str:
+    """What the file of `entry` says, and which others are nearest. show_path: also where it is on this machine.
+
+    Raises FileError where the file is unreadable.
+    """
+    e = entry.embedding
+    if e is None:
+        raise FileError(entry.fault)
+    rows = {
+        "For": escape(serves(e.vectors)),
+        "Families": escape(", ".join(e.vectors)),
+        "Pictures": str(e.images or "unknown"),
+        "Created": escape(e.created.replace("T", " ").replace("+00:00", " UTC") or "unknown"),
+        "Encoder": escape(e.encoder or "unknown"),
+        "Notes": escape(e.notes),
+        "Hash": f"<code>{e.content_hash[:10]}</code>",
+        "File": f"<code>{escape(str(entry.path))}</code>" if show_path else "",
+        "Same as": escape(entry.duplicate_of),
+    }
+    table = "".join(f"<tr><th scope='row'>{key}</th><td>{value}</td></tr>" for key, value in rows.items() if value)
+    return f"<table class='aesthetic-facts'>{table}</table>" + nearest(library, e)
+
+
+def nearest(library: Library, e: AestheticEmbedding) -> str:
+    """The embeddings most like this one: a line for each CLIP family, as HTML."""
+    return "".join(f"<div>{escape(line)}</div>" for line in library.near(e))
