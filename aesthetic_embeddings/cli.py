@@ -20,6 +20,7 @@ from rich.table import Table
 from . import pocket
 from .aesthetics.families import serves
 from .aesthetics.library import Library, check_name, default_folders
+from .aesthetics.mixes import from_arguments
 from .errors import AestheticError
 from .settings import Settings
 
@@ -165,7 +166,8 @@ def show(ctx: click.Context, name: str) -> None:
 def blend_(ctx: click.Context, new: str, parts: Sequence[str], overwrite: bool) -> None:
     """Save a weighted mix of aesthetics as NEW; a negative weight pushes away: blend dusk sac=0.7 gloom=-0.3"""
     all_ = library(ctx)
-    out.print(all_.save(all_.mix(parts, new), overwrite=overwrite), soft_wrap=True)
+    mixed = all_.blend(from_arguments(parts, all_), new)
+    out.print(all_.save(mixed, overwrite=overwrite), soft_wrap=True)
 
 
 @main.command()
@@ -245,7 +247,8 @@ def generate(ctx: click.Context, prompt: str, aesthetics: Sequence[str], **optio
     from .diffusion.sampling import load_pipeline, pictures
 
     settings = Settings(**{field.name: options[field.name] for field in dataclasses.fields(Settings)})
-    embedding = library(ctx).mix(aesthetics)
+    all_ = library(ctx)
+    embedding = all_.blend(from_arguments(aesthetics, all_))
     with notes.status("loading the model"):
         pipeline = load_pipeline(options["model"])
     with progress("tuning the text encoder", settings.steps) as advance:

@@ -26,3 +26,8 @@ def out_of_memory(error: BaseException) -> bool:
     said = ("out of memory", "can't allocate memory", "not enough memory")
     known = (MemoryError, torch.cuda.OutOfMemoryError)  # in torch 2.5 and later the same as torch.OutOfMemoryError
     return isinstance(error, known) or any(words in str(error).lower() for words in said)
+
+
+def quoted(text: str, limit: int = 80) -> str:
+    """Text from outside for an error message: in quotation marks, control characters escaped, and not too long."""
+    return repr(text if len(text) <= limit else text[:limit] + "...")

@@ -146,7 +146,7 @@ def test_a_mix_on_the_fly(run, sac, tmp_path):
     run("create", "gloom", pocket.SAMPLES / "gloomcore")
     options = ("--steps", 1, "--sampler-steps", 1, "--seed", 3, "--output", tmp_path / "mix.png")
     said = run("generate", "a tree", "--aesthetic", "sac=0.7", "--aesthetic", "gloom=0.3", *options)
-    assert "sac=0.7 gloom=0.3" in said
+    assert "sac:0.7 gloom:0.3" in said
 
 
 @pytest.mark.parametrize(

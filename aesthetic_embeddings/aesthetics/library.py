@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import AestheticError, FileError
+from ..errors import AestheticError, FileError, quoted
 from ..storage.paths import data_folder, walk, write_atomically
 from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, blend, load
+from .mixes import HASH, Mix
 from .vectors import unit
 
 _PREVIEW = ".preview.png"
@@ -96,6 +97,10 @@ class Library:
         """What can be chosen, in alphabetical order: of files with the same content only the first."""
         return sorted((e.name for e in self._named.values() if not e.duplicate_of), key=_collision_key)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether `get` knows this name."""
+        return name in self._named
+
     def get(self, name: str) -> AestheticEmbedding:
         """The embedding called `name`, which is also its `.name`, whatever its file says.
 
@@ -150,18 +155,26 @@ class Library:
             lines += [f"Nearest{which}: {', '.join(nearest)}"] if nearest else []
         return lines
 
-    def mix(self, parts: Sequence[str], name: str = "") -> AestheticEmbedding:
-        """The embedding that `["a=0.7", "b=-0.3"]` means: a weighted mix. `["a"]` is a itself."""
-        if len(parts) == 1 and "=" not in parts[0]:
-            return self.get(parts[0])
-        weighted = []
-        for part in parts:
-            known, _, weight = part.rpartition("=") if "=" in part else (part, "", "1")
-            try:
-                weighted.append((self.get(known), float(weight)))
-            except ValueError:
-                raise AestheticError(f"The weight in {part!r} should be a number, as in {known}=0.7.") from None
-        return blend(weighted, name or " ".join(parts))
+    def blend(self, mix: Mix, name: str = "") -> AestheticEmbedding:
+        """The embedding that a mix means, called `name`, else as the mix is written. A single aesthetic is itself."""
+        mix = self.resolve(mix)
+        made = self.get(mix.names[0]) if mix.is_single else blend([(self.get(each), w) for each, w in mix.parts])
+        return dataclasses.replace(made, name=name or str(mix))
+
+    def resolve(self, mix: Mix) -> Mix:
+        """The mix by the names of this library: `dusk@1a2b3c4d5e` becomes what that content is called here.
+
+        Raises AestheticError where one of the aesthetics is not here.
+        """
+        return Mix(tuple((self._called(name), weight) for name, weight in mix.parts))
+
+    def pinned(self, name: str, content: str) -> str:
+        """What to write to mean the aesthetic whose content hash starts so, once called `name`, and no other."""
+        found = self.find(content)
+        for now in (name, found.name if found else ""):
+            if now in self and self.get(now).content_hash.startswith(content):
+                return now
+        return f"{name}@{content}"
 
     def preview(self, name: str) -> Path | None:
         """The picture beside the file called `name`."""
@@ -240,10 +253,23 @@ class Library:
         names = self.names()
         if not names:
             raise AestheticError(f"There is no aesthetic yet. Make one, or put its file into {self.folders[0]}.")
-        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        close = difflib.get_close_matches(name[:255], names, n=3, cutoff=0.5)
         rest = ", ..." if len(names) > 5 else ""
         hint = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(names[:5])}{rest}."
-        raise AestheticError(f"There is no aesthetic called {name!r}. {hint}")
+        raise AestheticError(f"There is no aesthetic called {quoted(name)}. {hint}")
+
+    def _called(self, name: str) -> str:
+        """The name of here for one that may be pinned to a content."""
+        old, at, content = name.rpartition("@")
+        if name in self or not at or not re.fullmatch(f"[0-9a-f]{{{HASH}}}", content):
+            return self.get(name).name
+        found = self.pinned(old, content)
+        if found == name:
+            other = " The one called so here is another: choose it to use it instead." if old in self else ""
+            raise AestheticError(
+                f"The aesthetic called {quoted(old)} of the pasted picture is not here.{other or ' Copy its file.'}"
+            )
+        return found
 
     def _taken(self, name: str) -> list[Entry]:
         self.refresh()

@@ -1,87 +1,118 @@
-"""What people write into the embeddings' dropdowns: a name, or a mix such as `sac_8plus:0.7 gloomcore:-0.3`.
+"""A mix of aesthetics, and the two ways in which people write one.
 
-What is a name is taken as one. In a mix every aesthetic carries its weight, so that names may have spaces: one ends
-where a colon, a number and a space follow, or the end. `dusk@1a2b3c4d5e` is the aesthetic with that content, whatever
-its name is by now: so comes what is pasted from a picture and is not here (see infotext.py).
+In a dropdown, and in a prompt's settings: a name, or `sac_8plus:0.7 gloomcore:-0.3`. Each aesthetic of a mix carries
+its weight, so that names may have spaces: a name ends where a colon, a number and a space follow, or the end. On the
+command line each argument is a name, or `sac_8plus=0.7`. What is the name of an aesthetic is read as that name.
+
+`dusk@1a2b3c4d5e` is the aesthetic whose content hash starts so, whatever its name is now (see Library.resolve).
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 
-from ..errors import AestheticError
-from .embedding import AestheticEmbedding
-from .library import Library
+from ..errors import AestheticError, quoted
 
 HASH = 10  # digits of a content hash that are written down; hosts write as many of a model's
+LONGEST = 4096  # characters of a mix
 
-_PART = re.compile(r"\s*(\S.*?):\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?=\s|$)")
-_PINNED = re.compile(rf"(.+)@([0-9a-f]{{{HASH}}})")
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
-def chosen(text: str, library: Library) -> AestheticEmbedding:
-    """The embedding that `text` means; its name is what to write to mean it again.
+@dataclass(frozen=True)
+class Mix:
+    """Names of aesthetics, each with its weight; a negative weight pushes away. `str` writes it for a dropdown.
 
-    Raises AestheticError where it is neither a name nor a mix, or names what is not here.
+    Raises AestheticError where there is no part, or where a weight is not finite.
     """
-    parts = recipe(text, library)
-    if len(parts) == 1 and parts[0][1] is None:
-        return library.get(parts[0][0])
-    return library.mix([f"{name}={weight!r}" for name, weight in parts], written(parts))
+
+    parts: tuple[tuple[str, float], ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise AestheticError("A mix needs at least one aesthetic.")
+        for name, weight in self.parts:
+            if not math.isfinite(weight):
+                raise AestheticError(f"The weight of {quoted(name)} should be a finite number, not {weight}.")
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.parts]
+
+    @property
+    def is_single(self) -> bool:
+        """Whether this is one aesthetic as it is, by its name alone."""
+        return len(self.parts) == 1 and self.parts[0][1] == 1
+
+    def __str__(self) -> str:
+        return self.names[0] if self.is_single else " ".join(f"{name}:{_written(w)}" for name, w in self.parts)
 
 
-def recipe(text: str, library: Library) -> list[tuple[str, float | None]]:
-    """The names, as they are here, and the weights that `text` means; no weight for a name alone."""
-    return [(_name(name, library), weight) for name, weight in split(text.strip(), library)]
+def from_text(text: str, known: Container[str]) -> Mix:
+    """The mix that a dropdown's text means. known: the names of aesthetics, such as a Library.
+
+    Text that is neither a known name nor a mix is one name, which nobody knows. Raises AestheticError for a mix in
+    which one aesthetic has no weight.
+    """
+    text = _limited(text.strip())
+    parts, rest = ([], text) if text in known else _weighted(text)
+    if parts and rest:
+        rest = quoted(rest)
+        raise AestheticError(f"In a mix each aesthetic has a weight, but {rest} has none. Write :1 behind it.")
+    return Mix(tuple(parts) or ((text, 1.0),))
 
 
-def split(text: str, library: Library) -> list[tuple[str, float | None]]:
-    """The names and weights of a mix, as they are written; of anything else the whole, without a weight."""
-    parts: list[tuple[str, float | None]] = []
-    at = len(text) if _get(text, library) else 0
-    while found := _PART.match(text, at):
-        parts.append((found[1], float(found[2])))
-        at = found.end()
-    if not parts:
-        return [(text, None)]
-    if rest := text[at:].strip():
-        raise AestheticError(f"In a mix each aesthetic has a weight, but {rest!r} has none: write {rest}:1 instead.")
-    return parts
+def from_arguments(arguments: Sequence[str], known: Container[str]) -> Mix:
+    """The mix that arguments of the command line mean: `["a=0.7", "b=-0.3"]`, or `["a"]`. known: as in `from_text`.
+
+    Raises AestheticError where a weight is not a number.
+    """
+    return Mix(tuple(_assigned(_limited(argument), known) for argument in arguments))
 
 
-def written(parts: list[tuple[str, float | None]]) -> str:
-    return " ".join(name if weight is None else f"{name}:{_number(weight)}" for name, weight in parts)
+def _weighted(text: str) -> tuple[list[tuple[str, float]], str]:
+    """The parts `NAME:WEIGHT` of a text, and what stands behind the last of them.
+
+    In one pass: a regular expression that tries every colon as the end of the name takes hours for a megabyte.
+    """
+    parts: list[tuple[str, float]] = []
+    name, *pieces = text.split(":")
+    open_name = [name]
+    for number, piece in enumerate(pieces, 1):
+        word, rest = (*piece.split(None, 1), "", "")[:2]
+        ends = bool(rest) or piece[-1:].isspace() or number == len(pieces)
+        weight = _weight(word) if ends else None
+        if weight is not None and (name := ":".join(open_name).strip()):
+            parts.append((name, weight))
+            open_name = [rest]
+        else:
+            open_name.append(piece)
+    return parts, ":".join(open_name).strip()
 
 
-def pinned(name: str, content: str, library: Library) -> str:
-    """What to write to mean the aesthetic whose content hash begins so, once called `name`, and no other."""
-    found = library.find(content)
-    for now in (name, found.name if found else ""):
-        known = _get(now, library)
-        if known and known.content_hash.startswith(content):
-            return now
-    return f"{name}@{content}"
+def _assigned(argument: str, known: Container[str]) -> tuple[str, float]:
+    name, equals, number = argument.rpartition("=")
+    if argument in known or not equals:
+        return argument, 1.0
+    weight = _weight(number)
+    if weight is None:
+        example = quoted(f"{name}=0.7")
+        raise AestheticError(f"The weight in {quoted(argument)} should be a number, as in {example}.")
+    return name, weight
 
 
-def _name(text: str, library: Library) -> str:
-    found = _PINNED.fullmatch(text)
-    if found is None or _get(text, library):
-        return library.get(text).name
-    name = pinned(found[1], found[2], library)
-    if name == text:
-        other = "; the one called so now is another: choose it to take it instead." if _get(found[1], library) else ""
-        raise AestheticError(
-            f"The aesthetic called {found[1]!r} of the pasted picture is not here{other or ': copy its file.'}"
-        )
-    return name
+def _limited(text: str) -> str:
+    if len(text) > LONGEST:
+        raise AestheticError(f"A mix should have at most {LONGEST} characters, not {len(text)}.")
+    return text
 
 
-def _get(name: str, library: Library) -> AestheticEmbedding | None:
-    try:
-        return library.get(name)
-    except AestheticError:
-        return None
+def _weight(word: str) -> float | None:
+    return float(word) if len(word) <= 32 and _NUMBER.fullmatch(word) else None
 
 
-def _number(weight: float) -> str:
+def _written(weight: float) -> str:
     return f"{weight:g}" if float(f"{weight:g}") == weight else repr(weight)

@@ -6,6 +6,7 @@ import random
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -15,8 +16,8 @@ import gradio as gr
 from PIL import Image
 
 from .. import pocket
-from ..aesthetics import mixes
 from ..aesthetics.embedding import AestheticEmbedding
+from ..aesthetics.mixes import from_arguments, from_text
 from ..diffusion.contact_sheet import sheet
 from ..diffusion.png_metadata import described, read_about, save_picture
 from ..errors import AestheticError
@@ -363,7 +364,7 @@ def _job(wish: Request, rows: Sequence[Sequence[Cell]]) -> Job:
 def _chosen(studio: Studio, values: dict[str, Any]) -> AestheticEmbedding:
     if not values["aesthetic"]:
         raise AestheticError("Choose an aesthetic first, or make one in the tab Create.")
-    return mixes.chosen(values["aesthetic"], studio.library)
+    return studio.library.blend(from_text(values["aesthetic"], studio.library))
 
 
 def _pairs(studio: Studio, wish: Request, values: dict[str, Any]) -> Table:
@@ -524,8 +525,9 @@ def _here(studio: Studio, name: str, content: str) -> str:
     """What means the aesthetic with this content here: its name of now, or a mix; empty where it is not here."""
     if found := studio.library.find(content):
         return found.name
-    mix = re.sub(r"=(?=[-+.\d])", ":", name)  # as the command line writes it
-    try:
-        return mix if mixes.chosen(mix, studio.library).content_hash == content else ""
-    except AestheticError:
-        return ""
+    for read, words in ((from_text, name), (from_arguments, name.split())):  # pictures of 0.1 say a=0.7 b=0.3
+        with suppress(AestheticError):
+            mixed = studio.library.blend(read(words, studio.library))
+            if mixed.content_hash == content:
+                return mixed.name
+    return ""

@@ -18,6 +18,7 @@ import torch
 from ..aesthetics.embedding import SUFFIX, SUFFIXES, AestheticEmbedding
 from ..aesthetics.families import family_of_dimension
 from ..aesthetics.library import SIDE_FILES, Entry, Library
+from ..aesthetics.mixes import Mix
 from ..errors import AestheticError
 from ..storage.paths import write_atomically
 from ..ui.facts import facts as embedding_facts
@@ -163,7 +164,7 @@ def _blend(studio: Studio, page: gr.Blocks) -> None:
     def mixed(parts: Sequence[str], weights: Sequence[float], name: str = "") -> AestheticEmbedding:
         if not parts:
             raise AestheticError("Choose what to blend first.")
-        return studio.library.mix([f"{part}={weight}" for part, weight in zip(parts, weights, strict=False)], name)
+        return studio.library.blend(Mix(tuple(zip(parts, weights, strict=False))), name)
 
     @errors_as_text(outputs=3)
     def preview(parts: list[str], prompt: str, *weights: float) -> Iterator[list[Any]]:

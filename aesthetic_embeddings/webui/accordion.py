@@ -12,9 +12,9 @@ from typing import Any
 
 import gradio as gr
 
-from ..aesthetics import mixes
 from ..aesthetics.families import serves
 from ..aesthetics.library import Library
+from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
 from ..ui import widgets
 from .request import HIRES, NONE
@@ -123,7 +123,7 @@ def about(library: Library, *chosen: str) -> str:
     lines = []
     for name in dict.fromkeys(name for name in chosen if name and name != NONE):
         try:
-            said = f"for {serves(mixes.chosen(name, library).vectors)}."
+            said = f"for {serves(library.blend(from_text(name, library)).vectors)}."
         except AestheticError as error:
             said = str(error)
         lines.append(f"<b>{html.escape(name)}</b>: {html.escape(said)}")

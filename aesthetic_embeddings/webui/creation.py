@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from PIL import Image
 from ..aesthetics.creation import Creation, create_with_report, may_be_a_picture, to_rgb
 from ..aesthetics.embedding import SUFFIX, AestheticEmbedding, merge
 from ..aesthetics.library import check_name
+from ..aesthetics.mixes import from_text
 from ..errors import AestheticError, FileError, Interrupted, out_of_memory
 from ..text_encoder.last_layer import fetch_last_layer, last_layer_is_here
 from ..text_encoder.projection import fetch_projection, text_projection
@@ -312,14 +312,11 @@ def names() -> list[str]:
 
 
 def blend(new: str, recipe: str, overwrite: bool) -> Path:
-    """Save the mix that `a=0.7 b=-0.3` means; a name with spaces is quoted."""
-    try:
-        parts = shlex.split(recipe)
-    except ValueError:
-        raise AestheticError(f"A quotation mark is not closed in {recipe}") from None
-    if not parts:
-        raise AestheticError("Write what to blend, such as: dusk=0.7 'pale sea'=-0.3")
-    return host.library.save(replace(host.library.mix(parts), name=new), overwrite=overwrite)
+    """Save the mix that `dusk:0.7 dawn:-0.3` means."""
+    if not recipe.strip():
+        raise AestheticError("Write what to blend, such as: dusk:0.7 pale sea:-0.3")
+    check_name(new)
+    return host.library.save(host.library.blend(from_text(recipe, host.library), new), overwrite=overwrite)
 
 
 def export(name: str) -> Path:

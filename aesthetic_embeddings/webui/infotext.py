@@ -17,8 +17,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..aesthetics import mixes
 from ..aesthetics.library import Library
+from ..aesthetics.mixes import HASH, Mix, from_text
 from ..errors import AestheticError
 from ..settings import Settings
 from ..ui.sliders import exponent
@@ -53,8 +53,8 @@ def write(params: dict[str, Any], plan: Plan, library: Library) -> None:
             params[SIDES[side]] = target.embedding.name  # without a hash: it cannot be had again
         elif target is not None:
             text = target.embedding.name
-            parts = mixes.recipe(text, library)
-            hashes = " ".join(library.get(name).content_hash[: mixes.HASH] for name, _ in parts)
+            names = library.resolve(from_text(text, library)).names
+            hashes = " ".join(library.get(name).content_hash[:HASH] for name in names)
             params |= {SIDES[side]: _text(text), HASHES[side]: hashes}
     write_settings(params, plan)
 
@@ -70,8 +70,8 @@ def write_settings(params: dict[str, Any], plan: Plan) -> None:
 
 def write_tags(params: dict[str, Any], names: list[str], library: Library) -> None:
     """The contents behind the names in a prompt's tags, as hosts write those of LoRAs."""
-    parts = [(name, mixes.recipe(name, library)) for name in dict.fromkeys(names)]
-    each = [f"{name}: {library.get(part[0][0]).content_hash[: mixes.HASH]}" for name, part in parts]
+    parts = [(name, library.resolve(from_text(name, library))) for name in dict.fromkeys(names)]
+    each = [f"{name}: {library.get(mix.names[0]).content_hash[:HASH]}" for name, mix in parts]
     params[TAGS] = ", ".join(each)
 
 
@@ -154,8 +154,8 @@ READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
 def pasted(infotext: str, params: dict[str, Any]) -> None:
     """Give the prompt's tags their names of now, and say what is not here as soon as it is pasted."""
     library = host.library
-    contents = dict(re.findall(rf"(\S.*?): ([0-9a-f]{{{mixes.HASH}}})(?:, |$)", params.get(TAGS, "")))
-    names = {name: mixes.pinned(name, content, library) for name, content in contents.items()}
+    contents = dict(re.findall(rf"(\S.*?): ([0-9a-f]{{{HASH}}})(?:, |$)", params.get(TAGS, "")))
+    names = {name: library.pinned(name, content) for name, content in contents.items()}
     for key in ("Prompt", "Negative prompt", "Hires prompt", "Hires negative prompt"):
         if key in params:
             params[key] = tags.renamed(params[key], names)
@@ -167,7 +167,7 @@ def pasted(infotext: str, params: dict[str, Any]) -> None:
     for side in SIDES:
         try:
             if values.get(side, NONE) != NONE:
-                mixes.recipe(values[side], library)
+                library.resolve(from_text(values[side], library))
         except AestheticError as error:
             gr.Warning(f"Aesthetic gradients: {error}")
 
@@ -188,15 +188,15 @@ def _as(kind: type, raw: str) -> Any:
 def _here(text: str, hashes: str, library: Library) -> str:
     """The same aesthetics by the names that they have here."""
     library.refresh()
-    contents = [content for content in hashes.split() if re.fullmatch(rf"[0-9a-f]{{{mixes.HASH}}}", content)]
+    contents = [content for content in hashes.split() if re.fullmatch(rf"[0-9a-f]{{{HASH}}}", content)]
     try:
-        parts = mixes.split(text, library)
+        parts = from_text(text, library).parts
     except AestheticError:  # a mix that is none: it is said where it is used
         return text
     if len(parts) != len(contents):
         return text
     named = zip(parts, contents, strict=True)
-    return mixes.written([(mixes.pinned(name, content, library), weight) for (name, weight), content in named])
+    return str(Mix(tuple((library.pinned(name, content), weight) for (name, weight), content in named)))
 
 
 # ---------------------------------------------------------------- the old extension's pictures

@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..aesthetics import mixes
 from ..aesthetics.embedding import AestheticEmbedding
 from ..aesthetics.library import Library
+from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
 from ..settings import Settings
 from ..ui.sliders import from_slider
@@ -127,7 +127,7 @@ def plan(given: Mapping[str, Any], library: Library) -> Plan | None:
 
             return Target(reference_pictures.embedding(given["pictures"]), empty.settings)
         text = str(given[side] or NONE)
-        return None if text == NONE else Target(mixes.chosen(text, library), empty.settings)
+        return None if text == NONE else Target(library.blend(from_text(text, library)), empty.settings)
 
     from_pictures = bool(given["pictures"])
     return dataclasses.replace(

@@ -244,7 +244,7 @@ def _manage() -> tuple[list[Any], gr.Dropdown]:
             recipe = gr.Textbox(
                 label="Blend",
                 info="Weighted; a negative weight pushes away.",
-                placeholder="dusk=0.7 dawn=-0.3",
+                placeholder="dusk:0.7 dawn:-0.3",
                 lines=1,
                 max_lines=1,
                 elem_id=_id("recipe"),

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..aesthetics import mixes
 from ..aesthetics.embedding import blend
 from ..aesthetics.library import Library
+from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
 from ..settings import Settings
 from ..ui.sliders import from_slider
@@ -80,7 +80,7 @@ def target(
     settings = replace(plan.settings, **{name: value for tag in tags for name, value in tag.settings.items()})
     own = plan.negative if negative else plan.positive
     parts = [(own.embedding, 1.0)] if own else []
-    parts += [(mixes.chosen(tag.name, library), tag.weight) for tag in tags]
+    parts += [(library.blend(from_text(tag.name, library)), tag.weight) for tag in tags]
     total = min(1.0, sum(abs(weight) for _, weight in parts))
     settings = replace(settings, weight=settings.weight * total)
     if settings.changes_nothing or settings.weight == 0:

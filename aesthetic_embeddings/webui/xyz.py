@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..aesthetics import mixes
+from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
 from ..settings import Settings
 from ..ui.sliders import from_slider
@@ -88,7 +88,7 @@ def _embeddings(p: Any, values: list[str]) -> None:
     host.library.refresh()
     for value in values:
         if value != NONE:
-            mixes.chosen(value, host.library)
+            host.library.blend(from_text(value, host.library))
 
 
 def _settings(name: str) -> Callable[[Any, list[Any]], None]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from aesthetic_embeddings.aesthetics.embedding import AestheticEmbedding, load
 from aesthetic_embeddings.aesthetics.library import Library, check_name, default_folders
+from aesthetic_embeddings.aesthetics.mixes import Mix
 from aesthetic_embeddings.errors import AestheticError, FileError
 
 L = "clip-vit-l-14"
@@ -379,7 +380,7 @@ def test_nearest(tmp_path):
     put(tmp_path / "same as a.pt", 1)
     AestheticEmbedding({"clip-8x1-4": torch.ones(4)}).save(tmp_path / "other family.safetensors")
     library = Library([tmp_path])
-    mixed = library.mix(["a=1", "b=-0.5"], "mixed")
+    mixed = library.blend(Mix((("a", 1), ("b", -0.5))), "mixed")
     (first, high), (second, low) = library.nearest(mixed, L)
     assert (first, second) == ("a", "b")
     assert high == pytest.approx(torch.cosine_similarity(mixed.vectors[L], embedding(1).vectors[L], dim=0).item())
