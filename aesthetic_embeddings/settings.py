@@ -23,10 +23,9 @@ def _setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
-    log: bool = False,
 ) -> Any:
-    """A field with what every surface needs: label, help, range or choices, and whether a slider is logarithmic."""
-    about = {"label": label, "help": help, "low": low, "high": high, "choices": choices, "log": log}
+    """A field with what every surface needs: label, help, and range or choices."""
+    about = {"label": label, "help": help, "low": low, "high": high, "choices": choices}
     return field(default=default, metadata=about)
 
 
@@ -40,17 +39,16 @@ class Settings:
     steps: int = _setting(
         10,
         "Steps",
-        "Steps of state towards the aesthetic, before each picture. 0 is the plain picture.",
+        "Steps towards the aesthetic before each picture. 0 is the plain picture.",
         low=0,
         high=100,
     )
     epsilon: float = _setting(
         1e-4,
         "Epsilon",
-        "Step size. More is stronger; too much loses the prompt's subject.",
+        "Step size; 0.0001 as published. More is stronger; too much loses the prompt's subject.",
         low=0.0,
         high=1.0,
-        log=True,
     )
     update: str = _setting(
         "adam",

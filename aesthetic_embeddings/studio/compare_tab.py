@@ -503,7 +503,7 @@ def _restored(studio: Studio, path: Path) -> tuple[dict[str, Any], str]:
             "sampler_steps": _number("sampler_steps", about["sampler_steps"]),
             "cfg": _number("cfg", about["cfg"]),
         }
-        values |= {name: widgets.shown(name, getattr(settings, name)) for name in widgets.FIELDS}
+        values |= {name: getattr(settings, name) for name in widgets.FIELDS}
         name, content = str(about["aesthetic"]), str(about["aesthetic_hash"])
     except AestheticError as error:
         raise AestheticError(str(error).replace(str(path), path.name)) from error

@@ -9,40 +9,36 @@ from typing import Any
 import gradio as gr
 
 from ..settings import PRESETS, Settings
-from .sliders import INFO, LABELS, RANGES, exponent, from_slider
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
 
+#: Number boxes, with the step of their arrows: useful epsilons range from 1e-5 to 1, too far apart for a slider, which
+#: also changes what is typed to its nearest end.
+NUMBERS = {"epsilon": 1e-5}
+#: Steps of sliders, where they are not 1 for whole numbers and 0.01 for others.
+SLIDER_STEPS = {"preservation": 0.1}
+
 
 def setting(name: str, elem_id: str, **more: Any) -> Any:
-    """The widget of one setting; logarithmic ones show the exponent."""
+    """The widget of one setting, at its default. A slider offers the whole range that `Settings` accepts."""
     f = FIELDS[name]
-    about, value = f.metadata, shown(name, f.default)
-    common = {"label": LABELS.get(name, about["label"]), "info": INFO.get(name, about["help"]), **more}
-    common |= {"value": value, "elem_id": elem_id}
+    about, default = f.metadata, f.default
+    common = {"value": default, "label": about["label"], "info": about["help"], "elem_id": elem_id, **more}
     if about["choices"]:
         return gr.Dropdown(list(about["choices"]), **common)
-    if isinstance(f.default, bool):
+    if isinstance(default, bool):
         return gr.Checkbox(**common)
-    if isinstance(f.default, str):
+    if isinstance(default, str):
         return gr.Textbox(lines=1, **common)
-    low, high, step = RANGES.get(name, (about["low"], about["high"], 0.01))
-    return gr.Slider(low, high, step=step, **common)
+    if name in NUMBERS:
+        return gr.Number(step=NUMBERS[name], **common)
+    step = SLIDER_STEPS.get(name, 1 if isinstance(default, int) else 0.01)
+    return gr.Slider(about["low"], about["high"], step=step, **common)
 
 
 def settings(values: Mapping[str, Any]) -> Settings:
-    """The settings that widgets show, by name. Raises AestheticError where there are no such settings."""
-    chosen: dict[str, Any] = {n: from_slider(values[n]) if _is_log(n) else values[n] for n in FIELDS}
-    return Settings(**chosen)
-
-
-def shown(name: str, value: Any) -> Any:
-    """What a setting's widget shows for a value."""
-    return exponent(value) if _is_log(name) else value
-
-
-def _is_log(name: str) -> bool:
-    return bool(FIELDS[name].metadata["log"])
+    """The settings that widgets show, by name. Raises AestheticError where a value is not accepted."""
+    return Settings(**{name: values[name] for name in FIELDS})
 
 
 def preset_buttons(elem_id: Callable[[str], str], **more: Any) -> dict[str, gr.Button]:
@@ -54,5 +50,5 @@ def connect_presets(buttons: Mapping[str, gr.Button], parts: Mapping[str, Any], 
     """Let each button set the widgets of the settings, `parts`; what turns the aesthetic to a text stays as it is."""
     names = [name for name in FIELDS if not name.startswith("text")]
     for preset, button in buttons.items():
-        values = [shown(name, getattr(PRESETS[preset], name)) for name in names]
+        values = [getattr(PRESETS[preset], name) for name in names]
         button.click(lambda values=values: values, inputs=[], outputs=[parts[name] for name in names], **event)

@@ -21,14 +21,12 @@ from ..aesthetics.library import Library
 from ..aesthetics.mixes import HASH, Mix, from_text
 from ..errors import AestheticError
 from ..settings import Settings
-from ..ui.sliders import exponent
 from . import host, tags
 from .request import DEFAULTS, HIRES, NONE, Plan
 
 SIDES = {"embedding": "Aesthetic embedding", "negative": "Aesthetic negative"}
 HASHES = {"embedding": "Aesthetic hash", "negative": "Aesthetic negative hash"}
 SETTINGS = {f.name: f"Aesthetic {f.name.replace('_', ' ')}" for f in dataclasses.fields(Settings)}
-SETTINGS["epsilon"] = "Aesthetic epsilon"
 HIRES_PASS, SIMILARITY, ERROR = "Aesthetic hires", "Aesthetic similarity", "Aesthetic error"
 TAGS = "Aesthetic tag hashes"
 OURS = (*SIDES.values(), *HASHES.values(), *SETTINGS.values(), HIRES_PASS, SIMILARITY, ERROR, TAGS)
@@ -111,7 +109,6 @@ def read(params: Mapping[str, Any], library: Library) -> dict[str, Any]:
     for f in dataclasses.fields(Settings):
         if (raw := _raw(params, SETTINGS[f.name])) is not None:
             values[f.name] = _as(type(f.default), raw)
-    values["epsilon"] = exponent(values["epsilon"])
     for side in SIDES:
         if text := _raw(params, SIDES[side]):
             values[side] = _here(text, _raw(params, HASHES[side]) or "", library)
@@ -211,7 +208,7 @@ def _old(params: Mapping[str, Any]) -> dict[str, Any]:
         "enabled": True,
         "embedding": _raw(params, "Aesthetic embedding") or NONE,
         "steps": int(params.get("Aesthetic steps", 5)),
-        "epsilon": exponent(float(params[OLD])),
+        "epsilon": float(params[OLD]),
         "weight": float(params.get("Aesthetic weight", 0.9)),
         "blend": "slerp" if params.get("Aesthetic slerp") == "True" else "lerp",
         "text": text,

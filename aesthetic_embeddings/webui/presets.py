@@ -12,7 +12,7 @@ import gradio as gr
 from ..errors import AestheticError, FileError
 from ..storage.paths import write_atomically
 from . import accordion, host
-from .request import NAMES
+from .request import ALIASES, NAMES, as_epsilon
 
 KEPT = [name for name in NAMES if name not in ("enabled", "pictures")]
 
@@ -85,7 +85,8 @@ def get(name: str | None) -> dict[str, Any]:
     presets = read()
     if name not in presets:
         raise AestheticError(f"There is no preset called {name!r}. Choose one that is there.")
-    return presets[str(name)]
+    preset = {ALIASES.get(key, key): value for key, value in presets[str(name)].items()}
+    return preset | {key: as_epsilon(value) for key, value in preset.items() if key == "epsilon"}
 
 
 def put(name: str | None, values: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,6 @@ from ..aesthetics.library import Library
 from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
 from ..settings import Settings
-from ..ui.sliders import from_slider
 
 NONE = "None"  # the dropdowns' choice of no aesthetic
 HIRES = ("same", "off")
@@ -34,7 +34,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-ALIASES = {"step_size": "epsilon"}  # as the page, the infotext and the paper call it
+ALIASES = {"step_size": "epsilon"}  # its name until 0.2
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,14 @@ def named(values: Sequence[Any]) -> dict[str, Any]:
     return given
 
 
+def as_epsilon(value: Any) -> Any:
+    """Epsilon as it was asked for. A negative number is a power of ten, as the page once had it: -4 is 1e-4."""
+    if not isinstance(value, (int, float)) or not -math.inf < value < 0:
+        return value  # Settings says what is wrong with anything else
+    digits = 2 if round(value, 2) == value else 12  # -3.3 meant 5e-4, the slider's stops being round numbers
+    return float(f"{10.0**value:.{digits - 1}e}")
+
+
 def has_aesthetic(given: Mapping[str, Any]) -> bool:
     return bool(given["pictures"]) or any((given[side] or NONE) != NONE for side in ("embedding", "negative"))
 
@@ -139,7 +147,7 @@ def unticked(given: Mapping[str, Any]) -> Plan:
     """The plan that counts for a tag in the prompt: without the accordion's aesthetics, but with its settings."""
     settings = Settings(
         **{f.name: given[f.name] for f in dataclasses.fields(Settings) if f.name != "epsilon"},
-        epsilon=from_slider(given["epsilon"]),
+        epsilon=as_epsilon(given["epsilon"]),
     )
     if given["hires"] not in HIRES:
         raise AestheticError(f"hires should be one of {', '.join(HIRES)}, not {given['hires']!r}.")

@@ -20,9 +20,8 @@ from ..aesthetics.library import Library
 from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
 from ..settings import Settings
-from ..ui.sliders import from_slider
 from . import host
-from .request import Plan, Target, known
+from .request import Plan, Target, as_epsilon, known
 
 NAME = "aesthetic"
 _TAG = re.compile(rf"<{NAME}:([^>]+)>")  # as modules/extra_networks.py, re_extra_net
@@ -107,4 +106,4 @@ def _value(name: str, text: str) -> Any:
         value = {"true": True, "false": False}[text.strip().lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
         return text  # Settings says what is wrong with it
-    return from_slider(value) if name == "epsilon" else value
+    return as_epsilon(value) if name == "epsilon" else value

@@ -13,9 +13,8 @@ from typing import Any
 from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
 from ..settings import Settings
-from ..ui.sliders import from_slider
 from . import accordion, host, tags
-from .request import NONE, has_aesthetic
+from .request import NONE, as_epsilon, has_aesthetic
 
 PREFIX = "[Aesthetic] "
 COST = 0.6  # between a sampler's and a VAE's: the plot has the costlier axis outside, so each value is tuned for once
@@ -80,7 +79,7 @@ def _value(name: str, value: Any) -> Any:
 
 def _epsilon(text: str) -> float:
     """Not `float`, of which the plot takes 1e-4 for a range."""
-    return from_slider(float(text))
+    return as_epsilon(float(text))
 
 
 def _embeddings(p: Any, values: list[str]) -> None:

@@ -36,7 +36,7 @@ def main() -> None:
         see("on: another picture, and said", first[0] != plain[0] and f"gradients: {arguments.name}" in first[1])
         again = generate(page)
         see("on again: the same picture, reused", again[0] == first[0] and "reused" in again[1])
-        number(page, "epsilon", "-3.7")
+        number(page, "epsilon", "0.0002")
         other = generate(page)
         see("epsilon: another picture", other[0] not in (plain[0], first[0]))
         choose(page, "None")

@@ -30,7 +30,7 @@ def main() -> None:
         toggle(page)
         write(page, "embedding", MIX)
         number(page, "steps", "4")
-        number(page, "epsilon", "-3.7")
+        number(page, "epsilon", "0.0002")
         number(page, "weight", "0.65")
         pick(page, f"{ID}update", "normalized")
         page.fill(f"{ID}text textarea", TEXT)

@@ -588,14 +588,14 @@ class Host:
         """modules/scripts.py, load_scripts and ScriptRunner: one instance for a tab."""
         self.script = self.webui("script").AestheticGradients()
         self.scripts.append(self.script)
-        self.webui("network").register()  # in on_before_ui
+        self.webui("extra_network").register()  # in on_before_ui
         return self.script
 
     # generating
 
     def job(self, prompt: Any, negative_prompt: str = "", *, more: dict[str, Any] | None = None, **chosen: Any) -> Job:
         """A job with these values in the accordion; none: the box is not ticked. more: the job's own fields."""
-        names, defaults = self.webui("plan").NAMES, self.webui("plan").DEFAULTS
+        names, defaults = self.webui("request").NAMES, self.webui("request").DEFAULTS
         values = {**defaults, **({"enabled": True} if chosen else {}), **chosen}
         job = self.Job(prompt, negative_prompt, **(more or {}))
         job.script_args = {self.script: tuple(values[name] for name in names)}

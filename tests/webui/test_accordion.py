@@ -13,7 +13,7 @@ import torch
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.settings import PRESETS
-from aesthetic_embeddings.ui.sliders import from_slider
+from aesthetic_embeddings.ui.widgets import FIELDS
 
 from .conftest import embedding
 from .fake_host import Host
@@ -34,7 +34,7 @@ def page(host: Host) -> tuple[gr.Blocks, dict[str, dict[str, Any]]]:
         for tab in ("txt2img", "img2img"):
             script = host.webui("script").AestheticGradients()
             script.is_img2img = tab == "img2img"
-            inputs[tab] = dict(zip(host.webui("plan").NAMES, script.ui(script.is_img2img), strict=True))
+            inputs[tab] = dict(zip(host.webui("request").NAMES, script.ui(script.is_img2img), strict=True))
     return blocks, inputs
 
 
@@ -82,21 +82,24 @@ def test_what_is_drawn_are_the_cores_defaults(host: Host):
         assert values["enabled"] is False
         assert values["embedding"] == values["negative"] == "None"
         values |= {"enabled": True, "embedding": "dusk"}
-        found = host.webui("plan").plan(values, host.webui("host").library)
+        found = host.webui("request").plan(values, host.webui("host").library)
         assert found.positive.settings == ae.Settings()
 
 
-def test_epsilon_reaches_its_ends_exactly(host: Host):
-    slider = page(host)[1]["txt2img"]["epsilon"]
-    ends = [from_slider(end) for end in (slider.minimum, slider.maximum)]
-    assert ends == [1e-5, 1e-2]
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-4, 0.5, 1.0, 3.3e-7])
+def test_epsilon_is_shown_and_handed_over_as_it_is(host: Host, epsilon: float):
+    box = page(host)[1]["txt2img"]["epsilon"]
+    assert box.label == "Epsilon"
+    assert box.value == 1e-4
+    assert box.postprocess(epsilon) == box.preprocess(epsilon) == epsilon
 
 
-def test_sliders_offer_what_is_accepted(host: Host):
-    parts = page(host)[1]["txt2img"]
-    for name in ("steps", "weight", "text_strength", "preservation", "last_layers"):
-        for value in (parts[name].minimum, parts[name].maximum):
-            ae.Settings(**{name: value})
+def test_sliders_offer_all_that_is_accepted(host: Host):
+    """A slider silently changes what is typed beyond its ends."""
+    for name, part in page(host)[1]["txt2img"].items():
+        if isinstance(part, gr.Slider):
+            about = FIELDS[name].metadata
+            assert (part.minimum, part.maximum) == (about["low"], about["high"])
 
 
 def test_nothing_is_hidden(host: Host):
@@ -111,8 +114,8 @@ def test_presets(host: Host, preset: str):
     values = clicked(blocks, f"script_txt2img_aesthetic_gradients_preset_{list(PRESETS).index(preset)}")()
     names = [name for name in inputs["txt2img"] if name in vars(PRESETS[preset]) and not name.startswith("text")]
     chosen = dict(zip(names, values, strict=True)) | {"enabled": True, "embedding": "dusk"}
-    given = {**host.webui("plan").DEFAULTS, **chosen}
-    found = host.webui("plan").plan(given, host.webui("host").library)
+    given = {**host.webui("request").DEFAULTS, **chosen}
+    found = host.webui("request").plan(given, host.webui("host").library)
     assert found.positive.settings == PRESETS[preset]
 
 

@@ -127,7 +127,7 @@ def test_a_name_that_is_no_text(host: Host, client: TestClient):
 
 def test_schema_is_the_table_of_settings(host: Host, client: TestClient):
     schema = client.get(f"{V1}/schema").json()
-    assert schema["args"] == list(host.webui("plan").NAMES)
+    assert schema["args"] == list(host.webui("request").NAMES)
     assert [row["name"] for row in schema["settings"]] == list(Settings.__dataclass_fields__)
     assert Settings(**{row["name"]: row["default"] for row in schema["settings"]}) == Settings()
     for row in schema["settings"]:
@@ -255,7 +255,7 @@ def test_limits(host: Host, client: TestClient, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_in_the_hosts_queue(host: Host, client: TestClient, monkeypatch: pytest.MonkeyPatch):
-    lock, creating = host.modules["modules.call_queue"].queue_lock, host.webui("creating")
+    lock, creating = host.modules["modules.call_queue"].queue_lock, host.webui("creation")
     create_with_report, held = creating.create_with_report, []
 
     def gathering(*args: Any, **kwargs: Any) -> Any:

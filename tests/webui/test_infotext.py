@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import aesthetic_embeddings as ae
-from aesthetic_embeddings.ui.sliders import from_slider
 
 from .conftest import embedding
 from .fake_host import Host
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
 #: Every setting at another value than its default; and the defaults, which pictures of today rely on.
 OTHERS: dict[str, Any] = {
     "steps": 7,
-    "epsilon": -3.3,
+    "epsilon": 5e-4,
     "update": "normalized",
     "weight": 0.65,
     "blend": "slerp",
@@ -103,19 +102,19 @@ def test_defaults_are_what_they_were(host: Host):
 @pytest.mark.parametrize("name", OTHERS)
 def test_each_value_comes_back(host: Host, name: str):
     values = {"embedding": "dusk", name: OTHERS[name]}
-    module = host.webui("plan")
-    assert read(host, written(host, **values)) == module.DEFAULTS | {"enabled": True, "epsilon": -4.0, **values}
+    module = host.webui("request")
+    assert read(host, written(host, **values)) == module.DEFAULTS | {"enabled": True, **values}
 
 
 def test_all_values_come_back_together(host: Host):
     values = {"enabled": True, "embedding": "dusk", **OTHERS}
-    assert read(host, written(host, **values)) == host.webui("plan").DEFAULTS | values
+    assert read(host, written(host, **values)) == host.webui("request").DEFAULTS | values
 
 
 @pytest.mark.parametrize("epsilon", [1e-4, 1.23e-4, 0.1, 0.5, 1.0, 3.3e-7, 1 / 3 * 1e-4])
 def test_any_epsilon_comes_back(host: Host, epsilon: float):
     back = read(host, written(host, embedding="dusk", epsilon=epsilon, update="gradient"))
-    assert from_slider(back["epsilon"]) == epsilon
+    assert back["epsilon"] == epsilon
 
 
 @pytest.mark.parametrize(
@@ -213,11 +212,11 @@ OLD = {
 
 
 def test_the_old_extensions_keys(host: Host):
-    assert read(host, OLD) == host.webui("plan").DEFAULTS | {
+    assert read(host, OLD) == host.webui("request").DEFAULTS | {
         "enabled": True,
         "embedding": "dusk",
         "steps": 12,
-        "epsilon": -3.3,
+        "epsilon": 5e-4,
         "weight": 0.8,
         "blend": "slerp",
         "text": "snow, and ice",

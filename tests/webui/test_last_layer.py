@@ -82,7 +82,7 @@ def test_a_checkpoint_without_it_says_how_to_get_it(host: Host, checkpoint: Path
 
 
 def test_the_tab_offers_it_where_it_may_be_needed(host: Host):
-    names = [piece.name for piece in host.webui("creating").PIECES]
+    names = [piece.name for piece in host.webui("creation").PIECES]
     assert names == ["text projection", *(["last layer of OpenCLIP ViT-H/14"] if host.forge else [])]
     said, *_ = host.webui("tab").encoder_state([])
     assert said.count("<b>absent</b>") == len(names) - 1  # the projection is there

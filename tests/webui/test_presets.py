@@ -27,7 +27,11 @@ def button(host: Host, name: str) -> Any:
 
 def test_saved_loaded_and_deleted(host: Host):
     kept = host.webui("presets").KEPT
-    values = {**{name: host.webui("plan").DEFAULTS[name] for name in kept}, "steps": 7, "embedding": "dusk:1 dawn:-1"}
+    values = {
+        **{name: host.webui("request").DEFAULTS[name] for name in kept},
+        "steps": 7,
+        "embedding": "dusk:1 dawn:-1",
+    }
     assert "enabled" not in kept
     update = button(host, "save")(" mine ", *values.values())
     assert update["value"] == "mine"
@@ -35,6 +39,11 @@ def test_saved_loaded_and_deleted(host: Host):
     assert dict(zip(kept, button(host, "load")("mine"), strict=True)) == values  # also by a page that is opened later
     assert button(host, "delete")("mine")["value"] is None
     assert json.loads(host.webui("host").presets_file().read_text()) == {}
+
+
+def test_an_exponent_of_an_older_version_loads_as_its_epsilon(host: Host):
+    host.webui("host").presets_file().write_text(json.dumps({"old": {"step_size": -4.3, "steps": 3}}))
+    assert host.webui("presets").get("old") == {"epsilon": 5e-5, "steps": 3}
 
 
 def test_a_preset_of_an_older_version_leaves_the_rest(host: Host):

@@ -39,7 +39,7 @@ def tab(host: Host) -> Any:
 
 @pytest.fixture
 def creating(host: Host) -> Any:
-    return host.webui("creating")
+    return host.webui("creation")
 
 
 def quiet(done: float, desc: str = "") -> None:
@@ -473,7 +473,7 @@ def test_facts_of_a_file_that_is_no_good(tab: Any, host: Host):
     host.webui("host").library.refresh()
     about, _ = tab.show("bad")
     assert "bad.pt is empty" in about
-    assert "bad" in host.webui("creating").names()
+    assert "bad" in host.webui("creation").names()
     said, chosen, _ = tab.delete("bad", True)
     assert "Deleted" in said
     assert chosen["value"] is None

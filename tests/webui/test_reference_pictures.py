@@ -37,7 +37,7 @@ def upload(path: Path, data: bytes) -> Any:
 @pytest.fixture
 def looks(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
     """Grows by the pictures that a CLIP is given; it sees the aesthetic "dusk" in all of them."""
-    creating = host.webui("creating")
+    creating = host.webui("creation")
     (host.root / "models/CLIP/clip-vit-large-patch14").mkdir(parents=True)
     (host.root / "models/CLIP/clip-vit-large-patch14/config.json").write_text("{}")
     calls: list[list[Any]] = []
@@ -70,7 +70,7 @@ def test_they_take_the_embeddings_place(host: Host, looks: list, tmp_path: Path)
 
 def test_from_the_api_they_are_text_and_no_paths(host: Host, looks: list, tmp_path: Path):
     text = base64.b64encode(png("red")).decode()
-    module = host.webui("plan")
+    module = host.webui("request")
     for each in (text, f"data:image/png;base64,{text}"):
         given = module.named([{"pictures": [each]}])
         assert given["enabled"]

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 import aesthetic_embeddings as ae
-from aesthetic_embeddings.ui.sliders import RANGES, exponent, from_slider
 
 from .conftest import embedding
 from .fake_host import Host
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
 
 
 def planned(host: Host, **chosen: Any) -> Any:
-    module = host.webui("plan")
+    module = host.webui("request")
     values = {**module.DEFAULTS, "enabled": True, "embedding": "dusk", **chosen}
     return module.plan(module.named([values[name] for name in module.NAMES]), host.webui("host").library)
 
@@ -28,35 +27,30 @@ def test_the_defaults_are_the_cores(host: Host):
 
 @pytest.mark.parametrize("given", [(), (False,), (False, "dusk")])
 def test_off_with_missing_arguments(host: Host, given: tuple):
-    assert host.webui("plan").plan(host.webui("plan").named(given), host.webui("host").library) is None
+    assert host.webui("request").plan(host.webui("request").named(given), host.webui("host").library) is None
 
 
 def test_missing_arguments_at_the_end_are_defaults(host: Host):
-    found = host.webui("plan").plan(host.webui("plan").named((True, "dusk", 7)), host.webui("host").library)
+    found = host.webui("request").plan(host.webui("request").named((True, "dusk", 7)), host.webui("host").library)
     assert found.positive.settings == ae.Settings(steps=7)
     assert found.negative is None
     assert found.hires
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 3.3e-7, 1e-4, 0.5, 1.0])
+def test_epsilon_is_itself(host: Host, epsilon: float):
+    assert planned(host, epsilon=epsilon).positive.settings.epsilon == epsilon
+
+
 @pytest.mark.parametrize(
-    ("given", "epsilon"), [(-5, 1e-5), (-4.3, 5e-5), (-4, 1e-4), (-3.0, 1e-3), (-2, 1e-2), (3e-4, 3e-4), (1.0, 1.0)]
+    ("given", "epsilon"), [(-5, 1e-5), (-4.3, 5e-5), (-4, 1e-4), (-3.5, 3.2e-4), (-2, 1e-2), (-3.456, 10**-3.456)]
 )
-def test_epsilon_is_an_exponent_or_a_value(host: Host, given: float, epsilon: float):
-    assert planned(host, epsilon=given).positive.settings.epsilon == epsilon
-
-
-def test_every_stop_of_the_slider_is_another_epsilon(flavour: str):
-    low, high, step = RANGES["epsilon"]
-    stops = [low + i * step for i in range(round((high - low) / step) + 1)]
-    assert len({from_slider(stop) for stop in stops}) == len(stops)
-
-
-@pytest.mark.parametrize("preset", ae.settings.PRESETS)
-def test_the_slider_can_stand_where_a_preset_is(flavour: str, preset: str):
-    wanted = ae.settings.PRESETS[preset].epsilon
-    low, _, step = RANGES["epsilon"]
-    assert from_slider(exponent(wanted)) == wanted
-    assert (exponent(wanted) - low) / step == pytest.approx(round((exponent(wanted) - low) / step))
+def test_a_negative_epsilon_is_a_power_of_ten_as_it_once_was(host: Host, given: float, epsilon: float):
+    assert planned(host, epsilon=given).positive.settings.epsilon == pytest.approx(epsilon, rel=1e-10)
+    by_name = host.webui("request").named([{"embedding": "dusk", "step_size": given}])
+    assert host.webui("request").plan(by_name, host.webui("host").library).positive.settings.epsilon == pytest.approx(
+        epsilon, rel=1e-10
+    )
 
 
 @pytest.mark.parametrize("nothing", [{"steps": 0}, {"epsilon": 0}, {"weight": 0}])
@@ -72,6 +66,8 @@ def test_what_changes_nothing_is_plain(host: Host, nothing: dict[str, float]):
         {"steps": 2.5},
         {"epsilon": None},
         {"epsilon": float("nan")},
+        {"epsilon": float("-inf")},
+        {"epsilon": 1.5},
         {"update": "sgd"},
         {"weight": 2},
         {"hires": "maybe"},
@@ -88,7 +84,7 @@ def test_wrong_values_are_named(host: Host, wrong: dict[str, Any]):
 
 
 def test_targets_are_equal_by_content(host: Host):
-    target, settings = host.webui("plan").Target, ae.Settings()
+    target, settings = host.webui("request").Target, ae.Settings()
     assert target(embedding("dusk", 1), settings) == target(embedding("evening", 1), settings)
     assert target(embedding("dusk", 1), settings) != target(embedding("dusk", 2), settings)
     assert target(embedding("dusk", 1), settings) != target(embedding("dusk", 1), ae.Settings(steps=1))
@@ -102,7 +98,7 @@ def test_sides_and_passes(host: Host):
 
 
 def test_every_value_has_its_place(host: Host):
-    module = host.webui("plan")
+    module = host.webui("request")
     assert sorted(module.NAMES) == sorted(module.DEFAULTS)
 
 
@@ -119,12 +115,12 @@ def test_every_value_has_its_place(host: Host):
     ids=str,
 )
 def test_a_dict_in_place_of_the_first(host: Host, given: dict[str, Any], expected: dict[str, Any]):
-    module = host.webui("plan")
+    module = host.webui("request")
     assert module.named([given]) == module.DEFAULTS | expected
 
 
 def test_what_a_dict_leaves_out_is_the_pages_default(host: Host):
-    module = host.webui("plan")
+    module = host.webui("request")
     found = module.named([{"steps": 5}, "dusk", 20, -3.0])
     assert [found[name] for name in ("enabled", "embedding", "steps", "epsilon")] == [True, "dusk", 5, -3.0]
 
@@ -134,4 +130,4 @@ def test_what_a_dict_leaves_out_is_the_pages_default(host: Host):
 )
 def test_a_name_that_is_none(host: Host, name: Any, nearest: str):
     with pytest.raises(ae.AestheticError, match=nearest):
-        host.webui("plan").named([{name: 1}])
+        host.webui("request").named([{name: 1}])
