@@ -23,7 +23,7 @@ TEXT_KEY = "aesthetic-gradients"
 
 def described(
     prompt: str,
-    embedding: AestheticEmbedding,
+    embedding: AestheticEmbedding | None,
     settings: Settings,
     *,
     model: str,
@@ -40,8 +40,8 @@ def described(
         "model": model,
         "sampler_steps": sampler_steps,
         "cfg": cfg,
-        "aesthetic": embedding.name,
-        "aesthetic_hash": embedding.content_hash,
+        "aesthetic": embedding.name if embedding else "",
+        "aesthetic_hash": embedding.content_hash if embedding else "",
         "settings": dataclasses.asdict(settings),
         "similarities": dict(similarities),
     }

@@ -49,6 +49,12 @@ def read_named(path: Path, choose: Callable[[list[str]], str]) -> Tensor:
         return archive.tensor(tensors[choose(list(tensors))])
 
 
+def read_all(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a small state dict, by name. Raises FileError."""
+    with _open(path) as archive:
+        return {name: archive.tensor(tensor) for name, tensor in _by_name(archive.content).items()}
+
+
 class _Storage(NamedTuple):
     dtype: torch.dtype
     key: str

@@ -1,0 +1,299 @@
+"""The paper's experiment: the same prompts and seeds, plain and personalized, each picture scored.
+
+Everything is kept in one folder:
+
+    experiment.json     what was asked for
+    pictures/VARIANT[/AESTHETIC]/PROMPT-SEED.png     with settings and scores inside
+    results.jsonl       one line per picture
+    results.csv         the same as a table
+    index.html          figures and grids (report.py)
+
+A picture that exists is not made again, so a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..aesthetics.embedding import AestheticEmbedding
+from ..aesthetics.vectors import unit
+from ..diffusion.pipelines import personalized_prompt
+from ..diffusion.png_metadata import described, read_about, save_picture
+from ..diffusion.sampling import pictures
+from ..errors import AestheticError
+from ..settings import PRESETS, Settings
+from ..storage.paths import write_atomically
+from .clip import Clip
+from .scorers import Scorer
+
+ORIGINAL, KEYWORD = "original", "keyword"
+#: Table 1 of the paper.
+PROMPTS = tuple((Path(__file__).parent / "prompts.txt").read_text(encoding="utf-8").splitlines())
+_MOST_PROMPTS, _LONGEST_PROMPT = 1000, 2000
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One column of the comparison: the plain prompt, the plain prompt with the aesthetic's name, or a tuning.
+
+    settings: of the tuning; None where the text encoder stays plain.
+    """
+
+    name: str
+    settings: Settings | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is compared. The first variant should be the original: the figures compare the others with it.
+
+    images: pictures per prompt; their seeds count up from `seed`. keyword: how the variant `keyword` names an aesthetic.
+    """
+
+    model: str
+    aesthetics: tuple[AestheticEmbedding, ...]
+    variants: tuple[Variant, ...]
+    prompts: tuple[str, ...] = PROMPTS
+    images: int = 6
+    seed: int = 0
+    sampler_steps: int = 20
+    cfg: float = 5.0
+    size: tuple[int, int] | None = None
+    keyword: str = "{prompt}, {aesthetic} style"
+
+    def __post_init__(self) -> None:
+        names = [variant.name for variant in self.variants]
+        for what, values in (("aesthetic", [a.name for a in self.aesthetics]), ("variant", names)):
+            if len(set(values)) != len(values):
+                raise AestheticError(f"Each {what} should be given once, but these are given: {', '.join(values)}.")
+        if not self.aesthetics or not self.prompts or not names or self.images < 1:
+            raise AestheticError("An evaluation needs an aesthetic, a prompt, a variant and one image at least.")
+        if len(self.prompts) > _MOST_PROMPTS:
+            raise AestheticError(f"{len(self.prompts)} prompts are too many: take at most {_MOST_PROMPTS}.")
+
+    @property
+    def seeds(self) -> range:
+        return range(self.seed, self.seed + self.images)
+
+    def as_json(self) -> dict[str, Any]:
+        """All that the pictures depend on, for `experiment.json`."""
+        return dataclasses.asdict(self) | {
+            "aesthetics": {a.name: a.content_hash for a in self.aesthetics},
+            "variants": {v.name: v.settings and dataclasses.asdict(v.settings) for v in self.variants},
+            "prompts": list(self.prompts),
+            "size": self.size and list(self.size),
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The pictures of one prompt under one variant: the same conditioning, one picture per seed."""
+
+    variant: Variant
+    aesthetic: AestheticEmbedding | None
+    prompt: str
+    index: int
+
+    def path(self, seed: int) -> Path:
+        parts = [self.variant.name] + ([self.aesthetic.name.replace("/", " ")] if self.aesthetic else [])
+        return Path("pictures", *parts, f"{self.index:03d}-{seed}.png")
+
+
+def cells(experiment: Experiment) -> list[Cell]:
+    """Prompt by prompt, so that a run that is stopped has whole comparisons."""
+    return [
+        Cell(variant, aesthetic, prompt, index)
+        for index, prompt in enumerate(experiment.prompts)
+        for variant in experiment.variants
+        for aesthetic in ([None] if variant.name == ORIGINAL else experiment.aesthetics)
+    ]
+
+
+def variants(names: str | Iterable[str], settings: Settings) -> tuple[Variant, ...]:
+    """The variants that `names` means, such as `original,keyword,personalized,strong:steps=20:epsilon=2e-4`.
+
+    settings: of `personalized`, and what a variant with values of its own starts from.
+    Raises AestheticError for a name that is not known and brings no values.
+    """
+    presets = {name.lower().replace(" ", "-").replace("'", ""): value for name, value in PRESETS.items()}
+    known = {"personalized": settings, **presets}
+    found = []
+    for text in names.split(",") if isinstance(names, str) else names:
+        name, *values = text.strip().split(":")
+        if name in (ORIGINAL, KEYWORD) and not values:
+            found.append(Variant(name))
+        elif values and name.replace("-", "").replace("_", "").isalnum():
+            found.append(Variant(name, dataclasses.replace(settings, **dict(_value(value) for value in values))))
+        elif name in known:
+            found.append(Variant(name, known[name]))
+        else:
+            every = ", ".join([ORIGINAL, KEYWORD, *known])
+            raise AestheticError(
+                f"There is no variant {text.strip()!r}. There are {every}; or give one values: mine:steps=20:epsilon=2e-4"
+            )
+    return tuple(found)
+
+
+def _value(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    kinds = {f.name: type(f.default) for f in dataclasses.fields(Settings)}
+    if name not in kinds:
+        raise AestheticError(f"There is no setting called {name!r}. There are {', '.join(kinds)}.")
+    try:
+        return name, value.lower() in ("true", "1", "yes") if kinds[name] is bool else kinds[name](value)
+    except ValueError:
+        raise AestheticError(f"{name} cannot be {value!r}.") from None
+
+
+def read_prompts(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """One prompt per line of a text file; empty lines do not count."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AestheticError(f"{path} cannot be read as text in UTF-8: {error}.") from error
+    found = tuple(line.strip() for line in lines if line.strip())
+    if not found:
+        raise AestheticError(f"{path} holds no prompt. Write one per line.")
+    if long := next((line for line in found if len(line) > _LONGEST_PROMPT), None):
+        raise AestheticError(f"{path} has a prompt of {len(long)} letters: take at most {_LONGEST_PROMPT}.")
+    return found
+
+
+def prepare(experiment: Experiment, output: Path) -> None:
+    """Make the folder, or see that what is in it belongs to this experiment. Raises AestheticError where it does not."""
+    about, path = experiment.as_json(), output / "experiment.json"
+    if path.exists():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise AestheticError(f"{path} is damaged. Choose another folder.") from error
+        now = json.loads(json.dumps(about))
+        if changed := [key for key in now if not isinstance(before, dict) or before.get(key) != now[key]]:
+            raise AestheticError(
+                f"{output} holds an evaluation with another {', another '.join(changed)}. Choose another folder."
+            )
+    elif output.exists() and any(output.iterdir()):
+        raise AestheticError(f"{output} is not empty, and holds no evaluation. Choose another folder.")
+    else:
+        write_atomically(path, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def run(
+    experiment: Experiment,
+    wanted: Sequence[Cell],
+    pipeline: Any,
+    clip: Clip | None,
+    scorers: Mapping[str, Scorer],
+    output: Path,
+    on_picture: Callable[[], object] = lambda: None,
+    projection: Any = None,
+) -> None:
+    """Make the pictures of some cells that are not in `output` yet, and score them. on_picture: called after each.
+
+    Raises AestheticError where the model cannot be tuned towards an aesthetic, before anything is written for that cell.
+    """
+    for cell in wanted:
+        missing = [seed for seed in experiment.seeds if not (output / cell.path(seed)).exists()]
+        for _ in range(experiment.images - len(missing)):
+            on_picture()
+        if not missing:
+            continue
+        similarities: Mapping[str, Sequence[float]] = {}
+        arguments: dict[str, Any] = {"prompt": cell.prompt}
+        if cell.variant.settings is not None and cell.aesthetic is not None:
+            tuned = personalized_prompt(pipeline, cell.prompt, cell.aesthetic, cell.variant.settings, projection=projection)
+            arguments, similarities = tuned.arguments, tuned.similarities
+        elif cell.aesthetic is not None:
+            named = cell.aesthetic.name.split("/")[-1]
+            arguments = {"prompt": experiment.keyword.format(prompt=cell.prompt, aesthetic=named)}
+        about = described(
+            cell.prompt,
+            cell.aesthetic,
+            cell.variant.settings or Settings(steps=0),
+            model=experiment.model,
+            negative_prompt="",
+            sampler_steps=experiment.sampler_steps,
+            cfg=experiment.cfg,
+            similarities=similarities,
+        )
+        about |= {"variant": cell.variant.name, "prompt_number": cell.index}
+        made = pictures(
+            pipeline,
+            arguments,
+            missing,
+            steps=experiment.sampler_steps,
+            cfg=experiment.cfg,
+            size=experiment.size,
+        )
+        for seed, image in zip(missing, made, strict=True):
+            scores = scored(image, cell.prompt, experiment.aesthetics, clip, scorers)
+            save_picture(image, output / cell.path(seed), about | {"seed": seed, "size": image.size, "scores": scores})
+            on_picture()
+
+
+def scored(
+    image: Image.Image,
+    prompt: str,
+    aesthetics: Sequence[AestheticEmbedding],
+    clip: Clip | None,
+    scorers: Mapping[str, Scorer],
+) -> dict[str, float]:
+    """Scores of one picture: each scorer's; `prompt`, its cosine with the plain prompt; and `similarity NAME` for each
+    aesthetic that has a vector for this CLIP."""
+    if clip is None:
+        return {}
+    feature = clip.of_image(image)
+    scores = {name: float(scorer(feature[None])) for name, scorer in scorers.items()}
+    scores["prompt"] = float(unit(feature) @ clip.of_text(prompt))
+    for aesthetic in aesthetics:
+        if clip.family in aesthetic.vectors:
+            scores[f"similarity {aesthetic.name}"] = float(unit(feature) @ unit(aesthetic.vectors[clip.family]))
+    return {name: round(value, 6) for name, value in scores.items()}
+
+
+def results(experiment: Experiment, output: Path) -> Iterator[dict[str, Any]]:
+    """What is known of each picture that exists, in order."""
+    for cell in cells(experiment):
+        for seed in experiment.seeds:
+            path = output / cell.path(seed)
+            if path.exists():
+                yield {
+                    "picture": cell.path(seed).as_posix(),
+                    "variant": cell.variant.name,
+                    "aesthetic": cell.aesthetic.name if cell.aesthetic else "",
+                    "prompt_number": cell.index,
+                    "prompt": cell.prompt,
+                    "seed": seed,
+                    **_known(path),
+                }
+
+
+def _known(path: Path) -> dict[str, Any]:
+    about = read_about(path)
+    return {"scores": about.get("scores", {}), "similarities": about.get("similarities", {})}
+
+
+def write_results(experiment: Experiment, output: Path) -> list[dict[str, Any]]:
+    """Write `results.jsonl` and `results.csv`, and return their lines."""
+    lines = list(results(experiment, output))
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    write_atomically(output / "results.jsonl", text.encode())
+    scores = list(dict.fromkeys(name for line in lines for name in line["scores"]))
+    table = io.StringIO()
+    columns = ["picture", "variant", "aesthetic", "prompt_number", "prompt", "seed"]
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow([*columns, *scores])
+    for line in lines:
+        writer.writerow([*(line[column] for column in columns), *(line["scores"].get(name, "") for name in scores)])
+    write_atomically(output / "results.csv", table.getvalue().encode("utf-8-sig"))
+    return lines

@@ -1,0 +1,130 @@
+"""Aesthetic scorers: small heads on CLIP's image features that predict how people rate a picture.
+
+The paper's is Simulacra's. All known ones are affine maps, or chains of them, of the unit feature:
+
+    Simulacra:         score = w . (x / ||x|| * sqrt(dim)) + b     (crowsonkb/simulacra-aesthetic-models)
+    LAION v1:          score = w . (x / ||x||) + b                 (LAION-AI/aesthetic-predictor)
+    LAION improved:    score = W5 (... W1 (x / ||x||) + b1 ...) + b5   (christophschuhmann/improved-aesthetic-predictor)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ..aesthetics.embedding import AestheticEmbedding
+from ..aesthetics.families import family_of_dimension
+from ..aesthetics.vectors import unit
+from ..errors import AestheticError, FileError
+from ..storage.legacy_pt import read_all
+
+_SIZE_LIMIT = 64 * 2**20  # the largest known one takes 4 MB
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """`scorer(features)`: features `[n, dim]` of CLIP's image encoder to scores `[n]`, fp32.
+
+    layers: (weight `[out, in]`, bias `[out]`) of each affine map, in order; the last has one output.
+    scale: the length that a feature is scaled to before the first map.
+    """
+
+    name: str
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    scale: float
+
+    @property
+    def dim(self) -> int:
+        """The dimension of the CLIP space that it belongs to."""
+        return self.layers[0][0].shape[1]
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Raises AestheticError where the features are of another dimension, or one has no direction."""
+        self.check(features.shape[-1])
+        x = unit(features.float()) * self.scale
+        for weight, bias in self.layers:
+            x = x @ weight.T + bias
+        return x[..., 0]
+
+    def check(self, dim: int) -> None:
+        """Raise AestheticError unless this is the dimension of the features that it scores."""
+        if dim != self.dim:
+            raise AestheticError(
+                f"The scorer {self.name} is for CLIP features of {self.dim} numbers, not {dim}. "
+                "Choose the encoder that it was made for, or another scorer."
+            )
+
+    def as_aesthetic(self) -> AestheticEmbedding:
+        """The direction in which the score grows fastest: a gradient with respect to the feature, `[dim]`.
+
+        Raises AestheticError where no known CLIP family has this dimension alone.
+        """
+        family = family_of_dimension(self.dim)
+        if family is None:
+            raise AestheticError(f"{self.name} scores features of {self.dim} numbers: no CLIP of a known model has these.")
+        direction = torch.ones(1)
+        for weight, _ in reversed(self.layers):
+            direction = direction @ weight
+        notes = f"the direction of the aesthetic scorer {self.name}, which saw rated pictures"
+        return AestheticEmbedding({family: direction}, name=self.name, notes=notes)
+
+
+def load_scorer(path: str | os.PathLike[str]) -> Scorer:
+    """A scorer from a safetensors, .pt or .pth file that holds the weights of one; no code in the file is run.
+
+    Raises FileError, which names the file and says what is wrong with it.
+    """
+    path = Path(path)
+    tensors = _read(path)
+    weights = sorted((name for name in tensors if name.endswith("weight")), key=_position)
+    layers = tuple((tensors[name].float(), tensors.get(_bias_of(name), torch.zeros(())).float()) for name in weights)
+    if 2 * len(layers) != len(tensors) or not _fit(layers):
+        raise FileError(
+            f"{path} is no aesthetic scorer. It should hold the weight and bias of one linear layer, or of several, the "
+            "last with one output."
+        )
+    # Simulacra's module has its layer as an attribute `linear`, LAION's is the layer itself
+    scale = layers[0][0].shape[1] ** 0.5 if weights[0] == "linear.weight" else 1.0
+    return Scorer(path.stem, layers, scale)
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        if not path.is_file():
+            raise FileError(f"{path} does not exist, or is no file.")
+        if path.stat().st_size > _SIZE_LIMIT:
+            raise FileError(f"{path} is too large for an aesthetic scorer.")
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        return read_all(path)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except SafetensorError as error:
+        raise FileError(f"{path} is no safetensors file, or is damaged.") from error
+
+
+def _position(name: str) -> tuple[int, str]:
+    """`layers.10.weight` comes after `layers.2.weight`."""
+    numbers = [int(part) for part in name.split(".") if part.isdecimal() and len(part) < 6]
+    return (numbers or [0])[0], name
+
+
+def _bias_of(name: str) -> str:
+    return name.removesuffix("weight") + "bias"
+
+
+def _fit(layers: tuple[tuple[Tensor, Tensor], ...]) -> bool:
+    """Whether these are affine maps, each of the output of the one before, down to one number."""
+    if not layers or any(weight.dim() != 2 or bias.shape != weight.shape[:1] for weight, bias in layers):
+        return False
+    sizes = [weight.shape for weight, _ in layers]
+    chained = all(after[1] == before[0] for before, after in zip(sizes, sizes[1:], strict=False))
+    finite = all(bool(torch.isfinite(x).all()) for layer in layers for x in layer)
+    return chained and sizes[-1][0] == 1 and sizes[0][1] > 0 and finite
