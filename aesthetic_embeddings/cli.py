@@ -370,3 +370,8 @@ def fetch_last_layer_() -> None:
     with progress("fetching the last layer") as advance:
         path = fetch_last_layer(on_progress=advance)
     out.print(path, soft_wrap=True)
+
+
+from .evaluation.command import evaluate  # noqa: E402
+
+main.add_command(evaluate)

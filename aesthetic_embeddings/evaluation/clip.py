@@ -30,8 +30,8 @@ class Clip:
             self._tokenizer: Any = transformers.CLIPTokenizer.from_pretrained(source, local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise EncoderError(
-                f"To score pictures, a whole CLIP is needed, and {source} is none that is on this machine. Give the folder "
-                f"of one in transformers format, or run: hf download {source} --include '*.json' '*.txt' model.safetensors"
+                f"{source} is no whole CLIP on this machine, and one is needed to score pictures. Give its folder, or "
+                f"download it: hf download {source} --include '*.json' --include '*.txt' --include model.safetensors"
             ) from error
         self.source = str(source)
         config = self.model.config

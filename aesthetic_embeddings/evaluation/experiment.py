@@ -57,7 +57,8 @@ class Variant:
 class Experiment:
     """What is compared. The first variant should be the original: the figures compare the others with it.
 
-    images: pictures per prompt; their seeds count up from `seed`. keyword: how the variant `keyword` names an aesthetic.
+    images: pictures per prompt; their seeds count up from `seed`.
+    keyword: how the variant `keyword` names an aesthetic.
     """
 
     model: str
@@ -139,14 +140,14 @@ def variants(names: str | Iterable[str], settings: Settings) -> tuple[Variant, .
         else:
             every = ", ".join([ORIGINAL, KEYWORD, *known])
             raise AestheticError(
-                f"There is no variant {text.strip()!r}. There are {every}; or give one values: mine:steps=20:epsilon=2e-4"
+                f"There is no variant {text.strip()!r}. There are {every}. To make one: mine:steps=20:epsilon=2e-4"
             )
     return tuple(found)
 
 
 def _value(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
-    kinds = {f.name: type(f.default) for f in dataclasses.fields(Settings)}
+    kinds: dict[str, type] = {f.name: type(f.default) for f in dataclasses.fields(Settings)}
     if name not in kinds:
         raise AestheticError(f"There is no setting called {name!r}. There are {', '.join(kinds)}.")
     try:
@@ -170,7 +171,7 @@ def read_prompts(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def prepare(experiment: Experiment, output: Path) -> None:
-    """Make the folder, or see that what is in it belongs to this experiment. Raises AestheticError where it does not."""
+    """Make the folder. Raises AestheticError where it holds something other than this experiment."""
     about, path = experiment.as_json(), output / "experiment.json"
     if path.exists():
         try:
@@ -198,9 +199,9 @@ def run(
     on_picture: Callable[[], object] = lambda: None,
     projection: Any = None,
 ) -> None:
-    """Make the pictures of some cells that are not in `output` yet, and score them. on_picture: called after each.
+    """Make and score the pictures of some cells that are not in `output` yet. on_picture: called after each.
 
-    Raises AestheticError where the model cannot be tuned towards an aesthetic, before anything is written for that cell.
+    Raises AestheticError where the model cannot be tuned towards an aesthetic; nothing is written for that cell.
     """
     for cell in wanted:
         missing = [seed for seed in experiment.seeds if not (output / cell.path(seed)).exists()]
@@ -211,7 +212,9 @@ def run(
         similarities: Mapping[str, Sequence[float]] = {}
         arguments: dict[str, Any] = {"prompt": cell.prompt}
         if cell.variant.settings is not None and cell.aesthetic is not None:
-            tuned = personalized_prompt(pipeline, cell.prompt, cell.aesthetic, cell.variant.settings, projection=projection)
+            tuned = personalized_prompt(
+                pipeline, cell.prompt, cell.aesthetic, cell.variant.settings, projection=projection
+            )
             arguments, similarities = tuned.arguments, tuned.similarities
         elif cell.aesthetic is not None:
             named = cell.aesthetic.name.split("/")[-1]

@@ -13,6 +13,7 @@ import jinja2
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from ..storage.paths import write_atomically
@@ -129,7 +130,7 @@ def _curves(of_variant: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
                 axes.plot(np.mean(curves, axis=0), color=chosen, linewidth=2, label=f"{name} ({family})")
     axes.set_xlabel("steps")
     axes.set_ylabel("similarity of prompt and aesthetic")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     return figure

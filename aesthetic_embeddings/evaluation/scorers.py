@@ -9,6 +9,7 @@ The paper's is Simulacra's. All known ones are affine maps, or chains of them, o
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,7 +69,9 @@ class Scorer:
         """
         family = family_of_dimension(self.dim)
         if family is None:
-            raise AestheticError(f"{self.name} scores features of {self.dim} numbers: no CLIP of a known model has these.")
+            raise AestheticError(
+                f"{self.name} scores features of {self.dim} numbers: no CLIP of a known model has these."
+            )
         direction = torch.ones(1)
         for weight, _ in reversed(self.layers):
             direction = direction @ weight
@@ -87,8 +90,8 @@ def load_scorer(path: str | os.PathLike[str]) -> Scorer:
     layers = tuple((tensors[name].float(), tensors.get(_bias_of(name), torch.zeros(())).float()) for name in weights)
     if 2 * len(layers) != len(tensors) or not _fit(layers):
         raise FileError(
-            f"{path} is no aesthetic scorer. It should hold the weight and bias of one linear layer, or of several, the "
-            "last with one output."
+            f"{path} is no aesthetic scorer. It should hold the weight and bias of one linear layer, or of several, "
+            "the last with one output."
         )
     # Simulacra's module has its layer as an attribute `linear`, LAION's is the layer itself
     scale = layers[0][0].shape[1] ** 0.5 if weights[0] == "linear.weight" else 1.0
@@ -125,6 +128,6 @@ def _fit(layers: tuple[tuple[Tensor, Tensor], ...]) -> bool:
     if not layers or any(weight.dim() != 2 or bias.shape != weight.shape[:1] for weight, bias in layers):
         return False
     sizes = [weight.shape for weight, _ in layers]
-    chained = all(after[1] == before[0] for before, after in zip(sizes, sizes[1:], strict=False))
+    chained = all(after[1] == before[0] for before, after in itertools.pairwise(sizes))
     finite = all(bool(torch.isfinite(x).all()) for layer in layers for x in layer)
     return chained and sizes[-1][0] == 1 and sizes[0][1] > 0 and finite

@@ -9,3 +9,5 @@ from pathlib import Path
 MODEL = Path(__file__).parent / "model"
 SAMPLES = Path(__file__).parent / "samples"
 AESTHETICS = tuple(sorted(folder.name for folder in SAMPLES.iterdir()))
+#: What `evaluate` asks of it where no prompts are given.
+PROMPTS = tuple((Path(__file__).parent / "prompts.txt").read_text(encoding="utf-8").splitlines())
