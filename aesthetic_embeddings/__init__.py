@@ -18,6 +18,8 @@ from .text_encoder.last_layer import fetch_last_layer
 from .text_encoder.personalize import Run, blended, personalized
 from .text_encoder.projection import fetch_projection, text_projection
 
+__version__ = "0.2.0"
+
 __all__ = [
     "AestheticEmbedding",
     "AestheticError",
@@ -29,6 +31,7 @@ __all__ = [
     "Library",
     "Run",
     "Settings",
+    "__version__",
     "blend",
     "blended",
     "create",

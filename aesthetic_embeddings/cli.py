@@ -239,7 +239,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out"), help="PNG file, or folder.")
 @click.option("--compare", is_flag=True, help="One sheet: original and personalised side by side.")
 @click.pass_context
-def generate(ctx: click.Context, prompt: str, aesthetics: Sequence[str], **options: Any) -> None:
+def generate(ctx: click.Context, /, prompt: str, aesthetics: Sequence[str], **options: Any) -> None:
     """Make pictures of PROMPT in the taste of an aesthetic."""
     from .diffusion.contact_sheet import sheet
     from .diffusion.pipelines import personalized_prompt
@@ -332,7 +332,7 @@ def single_file(output: Path, name: str) -> Path:
 @click.option("--port", type=click.IntRange(0, 65535), default=None, show_default="the first free one from 7860")
 @click.option("--password", default="", help="Asked for by the page; needed where other machines can reach it.")
 @click.pass_context
-def studio_(ctx: click.Context, **options: Any) -> None:
+def studio_(ctx: click.Context, /, **options: Any) -> None:
     """Serve a page that shows the method in a browser, and makes aesthetics."""
     try:
         from .studio import app

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 import aesthetic_embeddings as ae
-from tests.core.encoders import open_clip_transformer
+from tools.open_clip_text import open_clip_transformer
 
 LENGTH, VOCABULARY, BOS, EOS = 77, 49408, 49406, 49407
 

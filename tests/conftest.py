@@ -3,6 +3,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -10,6 +11,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the netw
 os.environ.setdefault("TQDM_DISABLE", "1")  # bars of the libraries, which the command line keeps quiet too
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("any machine")
 
 
 def _gradio() -> int:
@@ -23,6 +26,14 @@ def _gradio() -> int:
 #: The hosts' pages are made of gradio 3 and 4, the studio's of the current one: see check.py.
 collect_ignore = [] if _gradio() in (3, 4) else ["webui", "browser"]
 collect_ignore += [] if _gradio() >= 6 else ["studio"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if collect_ignore:
+        left_out = ", ".join(f"tests/{name}" for name in collect_ignore)
+        terminalreporter.write_line(
+            f"left out with gradio {_gradio() or 'missing'}: {left_out} (check.py runs them all)"
+        )
 
 
 @pytest.fixture(autouse=True)

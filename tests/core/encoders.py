@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import types
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from tools.open_clip_text import open_clip_transformer
 
 BOS, EOS, LENGTH, WIDTH, DIM, LAYERS = 97, 98, 77, 32, 24, 3
 TEXT = {
@@ -148,21 +147,6 @@ def open_clip_text(activation: str) -> nn.Module:
         output_dim=DIM,
         act_layer=layer,
     )
-
-
-def open_clip_transformer() -> Any:
-    """open_clip's own text transformer, without the package's top, which wants torchvision for pictures alone."""
-    if "open_clip" not in sys.modules:
-        spec = importlib.util.find_spec("open_clip")
-        assert spec is not None, "pip install open_clip_torch"
-        package = types.ModuleType("open_clip")
-        package.__path__ = list(spec.submodule_search_locations or [])
-        sys.modules["open_clip"] = package
-        if importlib.util.find_spec("torchvision") is None:
-            for name in ("torchvision", "torchvision.ops", "torchvision.ops.misc"):
-                sys.modules[name] = types.ModuleType(name)
-            sys.modules["torchvision.ops.misc"].FrozenBatchNorm2d = nn.BatchNorm2d  # type: ignore[attr-defined]
-    return importlib.import_module("open_clip.transformer")
 
 
 def prompt(*lengths: int, pad: int = EOS, length: int = LENGTH, seed: int = 2) -> Tensor:

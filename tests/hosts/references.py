@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.text_encoder.towers import find_tower
+from tools.open_clip_text import open_clip_transformer
 
-from ..core.encoders import open_clip_transformer
 from .outside import Outside, Prompts
 
 Parts = dict[str, Tensor]  # of a conditioning: SDXL's has "crossattn" and "vector", others one without a name
