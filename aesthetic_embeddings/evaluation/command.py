@@ -59,7 +59,7 @@ from ..settings import Settings
     "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the results."
 )
 @click.pass_context
-def evaluate(ctx: click.Context, aesthetics: Sequence[str], scorers: Sequence[Path], **options: Any) -> None:
+def evaluate(ctx: click.Context, /, aesthetics: Sequence[str], scorers: Sequence[Path], **options: Any) -> None:
     """Compare original and personalized images over many prompts: the paper's experiment, on any model.
 
     Writes every image with its settings and scores, results.jsonl, results.csv, and a page with all figures. The same
