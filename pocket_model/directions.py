@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from transformers import CLIPModel
 
@@ -27,16 +27,13 @@ from . import small_clip
 from .texture import saturated
 from .training import tokenizer
 from .training.loop import as_tensor
-from .words import AESTHETICS, PLAIN, SETTINGS, STYLES, SUBJECTS, caption, prompts
+from .words import PLAIN, SETTINGS, STYLES, SUBJECTS, caption, prompts
 from .world import Scene, draw
 
 STEPS = (3, 5, 10, 20)
 UNSEEN, PICTURES_OF_A_LOOK = 12, 30
 EPSILON = 1e-4
 PROMPTS = prompts("report")[::2]  # one of each subject
-
-Target = Callable[[Tensor, Tensor, Tensor], Tensor]  # (c, e, n) of unit length -> what is climbed, `[prompts]`
-
 
 # ---------------------------------------------------------------- pictures
 
@@ -146,7 +143,7 @@ def tune(
     """
     kept = Buffers() if buffers is None else buffers
     weights = {name: kept.of(name, w).detach().copy_(w).requires_grad_() for name, w in batch.weights.items()}
-    moving = {n: w for n, w in weights.items() if update == "adam" or n.endswith("weight") and w.ndim == 3}
+    moving = {n: w for n, w in weights.items() if update == "adam" or (n.endswith("weight") and w.ndim == 3)}
     for name, w in moving.items():
         w.grad = kept.of(name + " gradient", w)
     moments = [[kept.of(f"{name} {which}", w) for name, w in moving.items()] for which in "mv" if update == "adam"]
@@ -222,12 +219,14 @@ def read_captions(model: CLIPModel, work: Path, numbers: range, epoch: int) -> T
     return torch.cat(found)
 
 
-def fit_probes(model: CLIPModel, work: Path, standard: tuple[np.ndarray, np.ndarray]) -> tuple[Probes, dict[str, float]]:
+def fit_probes(
+    model: CLIPModel, work: Path, standard: tuple[np.ndarray, np.ndarray]
+) -> tuple[Probes, dict[str, float]]:
     """The probes, and how right they are on captions that they were not fitted on."""
     those, seen = small_clip.scenes(), small_clip.pictures(work)
     subject = torch.tensor([SUBJECTS.index(s.subject) for s in those])
     style = torch.tensor([-1 if s.grading else STYLES.index(s.style) for s in those])
-    train, check = range(0, 8000), range(8000, 10000)
+    train, check = range(8000), range(8000, 10000)
     x, held = read_captions(model, work, train, 100), read_captions(model, work, check, 100)
     mean, std = x.mean(0), x.std(0)
     colour = torch.from_numpy((statistics(np.asarray(seen[:10000])) - standard[0]) / standard[1]).float()
@@ -235,7 +234,11 @@ def fit_probes(model: CLIPModel, work: Path, standard: tuple[np.ndarray, np.ndar
     named = style[:8000] >= 0
     ridge = torch.linalg.solve(z.T @ z + 0.01 * len(z) * torch.eye(z.shape[1]), z.T @ colour[:8000])
     probes = Probes(
-        mean, std, _softmax_probe(z, subject[:8000], len(SUBJECTS)), _softmax_probe(z[named], style[:8000][named], len(STYLES)), ridge
+        mean,
+        std,
+        _softmax_probe(z, subject[:8000], len(SUBJECTS)),
+        _softmax_probe(z[named], style[:8000][named], len(STYLES)),
+        ridge,
     )
     a, b, c = probes(held)
     rest = style[8000:10000] >= 0
@@ -250,26 +253,24 @@ def fit_probes(model: CLIPModel, work: Path, standard: tuple[np.ndarray, np.ndar
 # ---------------------------------------------------------------- targets
 
 
-def towards(share: float, kind: str) -> Target:
-    """Climb `cos(c, d)`: d = e - share n (`difference`), or e - share (e.n) n (`component`); unit vectors all."""
-
-    def target(c: Tensor, e: Tensor, n: Tensor) -> Tensor:
-        return F.normalize(c, dim=-1) @ direction(e, n, share, kind)
-
-    return target
-
-
 def direction(e: Tensor, n: Tensor, share: float, kind: str) -> Tensor:
+    """e - share n (`difference`), or e - share (e.n) n (`component`), of unit vectors, at unit length."""
     return F.normalize(e - share * (n if kind == "difference" else (e @ n) * n), dim=-1)
 
 
-TARGETS: dict[str, tuple[str, float, float]] = {  # kind, share of the neutral, share of the mean plain caption taken from c
+def cosine(c: Tensor, d: Tensor, less: Tensor) -> Tensor:
+    """What is climbed: `cos(c - less, d)`, `[prompts]`."""
+    return F.normalize(c - less, dim=-1) @ d
+
+
+TARGETS: dict[
+    str, tuple[str, float, float]
+] = {  # kind, share of the neutral, share of the mean plain caption taken from c
     "mean": ("component", 0.0, 0.0),
-    **{f"component {s}": ("component", s, 0.0) for s in (0.25, 0.5, 0.75, 1.0)},
-    **{f"difference {s}": ("difference", s, 0.0) for s in (0.25, 0.5, 0.75, 1.0)},
+    **{f"{kind} {s}": (kind, s, 0.0) for s in (1.0, 0.5, 0.75, 0.25) for kind in ("difference", "component")},
+    "difference 1, captions centered": ("difference", 1.0, 1.0),
     "mean, captions centered": ("component", 0.0, 1.0),
     "component 1, captions centered": ("component", 1.0, 1.0),
-    "difference 1, captions centered": ("difference", 1.0, 1.0),
 }
 
 
@@ -319,21 +320,30 @@ class Lab:
         return {name: torch.stack(values) for name, values in found.items()}
 
 
-def run(lab: Lab, names: list[str], updates: Mapping[str, float]) -> dict[tuple[str, str, int, int], dict[str, Tensor]]:
-    """(target, update, planned steps, look) -> the judgement."""
-    found, buffers = {}, {update: Buffers() for update in updates}
+Found = dict[tuple[str, str, int, int], dict[str, Tensor]]
+
+
+def run(lab: Lab, names: Sequence[str], updates: Mapping[str, float]) -> Iterator[Found]:
+    """(target, update, planned steps, look) -> the judgement; after each target, what has been found so far."""
+    found: Found = {}
+    buffers = {update: Buffers() for update in updates}
     for name in names:
         kind, share, centered = TARGETS[name]
         for update, epsilon in updates.items():
             for steps in (STEPS[-1],) if update == "adam" else STEPS:
                 for number in range(1, len(lab.e)):
                     d = direction(lab.e[number], lab.e[0], share, kind)
+                    climbed = partial(cosine, d=d, less=centered * lab.caption)
                     states = tune(
-                        lab.batch, lambda c, d=d: F.normalize(c - centered * lab.caption, dim=-1) @ d, update, steps, epsilon, buffers[update]
+                        lab.batch,
+                        climbed,
+                        update,
+                        steps,
+                        epsilon,
+                        buffers[update],
                     )
                     found[name, update, steps, number] = lab.judge(states, d)
-        print(name, flush=True)
-    return found
+        yield found
 
 
 def main() -> None:
@@ -346,8 +356,9 @@ def main() -> None:
     torch.set_num_threads(1)
     lab = Lab.open(options.work, options.kind, options.seed)
     print(options.kind, options.seed, lab.accuracy, (lab.e @ lab.e[0]).numpy().round(2).tolist(), flush=True)
-    found = run(lab, options.targets, {"adam": EPSILON, "normalized": EPSILON})
-    torch.save({"change": lab.change, "found": found}, options.work / f"found-{options.kind}-{options.seed}.pt")
+    for found in run(lab, options.targets, {"adam": EPSILON, "normalized": EPSILON}):
+        torch.save({"change": lab.change, "found": found}, options.work / f"found-{options.kind}-{options.seed}.pt")
+        print(next(reversed(found))[0], flush=True)
 
 
 if __name__ == "__main__":

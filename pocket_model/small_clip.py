@@ -33,7 +33,7 @@ PLAIN, GRADED = 0.3, 0.35
 
 @dataclass(frozen=True)
 class Cone:
-    """The constants of both modalities: their lengths, where the features' own root mean square is 1, and their cosine."""
+    """The constants of both modalities: their lengths, where the features' own mean square is 1, and their cosine."""
 
     pictures: float
     captions: float
@@ -131,9 +131,14 @@ def _batches(work: Path, model: CLIPModel, count: int = 4_000) -> Iterator[tuple
 
 
 @torch.no_grad()
-def fold(model: CLIPModel, offsets: tuple[Tensor, Tensor], images: tuple[Tensor, ...], texts: tuple[Tensor, ...]) -> None:
+def fold(
+    model: CLIPModel, offsets: tuple[Tensor, Tensor], images: tuple[Tensor, ...], texts: tuple[Tensor, ...]
+) -> None:
     """Make `(W h - mean) / scale + offset` a projection of its own, `W' (h + b)`, with b in the norm before it."""
-    ends = (model.visual_projection, model.vision_model.post_layernorm), (model.text_projection, model.text_model.final_layer_norm)
+    ends = (
+        (model.visual_projection, model.vision_model.post_layernorm),
+        (model.text_projection, model.text_model.final_layer_norm),
+    )
     for (projection, norm), offset, features in zip(ends, offsets, (torch.cat(images), torch.cat(texts)), strict=True):
         mean = features.mean(0)
         scale = (features - mean).square().sum(-1).mean().sqrt()
@@ -154,7 +159,10 @@ def geometry(work: Path, model: CLIPModel) -> dict[str, float]:
         "matched pairs": (image * text).sum(-1).mean(),
         "unmatched pairs": (image @ text.T).mean(),
         "right caption of 200": torch.stack(
-            [((i @ t.T).argmax(1) == torch.arange(200)).float().mean() for i, t in zip(image.split(200), text.split(200), strict=True)]
+            [
+                ((i @ t.T).argmax(1) == torch.arange(200)).float().mean()
+                for i, t in zip(image.split(200), text.split(200), strict=True)
+            ]
         ).mean(),
     }
     for style in ("aivazovsky", "cloudcore", "gloomcore", "glowwave"):

@@ -1,16 +1,18 @@
 """The aesthetic embedding: one vector per CLIP family, and its file.
 
 A file is safetensors: one tensor `[dim]` per family, named after it, fp32 and un-normalised, plus string metadata.
+Where the aesthetic is told apart from ordinary pictures, their mean is there as well, as `FAMILY/against`.
 Files of the old extension (`.pt`, `.bin`: one bare tensor) are read too. What a file is, its bytes say, not its suffix.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -28,6 +30,7 @@ SUFFIX = ".safetensors"
 SUFFIXES = (SUFFIX, ".pt", ".bin")  # in this order where one folder has the same name under several
 
 _FORMAT, _VERSION = "aesthetic-embedding", "1"
+_AGAINST = "/against"
 _SIZE_LIMIT = 16 * 2**20  # a vector takes 3 to 5 kB; anything near this is something else
 
 
@@ -40,6 +43,9 @@ class AestheticEmbedding:
     images: the number of pictures behind it; 0 where unknown.
     created: ISO 8601 time, or empty.
     encoder: the CLIP that looked at the pictures, for people to read.
+    against: family -> `[dim]`, the mean of ordinary pictures that these are told apart from, on the scale of `vectors`;
+        only the setting `contrast` makes use of it.
+    clips: family -> which CLIP looked (see families.clip_signature), where that is known.
 
     Raises AestheticError for a vector that is not finite, is zero, or has another dimension than its family.
     """
@@ -50,18 +56,28 @@ class AestheticEmbedding:
     created: str = ""
     encoder: str = ""
     notes: str = ""
+    against: Mapping[str, Tensor] = field(default_factory=dict)
+    clips: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.vectors:
             raise AestheticError("An aesthetic embedding needs at least one vector.")
-        checked = {family: _checked(family, self.vectors[family]) for family in sorted(self.vectors)}
-        object.__setattr__(self, "vectors", checked)
+        families = sorted(self.vectors)
+        checked = {family: _checked(family, self.vectors[family]) for family in families}
+        against = {
+            family: _checked_side(self.against[family], checked[family])
+            for family in families
+            if family in self.against
+        }
+        clips = {family: self.clips[family] for family in families if family in self.clips}
+        for name, value in {"vectors": checked, "against": against, "clips": clips}.items():
+            object.__setattr__(self, name, value)
 
     @property
     def content_hash(self) -> str:
         """SHA-256, hexadecimal, of families and numbers alone: the identity that survives renaming and new notes."""
         sha = hashlib.sha256()
-        for family, vector in self.vectors.items():
+        for family, vector in _tensors(self).items():
             sha.update(family.encode() + b"\0" + struct.pack(f"<{len(vector)}f", *vector.tolist()))
         return sha.hexdigest()
 
@@ -78,9 +94,11 @@ class AestheticEmbedding:
             raise FileError(f"{path} exists already. Choose another name, or allow it to be overwritten.")
         about = {"name": self.name, "images": self.images, "created": self.created, "encoder": self.encoder}
         metadata = {"format": _FORMAT, "version": _VERSION, **about, "notes": self.notes}
+        if self.clips:
+            metadata["clips"] = json.dumps(self.clips)
         # a name that came from a file system can hold bytes that are not text; metadata must be text
         text = {key: str(value).encode("utf-8", "replace").decode() for key, value in metadata.items()}
-        write_atomically(path, safetensors.torch.save(dict(self.vectors), text))
+        write_atomically(path, safetensors.torch.save(_tensors(self), text))
         return path
 
 
@@ -130,8 +148,14 @@ def blend(parts: Sequence[tuple[AestheticEmbedding, float]], name: str = "") -> 
         held = "; ".join(f"{e.name or 'one'} has {', '.join(e.vectors)}" for e, _ in parts)
         raise AestheticError(f"These aesthetics have no CLIP family in common ({held}), so they cannot be blended.")
     weights = [w for _, w in parts]
+    told_apart = common.intersection(*(e.against for e, _ in parts))
     return AestheticEmbedding(
         {family: vectors.mix([e.vectors[family] for e, _ in parts], weights) for family in common},
+        against={
+            family: torch.stack([w * e.against[family] / e.vectors[family].norm() for e, w in parts]).sum(0)
+            for family in told_apart
+        },
+        clips={family: clip for family in common if (clip := _one_clip([e for e, _ in parts], family))},
         name=name,
         images=sum(e.images for e, _ in parts),
         created=now(),
@@ -147,14 +171,45 @@ def merge(parts: Sequence[AestheticEmbedding], name: str = "") -> AestheticEmbed
     """
     if not parts:
         raise AestheticError("There is nothing to merge.")
+    last = {family: e for e in parts for family in e.vectors}
     return AestheticEmbedding(
-        {family: vector for e in parts for family, vector in e.vectors.items()},
+        {family: e.vectors[family] for family, e in last.items()},
+        against={family: e.against[family] for family, e in last.items() if family in e.against},
+        clips={family: e.clips[family] for family, e in last.items() if family in e.clips},
         name=name,
         images=max(e.images for e in parts),
         created=now(),
         encoder=", ".join(dict.fromkeys(e.encoder for e in parts if e.encoder)),
         notes="; ".join(dict.fromkeys(e.notes for e in parts if e.notes)),
     )
+
+
+def contrast(embedding: AestheticEmbedding, neutral: AestheticEmbedding, share: float = 1.0) -> AestheticEmbedding:
+    """What sets `embedding` apart from a neutral one: `e / ||e|| - share n / ||n||`, for every family that both have.
+
+    neutral: of ordinary pictures. The mean of any pictures lies in the narrow cone in which CLIP has all pictures
+    (Liang et al. 2022, arXiv 2203.02053), so most of it is not a matter of taste. The families that only `embedding`
+    has are left out. Raises AestheticError where there is no common one, or where nothing is left.
+    """
+    common = [family for family in embedding.vectors if family in neutral.vectors]
+    if not common:
+        raise AestheticError(
+            f"{embedding.name or 'The aesthetic'} has {', '.join(embedding.vectors)}, the neutral one only "
+            f"{', '.join(neutral.vectors)}. Make both with the same CLIP."
+        )
+    mixed = {f: vectors.mix([embedding.vectors[f], neutral.vectors[f]], [1.0, -share]) for f in common}
+    notes = f"{embedding.name or 'one'}, told apart from {neutral.name or 'ordinary pictures'} by {share:g}"
+    return replace(embedding, vectors=mixed, against={}, notes=notes)
+
+
+def with_neutral(embedding: AestheticEmbedding, neutral: AestheticEmbedding) -> AestheticEmbedding:
+    """`embedding`, told apart from a neutral one for the families in which it says nothing itself."""
+    found = {
+        family: neutral.vectors[family] * (vector.norm() / neutral.vectors[family].norm())
+        for family, vector in embedding.vectors.items()
+        if family in neutral.vectors and family not in embedding.against
+    }
+    return replace(embedding, against={**embedding.against, **found}) if found else embedding
 
 
 def now() -> str:
@@ -177,6 +232,34 @@ def _checked(family: str, vector: Tensor) -> Tensor:
     if norm == 0:
         raise AestheticError(f"The vector for {family} is zero, so it points nowhere.")
     return vector.contiguous()
+
+
+def _checked_side(vector: Tensor, of: Tensor) -> Tensor:
+    """The other side of `of`. It may be zero: of a blend whose parts' other sides cancel."""
+    with torch.inference_mode(False):
+        vector = vector.detach().to("cpu", torch.float32, copy=True).flatten()
+    if vector.shape != of.shape or not bool(torch.isfinite(vector).all()):
+        raise AestheticError(
+            f"What the aesthetic is told apart from should be {len(of)} finite numbers, as the aesthetic itself."
+        )
+    return vector.contiguous()
+
+
+def _tensors(e: AestheticEmbedding) -> dict[str, Tensor]:
+    """By name, as they are in the file."""
+    return {**e.vectors, **{family + _AGAINST: vector for family, vector in e.against.items()}}
+
+
+def _one_clip(parts: Sequence[AestheticEmbedding], family: str) -> str:
+    """The CLIP behind all parts, as far as they know it. Raises AestheticError where there are several."""
+    known = [e for e in parts if family in e.clips]
+    for e in known[1:]:
+        if not families.same_clip(e.clips[family], known[0].clips[family]):
+            raise AestheticError(
+                f"{known[0].name!r} and {e.name!r} were made with different CLIPs of the shape {family}, so they "
+                "cannot be blended. Make them again with the same one."
+            )
+    return known[0].clips[family] if known else ""
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -230,9 +313,21 @@ def _named(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) 
     images = metadata.get("images", "")
     try:
         return AestheticEmbedding(
-            tensors,
+            {name: x for name, x in tensors.items() if not name.endswith(_AGAINST)},
             **(about | {"name": about["name"] or path.stem}),
             images=int(images) if images.isascii() and images.isdigit() and len(images) < 10 else 0,
+            against={name.removesuffix(_AGAINST): x for name, x in tensors.items() if name.endswith(_AGAINST)},
+            clips=_clips(metadata.get("clips", "")),
         )
     except AestheticError as error:
         raise FileError(f"{path}: {error} Make it anew, or download it again.") from error
+
+
+def _clips(text: str) -> dict[str, str]:
+    """From metadata; what makes no sense is left out, as if it were not known."""
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    read = read if isinstance(read, dict) else {}
+    return {family: clip for family, clip in read.items() if families.is_clip_signature(clip)}
