@@ -9,7 +9,7 @@ print(run.similarities)
 """
 
 from .aesthetics.creation import Creation, create, create_with_report
-from .aesthetics.embedding import AestheticEmbedding, blend, load, merge
+from .aesthetics.embedding import AestheticEmbedding, blend, contrast, load, merge
 from .aesthetics.library import Library
 from .diffusion.pipelines import Conditioning, personalized_prompt
 from .errors import AestheticError, EncoderError, FileError, Interrupted
@@ -34,6 +34,7 @@ __all__ = [
     "__version__",
     "blend",
     "blended",
+    "contrast",
     "create",
     "create_with_report",
     "fetch_last_layer",

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -54,12 +54,13 @@ def create(
     batch_size: int = 8,
     on_progress: Callable[[int, int], object] | None = None,
     *,
+    against: Source | Iterable[Source] | None = None,
     processor: Any = None,
     device: torch.device | str = "cpu",
 ) -> AestheticEmbedding:
     """The aesthetic embedding of some pictures; `create_with_report` without what it tells of them."""
     return create_with_report(
-        images, encoder, name, batch_size, on_progress, processor=processor, device=device
+        images, encoder, name, batch_size, on_progress, against=against, processor=processor, device=device
     ).embedding
 
 
@@ -70,6 +71,7 @@ def create_with_report(
     batch_size: int = 8,
     on_progress: Callable[[int, int], object] | None = None,
     *,
+    against: Source | Iterable[Source] | None = None,
     processor: Any = None,
     device: torch.device | str = "cpu",
 ) -> Creation:
@@ -80,8 +82,10 @@ def create_with_report(
     encoder: a folder or hub id in transformers format (never downloaded: it must be on this machine), or a loaded
         CLIPModel or CLIPVisionModelWithProjection, which is left as it was.
     batch_size: how many pictures the encoder sees at once; halved when memory runs out.
-    on_progress: called with the number of pictures done, and of all (0 where that is unknown). To stop, raise
-        `Interrupted` from it; nothing was written by then.
+    on_progress: called with the number of pictures done, and of all (0 where that is unknown), and again for those in
+        `against`. To stop, raise `Interrupted` from it; nothing was written by then.
+    against: ordinary pictures, which the aesthetic is to be told apart from (see `Settings.contrast`). Their mean is
+        kept beside that of `images`.
     processor: the image processor of a loaded model. Without it: that of the model's own folder, else CLIP's usual one
         for the model's image size.
     device: where an encoder that is not loaded yet should run.
@@ -92,6 +96,21 @@ def create_with_report(
     if batch_size < 1:
         raise AestheticError(f"batch_size should be at least 1, not {batch_size}.")
     image_encoder = _image_encoder(encoder, processor, device, batch_size)
+    found = _look(image_encoder, images, name, on_progress)
+    if against is None:
+        return found
+    ordinary = _look(image_encoder, against, "", on_progress)
+    embedding = replace(found.embedding, against=ordinary.embedding.vectors)
+    return replace(found, embedding=embedding, skipped=found.skipped + ordinary.skipped)
+
+
+def _look(
+    image_encoder: ImageEncoder,
+    images: Source | Iterable[Source],
+    name: str,
+    on_progress: Callable[[int, int], object] | None,
+) -> Creation:
+    batch_size = image_encoder.batch_size  # of which less and less is encoded at once where memory is short
     sources, total = _sources(images)
     files: list[str] = []
     skipped: list[tuple[str, str]] = []
@@ -126,7 +145,8 @@ def create_with_report(
 
     if not features:
         raise AestheticError(_nothing(images, skipped))
-    return _mean(image_encoder.family, image_encoder.name, name, files, torch.stack(features), skipped)
+    about = {"name": name, "encoder": image_encoder.name, "clips": image_encoder.clips}
+    return _mean(image_encoder.family, about, files, torch.stack(features), skipped)
 
 
 def combine(parts: Sequence[Creation], without: Collection[str] = ()) -> Creation:
@@ -139,18 +159,20 @@ def combine(parts: Sequence[Creation], without: Collection[str] = ()) -> Creatio
     skipped = dict(pair for part in parts for pair in part.skipped if pair[0] not in without)
     if not files:
         raise AestheticError("No pictures are left.")
-    (family,), about = parts[-1].embedding.vectors, parts[-1].embedding
+    (family,), last = parts[-1].embedding.vectors, parts[-1].embedding
+    about = {"name": last.name, "encoder": last.encoder, "clips": last.clips, "against": last.against}
     each = torch.stack([features[file] for file in files])
-    return _mean(family, about.encoder, about.name, files, each, list(skipped.items()))
+    return _mean(family, about, files, each, list(skipped.items()))
 
 
 def _mean(
-    family: str, encoder: str, name: str, files: list[str], features: Tensor, skipped: list[tuple[str, str]]
+    family: str, about: dict[str, Any], files: list[str], features: Tensor, skipped: list[tuple[str, str]]
 ) -> Creation:
+    """about: what else the embedding says of itself."""
     mean = features.double().mean(0)
     if not bool(torch.isfinite(mean).all()):
-        raise EncoderError(f"{encoder} gave features that are not finite. Load it in float32.")
-    embedding = AestheticEmbedding({family: mean}, name=name, images=len(files), created=now(), encoder=encoder)
+        raise EncoderError(f"{about['encoder']} gave features that are not finite. Load it in float32.")
+    embedding = AestheticEmbedding({family: mean}, images=len(files), created=now(), **about)
     similarities = torch.cosine_similarity(features.double(), mean[None]).float()
     return Creation(embedding, tuple(files), similarities, tuple(skipped), features)
 
@@ -268,6 +290,12 @@ class ImageEncoder:
     name: str
     family: str
     batch_size: int
+
+    @property
+    def clips(self) -> dict[str, str]:
+        """Which CLIP it is (see AestheticEmbedding), where its text projection is here to tell."""
+        projection = getattr(self.model, "text_projection", None)
+        return {} if projection is None else {self.family: families.clip_signature(projection.weight)}
 
     def prepare(self, source: Path | Image.Image) -> Tensor | str:
         """The pixels `[3, height, width]` that the encoder takes, or why there are none. Runs in a thread."""

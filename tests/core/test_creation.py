@@ -12,6 +12,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionMode
 from aesthetic_embeddings.aesthetics import creation
 from aesthetic_embeddings.aesthetics.creation import combine, create, create_with_report, to_rgb
 from aesthetic_embeddings.aesthetics.embedding import AestheticEmbedding
+from aesthetic_embeddings.aesthetics.families import clip_signature
 from aesthetic_embeddings.errors import AestheticError, EncoderError, FileError, Interrupted
 
 SIZE = 32
@@ -485,3 +486,30 @@ def test_bf16_is_near(model, monkeypatch):
     found = create(pictures, model, processor=processor())
     assert found.content_hash != exact.content_hash
     assert 1 - float(torch.cosine_similarity(found.vectors[FAMILY], exact.vectors[FAMILY], dim=0)) < 1e-3
+
+
+# ---- what it is told apart from, and who looked ----
+
+
+def test_the_mean_of_ordinary_pictures_is_kept_beside_that_of_the_others(model, pictures, tmp_path):
+    ordinary = tmp_path / "ordinary"
+    ordinary.mkdir()
+    for i in range(3):
+        noise(seed=20 + i).save(ordinary / f"{i}.png")
+    (ordinary / "damaged.png").write_bytes(b"no picture")
+    seen = []
+    made = create_with_report(pictures, model, against=ordinary, on_progress=lambda *done: seen.append(done))
+    assert torch.equal(made.embedding.vectors[FAMILY], create(pictures, model).vectors[FAMILY])
+    assert torch.equal(made.embedding.against[FAMILY], create(ordinary, model).vectors[FAMILY])
+    assert (seen[-1], (4, 4) in seen) == ((4, 4), True)
+    assert str(ordinary / "damaged.png") in dict(made.skipped)
+    rest = combine([made], {made.files[0]}).embedding
+    assert torch.equal(rest.against[FAMILY], made.embedding.against[FAMILY])
+    assert rest.clips == made.embedding.clips
+
+
+def test_an_aesthetic_knows_its_clip_where_the_text_projection_tells(model, pictures):
+    assert create(pictures, model).clips == {FAMILY: clip_signature(model.text_projection.weight)}
+    dim = {"hidden_size": 16, "image_size": SIZE, "patch_size": 8, "intermediate_size": 32, "projection_dim": 768}
+    vision = CLIPVisionModelWithProjection(CLIPVisionConfig(**dim, num_hidden_layers=1, num_attention_heads=2))
+    assert create(pictures, vision).clips == {}
