@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from PIL import Image
 
 click_testing = pytest.importorskip("click.testing")
 
-from aesthetic_embeddings import AestheticEmbedding, load, pocket  # noqa: E402
+from aesthetic_embeddings import AestheticEmbedding, __version__, load, pocket  # noqa: E402
 from aesthetic_embeddings.cli import main  # noqa: E402
 
 
@@ -159,6 +162,11 @@ def test_a_mix_on_the_fly(run, sac, tmp_path):
         (("create", "../out", "PICTURES"), "cannot be a name"),
         (("create", "x", "PICTURES", "--encoder", "nobody/nothing"), "nobody/nothing"),
         (("rename", "sac", "CON"), "CON"),
+        (("--library", "nowhere", "list"), "nowhere does not exist"),
+        (("--library", "nowhere", "generate", "a tree", "--aesthetic", "sac"), "nowhere does not exist"),
+        (("generate", "a tree", "--aesthetic", "sac", "--output", "x.jpg"), "--output x.png"),
+        (("generate", "a tree", "--aesthetic", "sac", "--output", __file__), "is a file"),
+        (("generate", "a tree", "--aesthetic", "sac", "--size", "12", "8"), "multiples of 8"),
     ],
 )
 def test_errors_are_one_line_and_exit_status_2(run, sac, words, said):
@@ -167,6 +175,133 @@ def test_errors_are_one_line_and_exit_status_2(run, sac, words, said):
     assert said in output
     assert "Traceback" not in output
     assert len(output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("generate", "a tree", "--seed", "-1"), "--seed"),
+        (("generate", "a tree", "--seed", "18446744073709551616"), "--seed"),
+        (("generate", "a tree", "--size", "7", "7"), "--size"),
+        (("generate", "a tree", "--size", "0", "0"), "--size"),
+        (("generate", "a tree", "--cfg", "nan"), "--cfg"),
+        (("generate", "a tree", "--device", "toaster"), "'toaster' is no device"),
+        (("generate", "a tree", "--dtype", "int8"), "--dtype"),
+        (("generate",), "PROMPT"),
+        (("create", "dusk=0.5", "PICTURES"), "the weight 0.5"),
+        (("blend", "dusk=0.5", "sac=1"), "the weight 0.5"),
+        (("rename", "sac", "dusk=-.5"), "the weight -.5"),
+    ],
+)
+def test_values_out_of_range_are_refused_before_any_work(run, sac, folder, words, said):
+    words = [pocket.SAMPLES / "glowwave" if word == "PICTURES" else word for word in words]
+    more = ("--aesthetic", "sac") if words[0] == "generate" else ()
+    output = run(*words, *more, status=2)
+    assert said in output.splitlines()[-1]
+    assert "Traceback" not in output
+    assert [path.name for path in folder.iterdir()] == ["sac.safetensors"]
+
+
+def test_text_from_files_is_printed_as_text(run, folder, tmp_path):
+    for name in ("a[/b]", "[red]x[/red]", ":smile:"):
+        notes = "[/bold] \x1b[31mred\x1b[0m\u202e"
+        e = AestheticEmbedding({"clip-vit-l-14": torch.randn(768)}, name=name, encoder="[/bold]", notes=notes)
+        e.save(folder / f"{name}.safetensors")
+    listed = run("list")
+    shown = run("show", "a[/b]")
+    assert "a[/b]" in listed
+    assert "[red]x[/red]" in listed
+    assert ":smile:" in listed
+    assert "encoder [/bold]   [/bold] \\x1b[31mred\\x1b[0m\\u202e" in shown
+    torch.save(torch.randn(1, 768), tmp_path / "[red]y[red].pt")
+    (folder / "[red]damaged[red].pt").write_text("nothing")
+    assert str(folder / "[red]y[red].safetensors") in run("import", tmp_path / "[red]y[red].pt")
+    assert "error: [red]damaged[red]: " in run("list")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_the_terminal_cannot_show_is_escaped(folder, encoding):
+    AestheticEmbedding({"clip-vit-l-14": torch.randn(768)}, notes="× 夕").save(folder / "夕焼け.safetensors")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "aesthetic_embeddings", "--library", folder]
+    for words in (["list"], ["show", "夕焼け"], ["list", "--json"], ["show", "夜"]):
+        done = subprocess.run([*command, *words], capture_output=True, env=environment)
+        assert done.returncode == (2 if "夜" in words else 0), done.stderr
+        assert b"Traceback" not in done.stderr
+        assert b"\\u5915" in done.stdout + done.stderr
+
+
+def test_where_the_output_is_no_terminal_a_row_is_a_line(run, folder, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    AestheticEmbedding({"clip-vit-l-14": torch.randn(768)}).save(folder / f"{'long ' * 30}name.safetensors")
+    (_, row) = run("list").strip().splitlines()
+    assert row.strip().startswith("long " * 30)
+
+
+def test_the_version(run):
+    assert run("--version") == f"aesthetic-gradients {__version__}\n"
+
+
+def test_a_list_for_programs(run, sac, folder):
+    (folder / "damaged.safetensors").write_text("nothing")
+    damaged, made = json.loads(run("list", "--json"))
+    assert (damaged["name"], made["name"]) == ("damaged", "sac")
+    assert "damaged.safetensors" in damaged["fault"]
+    e = load(folder / "sac.safetensors")
+    assert made["hash"] == e.content_hash
+    assert made["families"] == {family: len(vector) for family, vector in e.vectors.items()}
+
+
+def test_several_prompts_and_a_file_of_them(run, sac, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a ship at sea\n\na castle\n", encoding="utf-8")
+    options = ("--aesthetic", "sac", "--steps", 1, "--sampler-steps", 1, "--seed", 3, "--count", 2)
+    run("generate", "a tree", "--prompts", tmp_path / "prompts.txt", *options, "--output", tmp_path / "many")
+    made = sorted((tmp_path / "many").iterdir())
+    assert [path.name for path in made] == ["1-3.png", "1-4.png", "2-3.png", "2-4.png", "3-3.png", "3-4.png"]
+    with Image.open(made[3]) as image:
+        about = json.loads(image.text["aesthetic-gradients"])
+    assert (about["prompt"], about["seed"]) == ("a ship at sea", 4)
+
+
+@pytest.mark.parametrize(("flag", "columns"), [("--strip", 5), ("--grid", 3)])
+def test_a_strip_and_a_grid(run, sac, tmp_path, flag, columns):
+    run("create", "gloom", pocket.SAMPLES / "gloomcore")
+    path = tmp_path / "sheet.png"
+    chosen = ("--aesthetic", "sac", *(("--aesthetic", "gloom") if flag == "--grid" else ()))
+    options = ("--steps", 1, "--sampler-steps", 1, "--seed", 3, "--device", "cpu", "--dtype", "bfloat16")
+    run("generate", "a tree", *chosen, flag, *options, "--output", path)
+    with Image.open(path) as image:
+        assert columns * 256 < image.width < (columns + 1) * 264
+        about = json.loads(image.text["aesthetic-gradients"])
+    assert (about["sheet"], about["seeds"]) == (flag[2:], [3])
+    if flag == "--grid":
+        assert about["aesthetics"] == ["sac", "gloom"]
+        assert image.height > 2 * 256
+
+
+def test_of_an_empty_prompt_it_is_said_that_nothing_was_tuned(run, sac, tmp_path):
+    options = ("--aesthetic", "sac", "--steps", 1, "--sampler-steps", 1, "--output", tmp_path / "empty.png")
+    assert "nothing was tuned" in run("generate", " ", *options)
+
+
+def test_ctrl_c_keeps_the_finished_rows_of_a_sheet(run, sac, tmp_path, monkeypatch):
+    from aesthetic_embeddings.diffusion import sampling
+
+    make, calls = sampling.pictures, []
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        calls.append(1)
+        if len(calls) > 5:
+            raise KeyboardInterrupt
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(sampling, "pictures", interrupted)
+    path = tmp_path / "compare.png"
+    options = ("--steps", 1, "--sampler-steps", 1, "--seed", 3, "--count", 9, "--compare", "--output", path)
+    assert "Aborted" in run("generate", "a tree", "--aesthetic", "sac", *options, status=1)
+    with Image.open(path) as image:
+        assert 2 * 256 < image.height < 3 * 256
+        assert json.loads(image.text["aesthetic-gradients"])["seeds"] == [3, 4]
 
 
 def test_ctrl_c_leaves_nothing_behind(run, sac, folder, tmp_path, monkeypatch):

@@ -84,6 +84,9 @@ def personalized_prompt(
     matrix = beside(pipeline) if projection is None else projection
     tuned, notes = personalize_each(towers, records, embedding, settings, matrix, texts, on_step)
 
+    if not prompt.strip():
+        notes = [*notes, "The prompt is empty, so nothing was tuned: the picture is the plain one."]
+
     with all_applied(tuned.values()):
         personal = encode(prompt)
     arguments = {name: blended(x, personal[name], settings) for name, x in plain.items()}

@@ -13,17 +13,22 @@ from safetensors import SafetensorError, safe_open
 from ..errors import AestheticError
 
 
-def load_pipeline(model: str | Path) -> Any:
+def load_pipeline(model: str | Path, device: str | None = None, dtype: str | None = None) -> Any:
     """A text-to-image pipeline: from a diffusers folder, a hub id that is in the local cache, or a checkpoint file.
 
-    Nothing is downloaded. Runs on the GPU in half precision where there is one, else on the CPU in fp32.
+    Nothing is downloaded.
+
+    device: such as "cpu" or "cuda:1"; by default the GPU where there is one.
+    dtype: of the weights, such as "float16"; by default float16 with CUDA, else float32.
+
     Raises AestheticError where there is no such model here.
     """
     import diffusers
 
     diffusers.utils.logging.disable_progress_bar()
-    cuda = torch.cuda.is_available()
-    options: dict[str, Any] = {"torch_dtype": torch.float16 if cuda else torch.float32, "local_files_only": True}
+    device = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    dtype = dtype or ("float16" if device.startswith("cuda") else "float32")
+    options: dict[str, Any] = {"torch_dtype": getattr(torch, dtype), "local_files_only": True}
     try:
         if Path(model).suffix in (".safetensors", ".ckpt"):
             kind, config = _about_checkpoint(Path(model))
@@ -37,7 +42,7 @@ def load_pipeline(model: str | Path) -> Any:
             f"not complete ({reason}). Nothing is downloaded here: for a model of the hub, run `hf download` first."
         ) from error
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to("cuda" if cuda else "mps" if torch.backends.mps.is_available() else "cpu")
+    return pipeline.to(device)
 
 
 def _about_checkpoint(checkpoint: Path) -> tuple[str, Path]:
@@ -76,6 +81,13 @@ def _tensor_names(checkpoint: Path) -> list[str]:
             return list(file.keys())
     except SafetensorError as error:
         raise AestheticError(f"{checkpoint} is damaged, or no safetensors file.") from error
+
+
+def check_size(pipeline: Any, width: int, height: int) -> None:
+    """Raise AestheticError for a size in pixels that the model cannot make."""
+    multiple = max(8, getattr(pipeline, "vae_scale_factor", 8) * getattr(pipeline, "patch_size", 1))
+    if width % multiple or height % multiple:
+        raise AestheticError(f"Width and height should be multiples of {multiple}, unlike {width} x {height}.")
 
 
 def pictures(

@@ -1,0 +1,184 @@
+"""Commands about aesthetics: make, look at, blend, rename, delete, import."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..aesthetics.families import serves
+from ..aesthetics.library import Entry, Library, check_name
+from ..aesthetics.mixes import from_arguments
+from ..errors import AestheticError
+from . import options, terminal
+from .terminal import note, printable, progress, say
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders of aesthetics. chosen: by `--library`, so that one that is missing is a mistake."""
+
+    paths: Sequence[Path]
+    chosen: bool = False
+
+    def library(self, *, new: bool = False) -> Library:
+        """Their library. new: a command that saves may make the first folder.
+
+        Raises AestheticError where a chosen folder does not exist.
+        """
+        missing = [path for path in self.paths[int(new) :] if not path.is_dir()] if self.chosen else []
+        if missing:
+            raise AestheticError(f"The folder {missing[0]} does not exist. Give the one that holds your aesthetics.")
+        return Library(self.paths)
+
+
+@click.command()
+@click.argument("name", type=options.NewName())
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--encoder",
+    "encoders",
+    type=options.Model(),
+    multiple=True,
+    default=[options.POCKET],
+    help="CLIP folder, or hub id in the local cache. Several times: a vector from each, for several model families.",
+)
+@click.option("--add", is_flag=True, help="Add to the aesthetic NAME, made of the same pictures.")
+@click.option("--batch-size", default=8, type=click.IntRange(1), help="Pictures encoded at a time.")
+@click.option("--device", type=options.Device(), default="cpu", help="Such as cpu, cuda:1 or mps.")
+@options.overwrite
+@click.pass_obj
+def create(
+    folders: Folders,
+    name: str,
+    paths: Sequence[Path],
+    encoders: Sequence[str],
+    add: bool,
+    batch_size: int,
+    device: str,
+    overwrite: bool,
+) -> None:
+    """Make the aesthetic NAME from pictures and folders of pictures."""
+    from ..aesthetics.creation import create_with_report
+    from ..aesthetics.embedding import merge
+
+    library = folders.library(new=True)
+    parts = [library.get(name)] if add else []
+    check_name(name) if overwrite or add else library.check_free(name)
+    for encoder in encoders:
+        with progress(f"encoding pictures ({Path(encoder).name})") as advance:
+            found = create_with_report(
+                list(paths), encoder, name=name, batch_size=batch_size, on_progress=advance, device=device
+            )
+        made, likeness = found.embedding, float(found.similarities.mean())
+        if options.model_name(encoder) == options.POCKET:  # whose folder is only called "model"
+            made = dataclasses.replace(made, encoder=options.POCKET)
+        parts.append(made)
+        (family,) = made.vectors
+        say(f"{family}: {made.images} pictures, mean similarity to their mean {likeness:.2f}")
+    for skipped, reason in found.skipped:
+        note(f"skipped {skipped}: {reason}")
+    say(library.save(merge(parts, name), overwrite=overwrite or add))
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with files that are unreadable.")
+@click.pass_obj
+def list_(folders: Folders, as_json: bool) -> None:
+    """List the aesthetics."""
+    entries = folders.library().entries
+    if as_json:
+        say(json.dumps([_described(entry) for entry in entries]))
+        return
+    if not entries:
+        say(f"no aesthetics yet in {', '.join(map(str, folders.paths))}; make one with `aesthetic-gradients create`")
+        return
+    rows = []
+    for entry in entries:
+        e = entry.embedding
+        if e is None or entry.fault:
+            terminal.error(f"{entry.name}: {entry.fault}")
+        else:
+            name = entry.name + (f" (same as {entry.duplicate_of})" if entry.duplicate_of else "")
+            rows.append((name, ", ".join(e.vectors), str(e.images or "?"), e.created[:10], e.content_hash[:10]))
+    terminal.table(("name", "families", "images", "created", "hash"), rows)
+
+
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def show(folders: Folders, name: str) -> None:
+    """Show what the aesthetic NAME is, which models it is for, and which others are like it."""
+    library = folders.library()
+    e = library.get(name)
+    say(f"{name}   {e.content_hash[:10]}   {e.images or '?'} images   {e.created}")
+    say(f"encoder {e.encoder or 'unknown'}   {e.notes}")
+    for family, vector in e.vectors.items():
+        say("")
+        say(f"{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {serves([family])}")
+        for other, likeness in library.nearest(e, family):
+            say(f"  {likeness:+.2f}  {other}")
+
+
+@click.command()
+@click.argument("new", type=options.NewName())
+@click.argument("parts", nargs=-1, required=True, metavar="NAME=WEIGHT...")
+@options.overwrite
+@click.pass_obj
+def blend(folders: Folders, new: str, parts: Sequence[str], overwrite: bool) -> None:
+    """Save a weighted mix of aesthetics as NEW; a negative weight pushes away: blend dusk sac=0.7 gloom=-0.3"""
+    library = folders.library(new=True)
+    say(library.save(library.blend(from_arguments(parts, library), new), overwrite=overwrite))
+
+
+@click.command()
+@click.argument("old")
+@click.argument("new", type=options.NewName())
+@click.pass_obj
+def rename(folders: Folders, old: str, new: str) -> None:
+    """Rename the aesthetic OLD to NEW."""
+    say(folders.library().rename(old, new))
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def delete(folders: Folders, names: Sequence[str], yes: bool) -> None:
+    """Delete aesthetics."""
+    library = folders.library()
+    if not yes:
+        click.confirm(f"Delete {', '.join(map(printable, names))}?", abort=True)
+    for name in names:
+        say(f"deleted {library.delete(name)}")
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@options.overwrite
+@click.pass_obj
+def import_(folders: Folders, files: Sequence[Path], overwrite: bool) -> None:
+    """Copy embedding files, such as .pt files of the old extension, into the library as safetensors."""
+    library = folders.library(new=True)
+    for file in files:
+        say(library.import_(file, overwrite=overwrite))
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    e = entry.embedding
+    about = {"name": entry.name, "path": str(entry.path), "fault": entry.fault, "duplicate_of": entry.duplicate_of}
+    if e is None:
+        return about
+    return about | {
+        "hash": e.content_hash,
+        "families": {family: len(vector) for family, vector in e.vectors.items()},
+        "images": e.images,
+        "created": e.created,
+        "encoder": e.encoder,
+        "notes": e.notes,
+    }

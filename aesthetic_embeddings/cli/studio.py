@@ -1,0 +1,56 @@
+"""The command that serves the studio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import AestheticError
+from . import options
+from .library import Folders
+from .terminal import say, status
+
+
+@click.command()
+@options.model
+@click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    type=options.Model(),
+    help="CLIP folder, or hub id in the local cache, that encodes pictures. Repeatable.",
+    show_default="the model's own kind",
+)
+@options.projection
+@click.option(
+    "--library",
+    "paths",
+    multiple=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of aesthetics; repeatable.",
+    show_default="that of the other commands",
+)
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=None, show_default="the first free one from 7860")
+@click.option("--password", default="", help="Asked for by the page; needed where other machines can reach it.")
+@click.pass_obj
+def studio(folders: Folders, /, paths: Sequence[Path], host: str, port: int | None, password: str, **more: Any) -> None:
+    """Serve a page that shows the method in a browser, and makes aesthetics."""
+    try:
+        from ..studio import app
+    except ModuleNotFoundError as error:
+        missing = "The studio is not installed"
+        raise AestheticError(f"{missing} ({error.name} is missing): pip install '.[studio]'") from error
+
+    app.check_host(host, password)
+    with status("loading the model"), ExitStack() as ending:
+        served = ending.enter_context(app.studio(folders=list(paths) or folders.paths, **more))
+        page = app.launch(served, host, port, password)
+        ending = ending.pop_all()
+    with ending:
+        say(f"The studio is at {page.local_url}, until Ctrl+C.")
+        page.block_thread()
