@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import mimetypes
-import os
-from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import gc
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from safetensors import SafetensorError
 from torch import Tensor
 
-from ..errors import AestheticError, EncoderError, FileError, out_of_memory
-from ..storage.paths import walk
+from ..errors import AestheticError, EncoderError, out_of_memory
 from ..torch_states import evaluating
-from . import families
-from .embedding import AestheticEmbedding, now
+from .embedding import AestheticEmbedding, merge, now
+from .image_encoder import Encoder, ImageEncoder, load_image_encoder, name_of
+from .library import Library, check_name
+from .pictures import Source, listed, prefetched
 
-Source: TypeAlias = "str | os.PathLike[str] | Image.Image"
-Encoder: TypeAlias = Any  # a folder, a hub id, or a transformers model; transformers is imported only when used
+#: What to do where the library has an aesthetic of that name. Adding is for the same pictures and another encoder.
+IF_EXISTS = ("refuse", "replace", "add")
 
-_PIXEL_LIMIT = 180_000_000  # as Pillow's own, which hosts switch off: about 0.5 GB once unpacked
-_NARROWEST = 50  # a strip of 1 × 50 is still seen; one of 1 × 60000 would be enlarged to 224 × 13 million
+_FEWEST = 5  # pictures that can say what is usual among them
+_CLEARLY = 0.1  # in cosine, how far below the median an outlier is at least
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,27 @@ class Creation:
     skipped: tuple[tuple[str, str], ...]
     features: Tensor
 
+    def outliers(self) -> list[bool]:
+        """Which of `files` are clearly unlike the others: after they are removed, no other is.
+
+        A picture is one where its cosine with the mean lies below Tukey's fence, 1.5 interquartile ranges under the
+        lower quartile, and 0.1 or more below the median: among near-identical pictures the fence alone would exclude
+        some. Each that is found moves the mean and the fence, so those that remain are judged again, until none is
+        found. Of fewer than five pictures none is.
+        """
+        features = self.features.double()
+        kept = torch.arange(len(features))
+        while len(kept) >= _FEWEST:
+            x = torch.cosine_similarity(features[kept], features[kept].mean(0)[None])
+            low, median, high = x.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=x.dtype)).tolist()
+            alike = x >= min(low - 1.5 * (high - low), median - _CLEARLY)
+            if bool(alike.all()):
+                break
+            kept = kept[alike]
+        found = torch.ones(len(features), dtype=torch.bool)
+        found[kept] = False
+        return found.tolist()
+
 
 def create(
     images: Source | Iterable[Source],
@@ -57,11 +75,21 @@ def create(
     against: Source | Iterable[Source] | None = None,
     processor: Any = None,
     device: torch.device | str = "cpu",
+    allow_pickle: bool = False,
 ) -> AestheticEmbedding:
-    """The aesthetic embedding of some pictures; `create_with_report` without what it tells of them."""
-    return create_with_report(
-        images, encoder, name, batch_size, on_progress, against=against, processor=processor, device=device
-    ).embedding
+    """The aesthetic embedding of some pictures: `create_with_report` without its report."""
+    made = create_with_report(
+        images,
+        encoder,
+        name,
+        batch_size,
+        on_progress,
+        against=against,
+        processor=processor,
+        device=device,
+        allow_pickle=allow_pickle,
+    )
+    return made.embedding
 
 
 def create_with_report(
@@ -74,13 +102,15 @@ def create_with_report(
     against: Source | Iterable[Source] | None = None,
     processor: Any = None,
     device: torch.device | str = "cpu",
+    allow_pickle: bool = False,
 ) -> Creation:
     """Mean of the raw (un-normalised) projected image features of `images`, `[dim]`, in fp64, kept in fp32.
 
-    images: a folder (with all below it), a file, a PIL image, or an iterable of these. Memory does not grow with their
-        number, but for 4 kB each; an iterator is read only a little ahead.
-    encoder: a folder or hub id in transformers format (never downloaded: it must be on this machine), or a loaded
-        CLIPModel or CLIPVisionModelWithProjection, which is left as it was.
+    images: a folder (with all below it), a file, the bytes of one, a PIL image, or an iterable of these. Memory does
+        not grow with their number, but for 4 kB each; an iterator is read only a little ahead. Over the encoder's own
+        memory, it takes 1 GB at most, whatever the pictures are; a picture that would take more is skipped.
+    encoder: a folder or hub id in transformers format (never downloaded: it must be on this machine), one of
+        `encoders.ENCODERS`, or a loaded CLIPModel or CLIPVisionModelWithProjection, which is left as it was.
     batch_size: how many pictures the encoder sees at once; halved when memory runs out.
     on_progress: called with the number of pictures done, and of all (0 where that is unknown), and again for those in
         `against`. To stop, raise `Interrupted` from it; nothing was written by then.
@@ -89,37 +119,39 @@ def create_with_report(
     processor: the image processor of a loaded model. Without it: that of the model's own folder, else CLIP's usual one
         for the model's image size.
     device: where an encoder that is not loaded yet should run.
+    allow_pickle: whether weights in pytorch_model.bin are loaded. They can run code, so safetensors alone are by
+        default.
 
     Pictures that cannot be read are skipped and listed. Raises AestheticError where none is left, FileError for a path
     that does not exist, EncoderError where the encoder is none, or is not here.
     """
     if batch_size < 1:
         raise AestheticError(f"batch_size should be at least 1, not {batch_size}.")
-    image_encoder = _image_encoder(encoder, processor, device, batch_size)
-    found = _look(image_encoder, images, name, on_progress)
+    image_encoder = load_image_encoder(encoder, processor, device, batch_size, allow_pickle)
+    made = _encoded(image_encoder, images, name, on_progress)
     if against is None:
-        return found
-    ordinary = _look(image_encoder, against, "", on_progress)
-    embedding = replace(found.embedding, against=ordinary.embedding.vectors)
-    return replace(found, embedding=embedding, skipped=found.skipped + ordinary.skipped)
+        return made
+    ordinary = _encoded(image_encoder, against, "", on_progress)
+    embedding = replace(made.embedding, against=ordinary.embedding.vectors)
+    return replace(made, embedding=embedding, skipped=made.skipped + ordinary.skipped)
 
 
-def _look(
+def _encoded(
     image_encoder: ImageEncoder,
     images: Source | Iterable[Source],
     name: str,
     on_progress: Callable[[int, int], object] | None,
 ) -> Creation:
     batch_size = image_encoder.batch_size  # of which less and less is encoded at once where memory is short
-    sources, total = _sources(images)
+    pictures, total = listed(images)
     files: list[str] = []
     skipped: list[tuple[str, str]] = []
     features: list[Tensor] = []
-    waiting: list[Tensor] = []
+    batch: list[Tensor] = []
 
-    def look() -> None:
-        features.extend(image_encoder.features(waiting))
-        waiting.clear()
+    def encode() -> None:
+        features.extend(image_encoder.features(batch))
+        batch.clear()
         report()
 
     def report() -> None:
@@ -128,25 +160,115 @@ def _look(
 
     with (
         evaluating(image_encoder.model),
-        contextlib.closing(_ahead(image_encoder.prepare, sources, batch_size)) as prepared,
+        contextlib.closing(prefetched(image_encoder.prepare, pictures, batch_size)) as prepared,
     ):
-        for number, (source, pixels) in enumerate(prepared, 1):
-            label = f"picture {number}" if source is None else str(source)
+        for number, (path, pixels) in enumerate(prepared, 1):
+            label = f"picture {number}" if path is None else str(path)
             if isinstance(pixels, str):
                 skipped.append((label, pixels))
                 report()
                 continue
             files.append(label)
-            waiting.append(pixels)
-            if len(waiting) == batch_size:
-                look()
-        if waiting:
-            look()
+            batch.append(pixels)
+            if len(batch) == batch_size:
+                encode()
+        if batch:
+            encode()
 
     if not features:
-        raise AestheticError(_nothing(images, skipped))
+        raise AestheticError(_no_pictures(images, skipped))
     about = {"name": name, "encoder": image_encoder.name, "clips": image_encoder.clips}
     return _mean(image_encoder.family, about, files, torch.stack(features), skipped)
+
+
+def create_each(
+    images: Source | Iterable[Source],
+    encoders: Sequence[Encoder],
+    name: str = "",
+    batch_size: int = 8,
+    on_progress: Callable[[str, int, int], object] | None = None,
+    *,
+    against: Source | Iterable[Source] | None = None,
+    device: torch.device | str = "cpu",
+    allow_pickle: bool = False,
+) -> tuple[Creation, ...]:
+    """What each of several encoders makes of the same pictures, in their order; see `create_with_report`.
+
+    on_progress: called with the encoder's name, the number of pictures done, and of all; first with none done, before
+        the encoder is loaded. To stop, raise `Interrupted` from it.
+    device: where encoders run. One whose memory does not suffice for a single picture there runs on the CPU.
+    """
+    if not encoders:
+        raise AestheticError("Choose an encoder, or several for several models.")
+    if len(encoders) > 1:
+        images, against = _readable_again(images), _readable_again(against)
+
+    def made_by(encoder: Encoder) -> Creation:
+        who = name_of(encoder)
+
+        def report(done: int, total: int) -> None:
+            if on_progress:
+                on_progress(who, done, total)
+
+        def make(device: torch.device | str) -> Creation:
+            return create_with_report(
+                images,
+                encoder,
+                name,
+                batch_size,
+                report,
+                against=against,
+                device=device,
+                allow_pickle=allow_pickle,
+            )
+
+        report(0, 0)
+        try:
+            return make(device)
+        except Exception as error:
+            if torch.device(device).type == "cpu" or not any(out_of_memory(e) for e in (error, error.__cause__) if e):
+                raise
+        _free_memory()  # outside of `except`, whose traceback would hold on to it
+        return make("cpu")
+
+    return tuple(made_by(encoder) for encoder in encoders)
+
+
+def create_in_library(
+    library: Library,
+    name: str,
+    images: Source | Iterable[Source],
+    encoders: Sequence[Encoder],
+    batch_size: int = 8,
+    on_progress: Callable[[str, int, int], object] | None = None,
+    *,
+    against: Source | Iterable[Source] | None = None,
+    if_exists: str = "refuse",
+    device: torch.device | str = "cpu",
+    allow_pickle: bool = False,
+) -> tuple[tuple[Creation, ...], Path]:
+    """Make an aesthetic with a vector from each encoder, and save it as `name`; see `create_each`.
+
+    if_exists: what to do where there is one of that name, of IF_EXISTS.
+
+    Returns what each encoder made, and the new file. Nothing is begun where the name cannot be used.
+    """
+    if if_exists not in IF_EXISTS:
+        raise AestheticError(f"if_exists should be one of {', '.join(IF_EXISTS)}, not {if_exists!r}.")
+    before = [library.get(name)] if if_exists == "add" else []
+    library.check_free(name) if if_exists == "refuse" else check_name(name)
+    made = create_each(
+        images,
+        encoders,
+        name,
+        batch_size,
+        on_progress,
+        against=against,
+        device=device,
+        allow_pickle=allow_pickle,
+    )
+    embedding = merge([*before, *(each.embedding for each in made)], name)
+    return made, library.save(embedding, overwrite=if_exists != "refuse")
 
 
 def combine(parts: Sequence[Creation], without: Collection[str] = ()) -> Creation:
@@ -177,222 +299,20 @@ def _mean(
     return Creation(embedding, tuple(files), similarities, tuple(skipped), features)
 
 
-# ---- pictures -------------------------------------------------------------------------------------------------------
+def _readable_again(images: Any) -> Any:
+    """Pictures that each of several encoders can read: an iterator would be at its end after the first."""
+    return list(images) if isinstance(images, Iterator) else images
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any picture as people see it, in RGB of 8 bits: upright, the first frame, transparent parts over white.
-
-    Raises AestheticError for sizes that hold no picture or too large a one, and what Pillow raises.
-    """
-    width, height = image.size
-    if width * height > _PIXEL_LIMIT:
-        raise AestheticError(f"too large: {width} × {height} pixels")
-    if min(width, height) < 4 or max(width, height) > _NARROWEST * min(width, height):
-        raise AestheticError(f"too small or too narrow to show anything: {width} × {height} pixels")
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):
-        return _eight_bits(image).convert("RGB")
-    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits, or of floats from 0 to 1, in 8 bits: Pillow's own conversion only clips at 255."""
-    scales = (65535.0, 2.0**31) if image.mode.startswith("I") else (1.0, 255.0, 65535.0)
-    image = image.convert("F")
-    peak = float(image.getextrema()[1])  # type: ignore[arg-type]  # a pair of pairs only for pictures in colour
-    full = next((scale for scale in scales if scale >= peak), peak)
-    return image.point(lambda value: value * (255 / full) + 0.5).convert("L")
-
-
-def _sources(images: Source | Iterable[Source]) -> tuple[Iterator[Path | Image.Image], int]:
-    """All pictures one by one, and how many: 0 where only reading an iterator to its end would tell."""
-    if isinstance(images, (str, os.PathLike, Image.Image)):
-        images = [images]
-    if isinstance(images, Sequence):
-        listed = list(_expanded(images))
-        return iter(listed), len(listed)
-    return _expanded(images), 0
-
-
-def _expanded(images: Iterable[Source]) -> Iterator[Path | Image.Image]:
-    for image in images:
-        if isinstance(image, Image.Image):
-            yield image
-        elif not isinstance(image, (str, os.PathLike)):
-            raise AestheticError(f"Pictures are files, folders or PIL images, not {type(image).__name__}.")
-        elif (path := Path(image)).is_dir():
-            yield from filter(may_be_a_picture, walk(path))
-        elif path.exists():
-            yield path
-        else:
-            raise FileError(f"{path} does not exist, so no pictures can be read from it.")
-
-
-def may_be_a_picture(path: Path) -> bool:
-    """False for captions, tables, archives and so on: what lies beside pictures need not be listed as unreadable."""
-    kind, _ = mimetypes.guess_type(path.name)
-    return kind is None or kind.startswith(("image/", "video/")) or path.suffix.lower() in Image.registered_extensions()
-
-
-def _ahead(
-    prepare: Callable[[Path | Image.Image], Tensor | str], sources: Iterator[Path | Image.Image], depth: int
-) -> Generator[tuple[Path | None, Tensor | str], None, None]:
-    """(path, `prepare(source)`) in order, `depth` of them under way in threads while the caller is busy with others."""
-    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
-    under_way: deque[tuple[Path | None, Future[Tensor | str]]] = deque()
-    try:
-        for source in sources:
-            under_way.append((source if isinstance(source, Path) else None, pool.submit(prepare, source)))
-            del source  # a PIL image is kept no longer than it is worked on
-            if len(under_way) > depth:
-                path, result = under_way.popleft()
-                yield path, result.result()
-        for path, result in under_way:
-            yield path, result.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _reason(error: Exception, source: Path | Image.Image) -> str:
-    """Why a picture was skipped, in a few words."""
-    if isinstance(error, (AestheticError, Image.DecompressionBombError)):
-        return str(error)
-    if isinstance(source, Path) and source.is_file() and source.stat().st_size == 0:
-        return "empty"
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture in a format that Pillow reads here"
-    if isinstance(error, MemoryError):
-        return "too large for the memory there is"
-    return f"damaged or cut short: {error}"
-
-
-def _nothing(images: object, skipped: list[tuple[str, str]]) -> str:
+def _no_pictures(images: object, skipped: list[tuple[str, str]]) -> str:
     if skipped:
         (file, reason), count = skipped[0], len(skipped)
         return f"None of the pictures could be read, {count} in all. {file}: {reason}."
-    where = f" in {images}" if isinstance(images, (str, os.PathLike)) else ""
+    where = f" in {images}" if isinstance(images, (str, PathLike)) else ""
     return f"There are no pictures{where}."
 
 
-# ---- the encoder ----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class ImageEncoder:
-    """A CLIP vision tower with its projection, and how pictures are made ready for it."""
-
-    model: Any
-    processor: Any
-    name: str
-    family: str
-    batch_size: int
-
-    @property
-    def clips(self) -> dict[str, str]:
-        """Which CLIP it is (see AestheticEmbedding), where its text projection is here to tell."""
-        projection = getattr(self.model, "text_projection", None)
-        return {} if projection is None else {self.family: families.clip_signature(projection.weight)}
-
-    def prepare(self, source: Path | Image.Image) -> Tensor | str:
-        """The pixels `[3, height, width]` that the encoder takes, or why there are none. Runs in a thread."""
-        try:
-            if isinstance(source, Path):
-                with Image.open(source) as file:
-                    image = to_rgb(file)
-            else:
-                image = to_rgb(source)
-            return torch.as_tensor(self.processor(images=image, return_tensors="pt")["pixel_values"][0])
-        except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
-            return _reason(error, source)
-
-    @torch.no_grad()
-    def features(self, pixels: Sequence[Tensor]) -> list[Tensor]:
-        """Raw projected image features, one `[dim]` in fp32 on the CPU per picture."""
-        found: list[Tensor] = []
-        weight = self.model.visual_projection.weight
-        while len(found) < len(pixels):
-            batch = torch.stack(list(pixels[len(found) : len(found) + self.batch_size]))
-            try:
-                batch = batch.to(weight.device, weight.dtype)
-                with torch.autocast(batch.device.type, torch.bfloat16, enabled=_bf16_is_faster(weight)):
-                    seen = self.model.vision_model(pixel_values=batch, return_dict=True).pooler_output
-                found += self.model.visual_projection(seen.to(weight.dtype)).float().cpu()
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-                if len(batch) == 1:
-                    raise EncoderError(
-                        f"The memory of {weight.device} does not suffice for {self.name} to look at one picture. "
-                        "Free some of it, or use another device."
-                    ) from error
-                self.batch_size = len(batch) // 2
-        return found
-
-
-def _bf16_is_faster(weight: Tensor) -> bool:
-    """On CPUs that multiply in bf16, which moves a feature's direction by less than 1e-4 (benchmarks/creation.py)."""
-    knows = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch 2.6 and later
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and knows is not None and bool(knows())
-
-
-def _image_encoder(encoder: Encoder, processor: Any, device: torch.device | str, batch_size: int) -> ImageEncoder:
-    if isinstance(encoder, (str, os.PathLike)):
-        source, model = str(encoder), _loaded(str(encoder)).to(device)
-    else:
-        source, model = str(getattr(encoder, "name_or_path", "") or ""), encoder
-    if not hasattr(model, "vision_model") or not hasattr(model, "visual_projection"):
-        raise EncoderError(
-            f"{type(model).__name__} cannot look at pictures. Pass a folder in transformers format, a CLIPModel or a "
-            "CLIPVisionModelWithProjection."
-        )
-    config, dim = model.config, model.visual_projection.out_features
-    if text := getattr(config, "text_config", None):
-        family = families.family(text.hidden_size, text.num_hidden_layers, dim)
-    elif (known := families.family_of_dimension(dim)) is not None:
-        family = known
-    else:
-        raise EncoderError(
-            f"A vision tower alone, with features of {dim} numbers, does not say which CLIP it belongs to. Load the "
-            "whole CLIPModel."
-        )
-    name = (Path(source).resolve().name if os.path.isdir(source) else source) or type(model).__name__
-    processor = getattr(processor, "image_processor", processor) or _processor(source, model)
-    return ImageEncoder(model, processor, name, family, batch_size)
-
-
-def _loaded(source: str) -> Any:
-    """The CLIP in a folder or in the hub's local cache, in fp32 on the CPU. Nothing is downloaded."""
-    import transformers
-
-    kinds = {"clip": "CLIPModel", "clip_vision_model": "CLIPVisionModelWithProjection"}
-    try:
-        config, _ = transformers.PretrainedConfig.get_config_dict(source, local_files_only=True)
-        kind = config.get("model_type", "")
-        if kind and kind not in kinds:
-            raise EncoderError(f"{source} holds {kind!r}, not a CLIP.")
-        with torch.random.fork_rng(devices=[]):  # building a model draws random numbers
-            return getattr(transformers, kinds[kind]).from_pretrained(source, local_files_only=True).float()
-    except (OSError, ValueError, KeyError) as error:
-        raise EncoderError(
-            f"There is no CLIP called {source!r}: neither a folder with config.json and weights, nor one in the hub's "
-            f"local cache. Give the folder of one in transformers format, or download it once: hf download {source}"
-        ) from error
-    except (RuntimeError, SafetensorError) as error:
-        raise EncoderError(f"The CLIP in {source} is damaged: {error}") from error
-
-
-def _processor(source: str, model: Any) -> Any:
-    """The image processor of a model's own folder or cache, else CLIP's usual one for the model's image size."""
-    import transformers
-
-    # transformers 5 gives the plain name to a class that needs torchvision; the one that needs Pillow alone is this
-    kind = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
-    if source:
-        with contextlib.suppress(OSError, ValueError):
-            return kind.from_pretrained(source, local_files_only=True)
-    size = getattr(model.config, "vision_config", model.config).image_size
-    return kind(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

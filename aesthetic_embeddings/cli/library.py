@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import click
 
 from ..aesthetics.families import serves
-from ..aesthetics.library import Entry, Library, check_name
+from ..aesthetics.library import Entry, Library
 from ..aesthetics.mixes import from_arguments
 from ..errors import AestheticError
 from . import options, terminal
@@ -51,6 +50,7 @@ class Folders:
 @click.option("--add", is_flag=True, help="Add to the aesthetic NAME, made of the same pictures.")
 @click.option("--batch-size", default=8, type=click.IntRange(1), help="Pictures encoded at a time.")
 @click.option("--device", type=options.Device(), default="cpu", help="Such as cpu, cuda:1 or mps.")
+@click.option("--allow-pickle", is_flag=True, help="Load an encoder's pytorch_model.bin, which can run code.")
 @options.overwrite
 @click.pass_obj
 def create(
@@ -61,29 +61,31 @@ def create(
     add: bool,
     batch_size: int,
     device: str,
+    allow_pickle: bool,
     overwrite: bool,
 ) -> None:
     """Make the aesthetic NAME from pictures and folders of pictures."""
-    from ..aesthetics.creation import create_with_report
-    from ..aesthetics.embedding import merge
+    from ..aesthetics.creation import create_in_library
 
-    library = folders.library(new=True)
-    parts = [library.get(name)] if add else []
-    check_name(name) if overwrite or add else library.check_free(name)
-    for encoder in encoders:
-        with progress(f"encoding pictures ({Path(encoder).name})") as advance:
-            found = create_with_report(
-                list(paths), encoder, name=name, batch_size=batch_size, on_progress=advance, device=device
-            )
-        made, likeness = found.embedding, float(found.similarities.mean())
-        if options.model_name(encoder) == options.POCKET:  # whose folder is only called "model"
-            made = dataclasses.replace(made, encoder=options.POCKET)
-        parts.append(made)
-        (family,) = made.vectors
-        say(f"{family}: {made.images} pictures, mean similarity to their mean {likeness:.2f}")
-    for skipped, reason in found.skipped:
+    with progress("encoding pictures") as advance:
+        made, path = create_in_library(
+            folders.library(new=True),
+            name,
+            list(paths),
+            encoders,
+            batch_size,
+            lambda _, done, total: advance(done, total),
+            if_exists="add" if add else "replace" if overwrite else "refuse",
+            device=device,
+            allow_pickle=allow_pickle,
+        )
+    for each in made:
+        (family,) = each.embedding.vectors
+        likeness = float(each.similarities.mean())
+        say(f"{family}: {each.embedding.images} pictures, mean similarity to their mean {likeness:.2f}")
+    for skipped, reason in made[-1].skipped:
         note(f"skipped {skipped}: {reason}")
-    say(library.save(merge(parts, name), overwrite=overwrite or add))
+    say(path)
 
 
 @click.command("list")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import os
 import tempfile
@@ -18,7 +17,9 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
 from .. import pocket
-from ..aesthetics.creation import create as make
+from ..aesthetics.creation import create_in_library
+from ..aesthetics.encoders import ENCODERS, encoder_of_family
+from ..aesthetics.image_encoder import Encoder
 from ..aesthetics.library import Library
 from ..diffusion.pipelines import beside
 from ..errors import AestheticError
@@ -39,19 +40,12 @@ THEME = gr.themes.Default(
 )
 CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
-#: CLIP family -> the encoder for it, on the hub.
-ENCODERS = {
-    "clip-vit-l-14": "openai/clip-vit-large-patch14",
-    "open-clip-vit-h-14": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
-    "open-clip-vit-bigg-14": "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
-}
-
 
 @contextmanager
 def studio(
     model: str | Path = pocket.MODEL,
     folders: Sequence[str | os.PathLike[str]] = (),
-    encoders: Sequence[str] = (),
+    encoders: Sequence[Encoder] = (),
     projection: Path | None = None,
 ) -> Iterator[Studio]:
     """A studio with the model loaded, and with the bundled aesthetics where it is the pocket model.
@@ -64,8 +58,8 @@ def studio(
     engine = Engine(load_pipeline(model), "pocket" if bundled else str(model), projection)
     if not encoders:
         whole = beside(engine.pipeline)
-        known = [ENCODERS[name] for name in sorted(engine.families) if name in ENCODERS]
-        encoders = [str(whole)] if whole else known or [ENCODERS["clip-vit-l-14"]]
+        known = list(filter(None, map(encoder_of_family, sorted(engine.families))))
+        encoders = [str(whole)] if whole else known or ENCODERS[:1]
     with tempfile.TemporaryDirectory(prefix="aesthetic-studio-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         os.environ["GRADIO_TEMP_DIR"] = str(folder / "served")  # what comes from pages, and what they are given
@@ -77,11 +71,11 @@ def _samples(folder: Path) -> Path:
     """Embeddings of the bundled pictures, in this folder."""
     from transformers import CLIPModel
 
-    clip = CLIPModel.from_pretrained(pocket.MODEL)
+    library, clip = Library([folder]), CLIPModel.from_pretrained(pocket.MODEL)
     for name in pocket.AESTHETICS:
         pictures = sorted((pocket.SAMPLES / name).glob("*.png"))
-        dataclasses.replace(make(pictures, clip, name=name), encoder="pocket").save(folder / f"{name}.safetensors")
-        (folder / f"{name}.preview.png").write_bytes(pictures[0].read_bytes())
+        create_in_library(library, name, pictures, [clip])
+        library.set_preview(name, pictures[0].read_bytes())
     return folder
 
 

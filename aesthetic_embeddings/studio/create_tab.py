@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,12 +11,12 @@ from typing import Any
 
 import gradio as gr
 from PIL import Image
-from torch import Tensor
 
 from .. import pocket
-from ..aesthetics.creation import Creation, combine, create_with_report
+from ..aesthetics.creation import Creation, combine, create_each
 from ..aesthetics.embedding import AestheticEmbedding, merge
 from ..aesthetics.families import serves
+from ..aesthetics.image_encoder import Encoder
 from ..aesthetics.library import check_name
 from ..errors import AestheticError, Interrupted
 from ..ui.messages import errors_as_text
@@ -109,7 +108,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
             hidden = gr.update(visible=False)
             return [chosen, hidden, hidden, "", hidden, None, ""]
         first = chosen.seen[0]
-        odd = sum(outliers(first.similarities))
+        odd = sum(first.outliers())
         label = f"Remove the {odd} that are unlike the others" if odd > 1 else "Remove the one unlike the others"
         return [
             chosen,
@@ -117,7 +116,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
             gr.update(visible=True),
             found(chosen),
             gr.update(visible=odd > 0, value=label),
-            plots.likeness([Path(file).name for file in first.files], first.similarities, outliers(first.similarities)),
+            plots.likeness([Path(file).name for file in first.files], first.similarities, first.outliers()),
             removable(chosen),
         ]
 
@@ -134,10 +133,11 @@ def build(studio: Studio, page: gr.Blocks) -> None:
         if not files:
             return [gr.skip()] * len(outputs)  # those before took them along
 
-        def on_progress(done: int, total: int, who: str = "") -> None:
+        def on_progress(encoder: str, done: int, total: int) -> None:
             if desk.cancelled:
                 raise Interrupted("Cancelled. The pictures before are still here." if before.seen else "Cancelled.")
-            progress(done / max(total, 1), desc=f"{who}{done} of {total} pictures" if done else "Loading the encoder")
+            words = f"{done} of {total} pictures" if done else "Loading the encoder"
+            progress(done / max(total, 1), desc=f"{encoder}: {words}" if len(studio.encoders) > 1 else words)
 
         return ["", *shows(added(before, files, studio.encoders, on_progress))]
 
@@ -148,7 +148,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
 
     @errors_as_text(outputs=len(outputs))
     def remove_outliers(before: Pictures) -> list[Any]:
-        odd = [zip(first.files, outliers(first.similarities), strict=True) for first in before.seen[:1]]
+        odd = [zip(first.files, first.outliers(), strict=True) for first in before.seen[:1]]
         return ["", *shows(without(before, [file for pairs in odd for file, is_odd in pairs if is_odd]))]
 
     @errors_as_text(outputs=2)
@@ -195,7 +195,7 @@ def _cancel(desk: UploadState) -> None:
 # ---- pictures -------------------------------------------------------------------------------------------------------
 
 
-def added(before: Pictures, files: Sequence[str], encoders: Sequence[str], on_progress: Any) -> Pictures:
+def added(before: Pictures, files: Sequence[str], encoders: Sequence[Encoder], on_progress: Any) -> Pictures:
     """With more files, each looked at by every encoder. Raises AestheticError where none of them can be read."""
     new = [file for file in dict.fromkeys(files) if file not in before.thumbnails and not _hidden(file)]
     if not new:
@@ -204,16 +204,9 @@ def added(before: Pictures, files: Sequence[str], encoders: Sequence[str], on_pr
     if not taken:
         file, reason = refused[0]
         raise AestheticError(f"None of the pictures was taken, {len(refused)} in all. {Path(file).name}: {reason}.")
-    seen = []
     try:
-        for i, encoder in enumerate(encoders):
-            who = f"{Path(encoder).name}: " if len(encoders) > 1 else ""
-            now = create_with_report(
-                taken, encoder, on_progress=lambda done, total, who=who: on_progress(done, total, who)
-            )
-            if encoder == str(pocket.MODEL):  # whose folder is only called "model"
-                now = dataclasses.replace(now, embedding=dataclasses.replace(now.embedding, encoder="pocket"))
-            seen.append(combine([*before.seen[i : i + 1], now]))
+        now = create_each(taken, encoders, on_progress=on_progress)
+        seen = [combine([*before.seen[i : i + 1], each]) for i, each in enumerate(now)]
     except AestheticError as error:
         said = str(error)
         for file in taken:  # the folders that uploads lie in mean nothing to people
@@ -261,17 +254,6 @@ def preview(chosen: Pictures) -> bytes:
     return picture_html.mosaic([chosen.thumbnails[file] for file in ranked if file in chosen.thumbnails])
 
 
-def outliers(similarities: Tensor) -> list[bool]:
-    """Which pictures are unlike the others: below Tukey's fence, 1.5 interquartile ranges under the lower quartile.
-
-    Of fewer than five pictures none is: they would hardly say what is usual.
-    """
-    if len(similarities) < 5:
-        return [False] * len(similarities)
-    low, high = similarities.quantile(0.25), similarities.quantile(0.75)
-    return (similarities < low - 1.5 * (high - low)).tolist()
-
-
 # ---- in words -------------------------------------------------------------------------------------------------------
 
 
@@ -300,7 +282,7 @@ def found(chosen: Pictures) -> str:
 def removable(chosen: Pictures) -> str:
     """The pictures, the least typical first."""
     first = chosen.seen[0]
-    odd, order = outliers(first.similarities), first.similarities.argsort().tolist()
+    odd, order = first.outliers(), first.similarities.argsort().tolist()
     some = [
         picture_html.removable(
             *(chosen.thumbnails[file], _key(file), f"{first.similarities[i]:.2f}", Path(file).name, odd[i])

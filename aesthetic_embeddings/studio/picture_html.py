@@ -15,7 +15,7 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image, ImageOps
 
-from ..aesthetics.creation import to_rgb
+from ..aesthetics import pictures
 
 CLICKS = """
 element.addEventListener('click', event => {
@@ -68,11 +68,7 @@ def figure(picture: bytes, words: str) -> str:
 
 def thumbnail(file: str | Path, size: int = 256) -> bytes:
     """A picture reduced to `size` pixels, as WebP. Raises what Pillow raises for files that it cannot read."""
-    with Image.open(file) as image:
-        image.draft("RGB", (2 * size, 2 * size))  # JPEGs are unpacked no larger than that
-        small = to_rgb(image)
-    small.thumbnail((size, size))
-    return encoded(small, "WEBP")
+    return encoded(pictures.thumbnail(Path(file), size), "WEBP")
 
 
 def mosaic(thumbnails: Sequence[bytes], size: int = 256) -> bytes:

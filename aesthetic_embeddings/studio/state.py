@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..aesthetics.image_encoder import Encoder
 from ..aesthetics.library import Library
 from .engine import Engine
 
@@ -21,7 +22,7 @@ _KEPT = 48  # jobs whose pictures are kept
 class Studio:
     """One page and what it works with.
 
-    encoders: the CLIPs that look at pictures, as folders or hub ids: what `creation.create_with_report` takes.
+    encoders: the CLIPs that look at pictures, as `creation.create_with_report` takes them.
     folder: for files that pages are given, such as pictures just made; gone when the studio ends.
     version: a `gr.State`, set while the page is built. Whoever changes the library puts `changed()` into it, as an
         output; whoever shows the library listens to its `change`, and to the page's `load`.
@@ -29,7 +30,7 @@ class Studio:
 
     library: Library
     engine: Engine
-    encoders: tuple[str, ...]
+    encoders: tuple[Encoder, ...]
     folder: Path
     version: Any = None
     _folders: deque[Path] = field(default_factory=deque)

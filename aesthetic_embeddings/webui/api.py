@@ -14,7 +14,7 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..aesthetics.library import Entry, check_name
 from ..errors import AestheticError
 from ..settings import PRESETS, Settings
 from . import creation, host
-from .creation import ENCODERS, Encoder
+from .creation import ENCODERS, IF_EXISTS, KnownEncoder
 from .request import NAMES
 
 PREFIX = "/aesthetic-gradients/v1"
@@ -38,7 +38,6 @@ MEGABYTE = 2**20
 LIMITS = {"pictures": 256, "picture_bytes": 32 * MEGABYTE, "request_bytes": 128 * MEGABYTE}
 LONGEST = 1000  # characters of a text other than a picture
 HEAVIEST = 1000  # weight in a blend
-TAKEN = dict(zip(("refuse", "replace", "add"), creation.TAKEN, strict=True))
 
 
 def add_routes(demo: Any, app: FastAPI) -> None:
@@ -155,8 +154,8 @@ def delete(name: str) -> dict[str, str]:
 def _create(name: str, pictures: list[Any], encoders: list[Any], taken: str, batch_size: int) -> dict[str, Any]:
     if not 1 <= batch_size <= 64:
         raise HTTPException(422, f"batch_size should lie between 1 and 64, not be {batch_size}.")
-    if taken not in TAKEN:
-        raise HTTPException(422, f"taken should be one of {', '.join(TAKEN)}, not {taken!r}.")
+    if taken not in IF_EXISTS:
+        raise HTTPException(422, f"taken should be one of {', '.join(IF_EXISTS)}, not {taken!r}.")
     _check_name(name, free=taken == "refuse")
     if len(pictures) > LIMITS["pictures"]:
         raise HTTPException(413, f"{len(pictures)} pictures are too many; at most {LIMITS['pictures']} at once.")
@@ -167,11 +166,11 @@ def _create(name: str, pictures: list[Any], encoders: list[Any], taken: str, bat
             path.write_bytes(files.pop(0))
         with _said(422, hidden=f"{place}{os.sep}"):
             chosen_encoders = [_encoder(encoder) for encoder in encoders]
-            seen, _, file = creation.create(name, paths, chosen_encoders, "", batch_size, TAKEN[taken], _unheard)
+            seen, _, file = creation.create(name, paths, chosen_encoders, "", batch_size, taken, _unheard)
     return _entry(_made(file)) | {"pictures": [_looked_at(str(path), seen) for path in paths]}
 
 
-def _looked_at(path: str, seen: list[Creation]) -> dict[str, Any]:
+def _looked_at(path: str, seen: Sequence[Creation]) -> dict[str, Any]:
     """How alike to the mean of all each encoder found the picture; or why it was skipped."""
     skipped = dict(seen[0].skipped)
     if path in skipped:
@@ -209,7 +208,7 @@ def _check_name(name: str, free: bool) -> None:
             host.library.check_free(name)
 
 
-def _encoder(encoder: Any) -> Encoder:
+def _encoder(encoder: Any) -> KnownEncoder | Path:
     """One that the tab knows too, or one in the host's folder of CLIPs: a path of the server cannot be given."""
     if known := next((one for one in ENCODERS if encoder == one.repository), None):
         return known
@@ -220,7 +219,7 @@ def _encoder(encoder: Any) -> Encoder:
         raise HTTPException(
             422, f"There is no encoder called {repr(encoder)[:LONGEST]}, not in {place} either. There are {names}."
         )
-    return Encoder(encoder, encoder, encoder, family="", gigabytes=0)
+    return place / encoder
 
 
 # ---------------------------------------------------------------- requests

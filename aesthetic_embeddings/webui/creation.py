@@ -11,20 +11,24 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from PIL import Image
 
-from ..aesthetics.creation import Creation, create_with_report, may_be_a_picture, to_rgb
-from ..aesthetics.embedding import SUFFIX, AestheticEmbedding, merge
+from ..aesthetics.creation import IF_EXISTS, Creation, create_in_library
+from ..aesthetics.embedding import SUFFIX, AestheticEmbedding
+from ..aesthetics.encoders import ENCODERS, KnownEncoder
 from ..aesthetics.library import check_name
 from ..aesthetics.mixes import from_text
-from ..errors import AestheticError, FileError, Interrupted, out_of_memory
+from ..aesthetics.pictures import may_be_a_picture, read, thumbnail, to_rgb
+from ..errors import AestheticError, FileError, Interrupted
 from ..text_encoder.last_layer import fetch_last_layer, last_layer_is_here
 from ..text_encoder.projection import fetch_projection, text_projection
 from . import host
+
+__all__ = ["ENCODERS", "IF_EXISTS", "KnownEncoder"]  # for the page and the API
 
 #: Told of work under way: how much is done, of how much (0 where that is unknown), and in words.
 Report: TypeAlias = Callable[[float, float, str], object]
@@ -40,86 +44,33 @@ def interrupt() -> None:
 # ---------------------------------------------------------------- encoders
 
 
-@dataclass(frozen=True)
-class Encoder:
-    """A CLIP that looks at pictures, as it is published on the hub.
-
-    name: of the folder for it, and in what it makes; family: whose vectors it makes (see ../families.py); gigabytes:
-    the size of its weights; files: all that is needed of the repository, in one folder, the configuration first.
-    """
-
-    label: str
-    name: str
-    repository: str
-    family: str
-    gigabytes: float
-    files: tuple[str, ...] = ("config.json", "preprocessor_config.json", "model.safetensors")
-
-    @property
-    def folder(self) -> Path:
-        """Where it is looked for first, and where people without network may put it."""
-        return host.encoder_folder() / self.name
-
-
-ENCODERS = (
-    Encoder(
-        label="CLIP ViT-L/14",
-        name="clip-vit-large-patch14",
-        repository="openai/clip-vit-large-patch14",
-        family="clip-vit-l-14",
-        gigabytes=1.71,
-    ),
-    Encoder(
-        label="OpenCLIP ViT-H/14",
-        name="CLIP-ViT-H-14-laion2B-s32B-b79K",
-        repository="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
-        family="open-clip-vit-h-14",
-        gigabytes=3.94,
-    ),
-    Encoder(
-        label="OpenCLIP ViT-bigG/14",
-        name="CLIP-ViT-bigG-14-laion2B-39B-b160k",
-        repository="h94/IP-Adapter",  # its image encoder alone, in half precision: the whole CLIP is 10 GB
-        family="open-clip-vit-bigg-14",
-        gigabytes=3.69,
-        files=("sdxl_models/image_encoder/config.json", "sdxl_models/image_encoder/model.safetensors"),
-    ),
-)
-
-
-def located(encoder: Encoder) -> Path | None:
+def located(encoder: KnownEncoder) -> Path | None:
     """The folder that holds it on this machine: that of the host, or one in the hub's cache."""
-    from huggingface_hub import try_to_load_from_cache
-
-    if (encoder.folder / "config.json").is_file():
-        return encoder.folder
-    found = [try_to_load_from_cache(encoder.repository, name) for name in (encoder.files[0], encoder.files[-1])]
-    return Path(found[0]).parent if all(isinstance(path, str) for path in found) else None
+    return encoder.located(host.encoder_folder())
 
 
-def usable(encoders: Sequence[Encoder], folder: str = "") -> dict[str, str]:
-    """What `create_with_report` takes for them: folder -> the encoder's name, or "" for the folder's own.
+def usable(encoders: Sequence[KnownEncoder | Path], folder: str = "") -> list[str]:
+    """The folders of these encoders. folder: one that people at the page have typed; it stands for all.
 
-    folder: one that people at the page have typed; it stands for all. Raises AestheticError where an encoder is not
-    here.
+    Raises AestheticError where an encoder is not here.
     """
     if folder.strip():
-        return {str(_typed(folder)): ""}
+        return [str(_typed(folder))]
     if not encoders:
         raise AestheticError("Choose an encoder, or several for several models.")
-    found = {}
+    found = []
     for encoder in encoders:
-        place = located(encoder)
+        place = encoder if isinstance(encoder, Path) else located(encoder)
         if place is None:
             raise AestheticError(
                 f"{encoder.label} is not on this machine yet. Download it ({encoder.gigabytes:.2f} GB) by the button "
                 "above, or type the folder of a CLIP into Encoder folder."
             )
-        found[str(place)] = encoder.name
+        found.append(str(place))
     return found
 
 
-def download(encoder: Encoder, report: Report) -> None:
+def download(encoder: KnownEncoder, report: Report) -> None:
     """Fetch the encoder's files into the hub's cache. What is there already is not fetched again, nor half of it.
 
     By a process of its own, which can be ended at any time; and not in the host's queue: it takes minutes of network,
@@ -148,7 +99,8 @@ def download(encoder: Encoder, report: Report) -> None:
             said = errors.read().decode(errors="replace").strip().splitlines() or ["no reason was given"]
             raise FileError(
                 f"{encoder.label} could not be downloaded: {said[-1]} Check the network and try again, or put "
-                f"{', '.join(encoder.files)} of https://huggingface.co/{encoder.repository} into {encoder.folder}."
+                f"{', '.join(encoder.files)} of https://huggingface.co/{encoder.repository} into "
+                f"{host.encoder_folder() / encoder.name}."
             )
 
 
@@ -194,9 +146,6 @@ if host.LEAVES_LAST_LAYER_OUT:
 
 # ---------------------------------------------------------------- creating
 
-#: What to do where the name is taken. Adding is for the same pictures, seen by the CLIP of another model.
-TAKEN = (REFUSE, REPLACE, ADD) = ("refuse", "replace", "add to it")
-
 
 def pictures(uploads: Iterable[Any], path: str = "") -> list[Path]:
     """All that was chosen: uploaded files, in the order of their names, and a file or folder of the server.
@@ -212,65 +161,52 @@ def pictures(uploads: Iterable[Any], path: str = "") -> list[Path]:
 def create(
     name: str,
     chosen: list[Path],
-    encoders: Sequence[Encoder],
+    encoders: Sequence[KnownEncoder | Path],
     encoder_folder: str,
     batch_size: int,
-    taken: str,
+    if_exists: str,
     report: Report,
-) -> tuple[list[Creation], AestheticEmbedding, Path]:
-    """Make an embedding of some pictures and save it, in the host's queue; returns what each encoder saw as well.
+) -> tuple[tuple[Creation, ...], AestheticEmbedding, Path]:
+    """Make an embedding of some pictures and save it, in the host's queue; returns what each encoder made as well.
 
-    taken: what to do where there is one of that name, of TAKEN. encoder_folder: see `usable`. Nothing is begun where
-    the name is no good or taken, or something is missing.
+    if_exists: of IF_EXISTS. encoder_folder: see `usable`. Nothing is begun where something is missing.
     """
     if not chosen:
         raise AestheticError("There are no pictures yet. Upload some, or give a folder on the server.")
     if not name:
         raise AestheticError("Give the new embedding a name.")
-    known = [host.library.get(name)] if taken == ADD else []
-    host.library.check_free(name) if taken == REFUSE else check_name(name)
+    host.library.get(name) if if_exists == "add" else check_name(name)
+    if if_exists == "refuse":
+        host.library.check_free(name)
     sources = usable(encoders, encoder_folder)
     _stop.clear()
     report(0, 0, "Waiting until the host is free")
-    seen = []
     with host.job(f"Create aesthetic embedding {name}"):
-        for folder, called in sources.items():
-            found = gathered(chosen, folder, name, batch_size, _counting(report, called if len(sources) > 1 else ""))
-            seen.append(replace(found, embedding=replace(found.embedding, encoder=called or found.embedding.encoder)))
-        parts = [*known, *(found.embedding for found in seen)]
-        embedding = merge(parts, name) if len(parts) > 1 else parts[0]
-        return seen, embedding, host.library.save(embedding, overwrite=taken != REFUSE)
+        made, file = create_in_library(
+            host.library,
+            name,
+            chosen,
+            sources,
+            batch_size,
+            _counting(report, several=len(sources) > 1),
+            if_exists=if_exists,
+            device=host.image_device(),
+            allow_pickle=host.allow_pickle(),
+        )
+        return made, host.library.get(name), file
 
 
-def gathered(
-    chosen: Sequence[Path | Image.Image],
-    encoder: str,
-    name: str,
-    batch_size: int,
-    on_progress: Callable[[int, int], None],
-) -> Creation:
-    """Where the host would look at pictures; where memory is short there even for one of them, on the CPU."""
-    device = host.image_device()
-    try:
-        return create_with_report(list(chosen), encoder, name, batch_size, on_progress, device=device)
-    except Exception as error:
-        if str(device) == "cpu" or not any(out_of_memory(e) for e in (error, error.__cause__) if e):
-            raise
-    host.free_memory()  # outside of `except`, whose traceback would hold on to it
-    return create_with_report(list(chosen), encoder, name, batch_size, on_progress)
+def _counting(report: Report, several: bool) -> Callable[[str, int, int], None]:
+    """Tells of pictures done, and ends on Interrupt, the tab's or the host's. several: whether encoders are named."""
+    clocks: dict[str, Clock] = {}
 
-
-def _counting(report: Report, who: str = "") -> Callable[[int, int], None]:
-    """Tells of pictures done, and ends on Interrupt, the tab's or the host's. who: the encoder, where several look."""
-    clock, prefix = Clock(), f"{who}: " if who else ""
-
-    def on_progress(done: int, total: int) -> None:
+    def on_progress(who: str, done: int, total: int) -> None:
         if _stop.is_set() or host.interrupted():
             raise Interrupted("Interrupted. Nothing was saved.")
+        clock = clocks.setdefault(who, Clock())
         words = f"{done} of {total} pictures{clock.left(done, total)}" if done else "Loading the encoder"
-        report(done, total, prefix + words)
+        report(done, total, f"{who}: {words}" if several else words)
 
-    on_progress(0, 0)
     return on_progress
 
 
@@ -296,9 +232,8 @@ def thumbnails(found: Creation, count: int = 36, size: int = 256) -> list[tuple[
     """The first pictures, with their similarity to the mean, and their names."""
     shown = []
     for file, similarity in list(zip(found.files, found.similarities.tolist(), strict=True))[:count]:
-        with suppress(OSError), Image.open(file) as image:  # it could be read a moment ago
-            small = to_rgb(image)
-            small.thumbnail((size, size))
+        with suppress(OSError, AestheticError):  # it could be read a moment ago
+            small = thumbnail(Path(file), size)
             shown.append((small, f"{similarity:.2f} {Path(file).name}"))
     return shown
 
@@ -339,9 +274,7 @@ def set_preview(name: str, picture: Image.Image | None) -> Path:
 def preview(name: str) -> Image.Image | None:
     path = host.library.preview(name)
     with suppress(OSError, AestheticError):
-        if path is not None:
-            with Image.open(path) as image:
-                return to_rgb(image)
+        return None if path is None else read(path)
     return None
 
 

@@ -176,6 +176,11 @@ def job(title: str) -> Iterator[None]:
             shared.state.interrupted = shared.state.skipped = False
 
 
+def allow_pickle() -> bool:
+    """Whether encoders may be loaded from pytorch_model.bin, which can run code: an option of ours."""
+    return bool(getattr(shared.opts, "aesthetic_gradients_allow_pickle", False))
+
+
 def image_device() -> Any:
     """Where the host would run a picture through a model."""
     return devices.device

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from ..aesthetics.creation import create_each
 from ..aesthetics.embedding import AestheticEmbedding, merge
 from ..errors import AestheticError
 from ..storage.lru_cache import LRUCache
@@ -34,34 +32,24 @@ def embedding(given: Any) -> AestheticEmbedding:
         needed = creation.ENCODERS[0]
         raise AestheticError(
             f"To look at pictures, {needed.label} is needed, which is not on this machine yet. Download it "
-            f"({needed.gigabytes:.2f} GB) in the tab Create aesthetic embedding, or put it into {needed.folder}."
+            f"({needed.gigabytes:.2f} GB) in the tab Create aesthetic embedding, or put it into "
+            f"{host.encoder_folder() / needed.name}."
         )
-    sources = list(creation.usable(here))
+    sources = creation.usable(here)
     key = (*sorted(hashlib.sha256(picture).hexdigest() for picture in pictures), *sources)
     found = _kept.get(key)
     if found is None:
         name = f"{len(pictures)} picture{'s' * (len(pictures) > 1)}"
-        found = merge([_seen(pictures, source, name) for source in sources], name)
+        made = create_each(pictures, sources, name, on_progress=_tell, device=host.image_device())
+        for label, fault in made[0].skipped:
+            raise AestheticError(f"{label} cannot be read: {fault}. Take it away.")
+        found = merge([each.embedding for each in made], name)
         _kept.put(key, found, 6 * 2**10)
     return found
 
 
-def _seen(pictures: list[bytes], source: str, name: str) -> AestheticEmbedding:
-    def on_progress(done: int, total: int) -> None:
-        host.tell(f"Aesthetic gradients: {done} of {total} pictures" if done else "Aesthetic gradients: loading CLIP")
-
-    on_progress(0, 0)
-    looked = creation.gathered([_opened(picture) for picture in pictures], source, name, 8, on_progress)
-    for label, fault in looked.skipped:
-        raise AestheticError(f"{label} cannot be read: {fault}. Take it away.")
-    return looked.embedding
-
-
-def _opened(data: bytes) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(data))
-    except Exception:
-        raise AestheticError("One of the pictures is none that can be read. Take it away.") from None
+def _tell(_: str, done: int, total: int) -> None:
+    host.tell(f"Aesthetic gradients: {done} of {total} pictures" if done else "Aesthetic gradients: loading CLIP")
 
 
 def _bytes(given: Any) -> bytes:

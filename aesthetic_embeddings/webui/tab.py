@@ -5,7 +5,7 @@ Only what gradio 3.41 and 4.40 both have is used, so one builder serves both hos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..ui.facts import facts as embedding_facts
 from ..ui.facts import nearest
 from ..ui.messages import errors_as_text
 from . import accordion, creation, host
-from .creation import ENCODERS, PIECES, REFUSE, TAKEN, Encoder, Piece
+from .creation import ENCODERS, IF_EXISTS, PIECES, KnownEncoder, Piece
 
 LABELS = {f"{encoder.label}, for {serves([encoder.family])}": encoder for encoder in ENCODERS}
 
@@ -72,8 +72,8 @@ def _create(page: gr.Blocks) -> list[Any]:
             with gr.Row():
                 name = gr.Textbox(label="Name of the new embedding", lines=1, max_lines=1, elem_id=_id("name"))
                 taken = gr.Radio(
-                    list(TAKEN),
-                    value=REFUSE,
+                    list(IF_EXISTS),
+                    value=IF_EXISTS[0],
                     label="Where the name is taken",
                     info="Add: the same pictures, seen by another encoder, for other models.",
                     elem_id=_id("taken"),
@@ -184,17 +184,18 @@ def encoder_state(labels: list[str]) -> list[Any]:
     return [f"<div class='aesthetic-state'>{said}</div>", *(gr.update(visible=shown) for shown in buttons)]
 
 
-def _where(encoder: Encoder, place: Any) -> str:
+def _where(encoder: KnownEncoder, place: Any) -> str:
     if place:
         return f"{encoder.label} is on this machine, at {_code(place)}."
+    folder = host.encoder_folder() / encoder.name
     return (
         f"{encoder.label} is <b>absent: {encoder.gigabytes:.2f} GB to download</b> from {_code(encoder.repository)}. "
-        f"Without network: put its {', '.join(map(_code, encoder.files))} into {_code(encoder.folder)}, or type into "
+        f"Without network: put its {', '.join(map(_code, encoder.files))} into {_code(folder)}, or type into "
         "Encoder folder where they are."
     )
 
 
-def made(seen: list[Creation], e: AestheticEmbedding, file: str) -> str:
+def made(seen: Sequence[Creation], e: AestheticEmbedding, file: str) -> str:
     """What came out: how alike each encoder found the pictures, what was skipped, and what it is near to."""
     lines = [f"<b>{escape(e.name)}</b> was made from {e.images} pictures, and saved as {_code(file)}."]
     twin = next((entry.duplicate_of for entry in host.library.entries if entry.name == e.name), "")

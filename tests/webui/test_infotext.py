@@ -149,7 +149,7 @@ def test_another_file_under_the_name_is_not_taken_for_it(host: Host):
     params = written(host, embedding="dusk")
     embedding("dusk", 9).save(host.root / "models/aesthetic_embeddings/dusk.safetensors", overwrite=True)
     again = written(host, **read(host, params))
-    assert "the one called so now is another" in again["Aesthetic error"]
+    assert "The one called so here is another" in again["Aesthetic error"]
 
 
 def test_a_copy_beside_it_keeps_its_own_name(host: Host):

@@ -209,12 +209,12 @@ def test_overwriting_is_asked_for(tab: Any, host: Host):
 def test_another_encoders_vector_is_added(tab: Any, host: Host):
     library = host.webui("host").library
     before = library.get("dusk").vectors
-    said, _ = create(tab, path=str(SAMPLES), name="dusk", taken="add to it")
+    said, _ = create(tab, path=str(SAMPLES), name="dusk", taken="add")
     assert "dusk" in said
     after = library.get("dusk").vectors
     assert len(after) == len(before) + 1
     assert all(torch.equal(after[family], vector) for family, vector in before.items())
-    said, _ = create(tab, path=str(SAMPLES), name="noon", taken="add to it")
+    said, _ = create(tab, path=str(SAMPLES), name="noon", taken="add")
     assert "no aesthetic called" in said
 
 

@@ -1,0 +1,96 @@
+"""The CLIPs that look at pictures for the usual models: where they are published, and where they lie here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from .. import pocket
+from ..errors import EncoderError
+
+
+@dataclass(frozen=True)
+class KnownEncoder:
+    """A CLIP with a vision tower, as it is published on the hub.
+
+    name: of a folder for it, and in what it makes. family: of its vectors (see families.py). gigabytes: the size of its
+    weights. files: all that is needed of the repository, in one folder, the configuration first and the weights last.
+    """
+
+    label: str
+    name: str
+    repository: str
+    family: str
+    gigabytes: float
+    files: tuple[str, ...] = ("config.json", "preprocessor_config.json", "model.safetensors")
+
+    def located(self, *folders: Path) -> Path | None:
+        """The folder that holds it: one of its name in `folders`, or the one in the hub's local cache."""
+        from huggingface_hub import try_to_load_from_cache
+
+        for folder in folders:
+            if (folder / self.name / self.files[0].rpartition("/")[2]).is_file():
+                return folder / self.name
+        found = [try_to_load_from_cache(self.repository, name) for name in (self.files[0], self.files[-1])]
+        return Path(found[0]).parent if all(isinstance(path, str) for path in found) else None  # type: ignore[arg-type]
+
+    def folder(self) -> Path:
+        """As `located`. Raises EncoderError, which says how to get it, where it is not here."""
+        if found := self.located():
+            return found
+        raise EncoderError(
+            f"{self.label} is not on this machine yet. Download it once ({self.gigabytes:.2f} GB): "
+            f"hf download {self.repository} {' '.join(self.files)}"
+        )
+
+
+ENCODERS = (
+    KnownEncoder(
+        label="CLIP ViT-L/14",
+        name="clip-vit-large-patch14",
+        repository="openai/clip-vit-large-patch14",
+        family="clip-vit-l-14",
+        gigabytes=1.71,
+    ),
+    KnownEncoder(
+        label="OpenCLIP ViT-H/14",
+        name="CLIP-ViT-H-14-laion2B-s32B-b79K",
+        repository="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        family="open-clip-vit-h-14",
+        gigabytes=3.94,
+    ),
+    KnownEncoder(
+        label="OpenCLIP ViT-bigG/14",
+        name="CLIP-ViT-bigG-14-laion2B-39B-b160k",
+        repository="h94/IP-Adapter",  # its image encoder alone, in half precision: the whole CLIP is 10 GB
+        family="open-clip-vit-bigg-14",
+        gigabytes=3.69,
+        files=("sdxl_models/image_encoder/config.json", "sdxl_models/image_encoder/model.safetensors"),
+    ),
+)
+
+
+def encoder_of_family(family: str) -> KnownEncoder | None:
+    """The encoder whose vectors are of this family; None for a family that none of them makes."""
+    return next((encoder for encoder in ENCODERS if encoder.family == family), None)
+
+
+def encoder_name(source: str) -> str:
+    """What an encoder's folder or hub id is called in the embeddings that it makes.
+
+    The hub's cache names folders by revisions, and the pocket model's folder is only called "model".
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return source
+    folder = folder.resolve()
+    if folder == pocket.MODEL.resolve():
+        return "pocket"
+    cached = next((part for part in folder.parts if part.startswith("models--") and "snapshots" in folder.parts), None)
+    if cached is None:
+        return folder.name
+    repository = cached.removeprefix("models--").replace("--", "/")
+    for known in ENCODERS:
+        if known.repository == repository and folder.match(f"*/{PurePosixPath(known.files[0]).parent}"):
+            return known.name
+    return repository.rpartition("/")[2]

@@ -1,0 +1,168 @@
+"""A CLIP vision tower with its projection: found, loaded, and run on pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ..errors import EncoderError, out_of_memory
+from . import families
+from .encoders import KnownEncoder, encoder_name
+
+#: A folder or hub id in transformers format, one of encoders.ENCODERS, or a transformers model.
+Encoder: TypeAlias = Any
+
+
+@dataclass
+class ImageEncoder:
+    """A CLIP vision tower with its projection, and how pictures are made ready for it.
+
+    batch_size: how many pictures it looks at in one go; halved when memory runs out.
+    """
+
+    model: Any
+    processor: Any
+    name: str
+    family: str
+    batch_size: int
+
+    @property
+    def clips(self) -> dict[str, str]:
+        """Which CLIP it is (see AestheticEmbedding), where its text projection is here to tell."""
+        projection = getattr(self.model, "text_projection", None)
+        return {} if projection is None else {self.family: families.clip_signature(projection.weight)}
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """The pixels `[3, height, width]` that the tower takes, of an RGB image."""
+        return torch.as_tensor(self.processor(images=image, return_tensors="pt")["pixel_values"][0])
+
+    @torch.no_grad()
+    def features(self, pixels: Sequence[Tensor]) -> list[Tensor]:
+        """Raw projected image features, one `[dim]` in fp32 on the CPU per picture."""
+        found: list[Tensor] = []
+        weight = self.model.visual_projection.weight
+        while len(found) < len(pixels):
+            batch = torch.stack(list(pixels[len(found) : len(found) + self.batch_size]))
+            try:
+                batch = batch.to(weight.device, weight.dtype)
+                with torch.autocast(batch.device.type, torch.bfloat16, enabled=_bf16_is_faster(weight)):
+                    pooled = self.model.vision_model(pixel_values=batch, return_dict=True).pooler_output
+                found += self.model.visual_projection(pooled.to(weight.dtype)).float().cpu()
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                if len(batch) == 1:
+                    raise EncoderError(
+                        f"The memory of {weight.device} does not suffice for {self.name} to look at one picture. "
+                        "Free some of it, or use another device."
+                    ) from error
+                self.batch_size = len(batch) // 2
+        return found
+
+
+def name_of(encoder: Encoder) -> str:
+    """What an encoder is called in the embeddings that it makes, before it is loaded."""
+    if isinstance(encoder, KnownEncoder):
+        return encoder.name
+    if isinstance(encoder, (str, os.PathLike)):
+        return encoder_name(str(encoder))
+    return encoder_name(str(getattr(encoder, "name_or_path", "") or "")) or type(encoder).__name__
+
+
+def load_image_encoder(
+    encoder: Encoder, processor: Any, device: torch.device | str, batch_size: int, allow_pickle: bool
+) -> ImageEncoder:
+    """The encoder, on `device` where it is not loaded yet; see `creation.create_with_report` for the arguments.
+
+    Raises EncoderError where it is not here, or not a CLIP that looks at pictures.
+    """
+    name = name_of(encoder)
+    if isinstance(encoder, KnownEncoder):
+        encoder = encoder.folder()
+    if isinstance(encoder, (str, os.PathLike)):
+        source, model = str(encoder), _load(str(encoder), allow_pickle).to(device)
+    else:
+        source, model = str(getattr(encoder, "name_or_path", "") or ""), encoder
+    if not hasattr(model, "vision_model") or not hasattr(model, "visual_projection"):
+        raise EncoderError(
+            f"{type(model).__name__} cannot look at pictures. Pass a folder in transformers format, a CLIPModel or a "
+            "CLIPVisionModelWithProjection."
+        )
+    processor = getattr(processor, "image_processor", processor) or _processor(source, model)
+    return ImageEncoder(model, processor, name, _family(model), batch_size)
+
+
+def _family(model: Any) -> str:
+    config, dim = model.config, model.visual_projection.out_features
+    if text := getattr(config, "text_config", None):
+        return families.family(text.hidden_size, text.num_hidden_layers, dim)
+    if (known := families.family_of_dimension(dim)) is not None:
+        return known
+    raise EncoderError(
+        f"A vision tower alone, with features of {dim} numbers, does not say which CLIP it belongs to. Load the "
+        "whole CLIPModel."
+    )
+
+
+def _load(source: str, allow_pickle: bool) -> Any:
+    """The CLIP in a folder or in the hub's local cache, in fp32 on the CPU. Nothing is downloaded."""
+    import transformers
+
+    kinds = {"clip": "CLIPModel", "clip_vision_model": "CLIPVisionModelWithProjection"}
+    only = {"local_files_only": True, "use_safetensors": None if allow_pickle else True}
+    try:
+        config, _ = transformers.PretrainedConfig.get_config_dict(source, local_files_only=True)
+        kind = config.get("model_type", "")
+        if kind and kind not in kinds:
+            raise EncoderError(f"{source} holds {kind!r}, not a CLIP.")
+        with torch.random.fork_rng(devices=[]):  # building a model draws random numbers
+            return getattr(transformers, kinds[kind]).from_pretrained(source, **only).float()
+    except (OSError, ValueError, KeyError) as error:
+        if not allow_pickle and _has_pickle(source):
+            raise EncoderError(
+                f"The CLIP in {source} has its weights in pytorch_model.bin alone, a format that can run code when it "
+                "is loaded. Get its model.safetensors; or, if you trust the file, allow pickled weights."
+            ) from error
+        raise EncoderError(
+            f"There is no CLIP called {source!r}: neither a folder with config.json and model.safetensors, nor one in "
+            "the hub's local cache. Give the folder of one in transformers format, or download it once: "
+            f"hf download {source} --include '*.json' model.safetensors"
+        ) from error
+    except (RuntimeError, SafetensorError) as error:
+        raise EncoderError(f"The CLIP in {source} is damaged: {error!s:.500}") from error
+
+
+def _has_pickle(source: str) -> bool:
+    from transformers.utils.hub import cached_file
+
+    with contextlib.suppress(Exception):  # what it raises where there is none differs among releases
+        return cached_file(source, "pytorch_model.bin", local_files_only=True) is not None
+    return any(Path(source).glob("pytorch_model*.bin"))
+
+
+def _processor(source: str, model: Any) -> Any:
+    """The image processor of a model's own folder or cache, else CLIP's usual one for the model's image size."""
+    import transformers
+
+    # transformers 5 gives the plain name to a class that needs torchvision; the one that needs Pillow alone is this
+    kind = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
+    if source:
+        with contextlib.suppress(OSError, ValueError):
+            return kind.from_pretrained(source, local_files_only=True)
+    size = getattr(model.config, "vision_config", model.config).image_size
+    return kind(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+
+
+def _bf16_is_faster(weight: Tensor) -> bool:
+    """On CPUs that multiply in bf16, which moves a feature's direction by less than 1e-4 (benchmarks/creation.py)."""
+    knows = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch 2.6 and later
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and knows is not None and bool(knows())

@@ -1,0 +1,268 @@
+"""Pictures from files: found, decoded within a bound on memory, and made upright RGB."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import mimetypes
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import AestheticError, FileError
+from ..storage.paths import open_regular, walk
+
+#: A picture: a file, the bytes of one, or a PIL image. Where several are asked for, also a folder of files.
+Source: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
+Picture: TypeAlias = "Path | bytes | Image.Image"
+T = TypeVar("T")
+
+#: Bytes that Pillow takes for each pixel while it decodes a format, the picture included, as measured
+#: (tests/core/test_picture_memory.py). Only these are opened: others would start a program (EPS), or hold pictures of
+#: another size than they say (ICO). JPEG and TIFF say more of themselves, see `_bytes_to_decode`.
+FORMATS = {
+    "PNG": 6,
+    "BMP": 6,
+    "DIB": 6,
+    "GIF": 6,
+    "PPM": 6,
+    "TGA": 6,
+    "PCX": 16,
+    "SGI": 16,
+    "JPEG": 0,
+    "MPO": 0,
+    "TIFF": 0,
+    "WEBP": 22,
+    "AVIF": 18,
+    "HEIF": 18,
+    "JPEG2000": 30,
+}
+#: Of these, files of any size are read bit by bit; the others' readers may hold a whole file in memory.
+_STREAMED = {"PNG", "BMP", "DIB", "PPM", "TGA", "TIFF"}
+_FILE_LIMIT = 64 * 2**20
+
+_PIXEL_LIMIT = 180_000_000  # as Pillow's own, which hosts switch off
+_MEMORY_LIMIT = 800_000_000  # bytes of all pictures that are decoded at one time
+_LARGE = 16_000_000  # pixels: a larger picture is reduced, which its features hardly show
+_SHORT_SIDE = 1024  # that a reduced picture keeps: several times what an encoder looks at
+_NARROWEST = 50  # a strip of 1 × 50 is still seen; one of 1 × 60000 would be enlarged to 224 × 13 million
+_BAND = 4_000_000  # pixels that are converted at one time
+
+
+def read(picture: Picture) -> Image.Image:
+    """A picture as `to_rgb` has it. All threads together decode at most _MEMORY_LIMIT bytes at one time.
+
+    Raises AestheticError for too large a picture, FileError for what is not a file, and what Pillow raises.
+    """
+    with _opened(picture) as image, _memory.taken(_bytes_to_decode(image)):
+        return to_rgb(image)
+
+
+def thumbnail(picture: Picture, size: int) -> Image.Image:
+    """A picture as `read` has it, at most `size` wide and high."""
+    with _opened(picture, (2 * size, 2 * size)) as image, _memory.taken(_bytes_to_decode(image)):
+        small = to_rgb(image)
+    small.thumbnail((size, size))
+    return small
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any picture as people see it, in RGB of 8 bits: upright, the first frame, transparent parts over white.
+
+    A picture of more than 16 million pixels is reduced by a whole factor, as soon as it is decoded.
+
+    Raises AestheticError for sizes that hold no picture or too large a one, and what Pillow raises.
+    """
+    width, height = image.size
+    if width * height > _PIXEL_LIMIT:
+        raise AestheticError(f"too large: {width} × {height} pixels")
+    if min(width, height) < 4 or max(width, height) > _NARROWEST * min(width, height):
+        raise AestheticError(f"too small or too narrow to show anything: {width} × {height} pixels")
+    orientation = image.getexif().get(0x0112)
+    small = _in_bands(image, _factor(image.size))
+    if orientation:
+        small.getexif()[0x0112] = orientation
+        small = ImageOps.exif_transpose(small)
+    return small
+
+
+def may_be_a_picture(path: Path) -> bool:
+    """False for captions, tables, archives and so on: what lies beside pictures need not be listed as unreadable."""
+    kind, _ = mimetypes.guess_type(path.name)
+    return kind is None or kind.startswith(("image/", "video/")) or path.suffix.lower() in Image.registered_extensions()
+
+
+def listed(images: Source | Iterable[Source]) -> tuple[Iterator[Picture], int]:
+    """All pictures one by one, those of folders too, and how many: 0 where only reading an iterator would tell."""
+    sources: Iterable[Source] = [images] if isinstance(images, (str, os.PathLike, bytes, Image.Image)) else images
+    if isinstance(sources, Sequence):
+        every = list(_files_of_folders(sources))
+        return iter(every), len(every)
+    return _files_of_folders(sources), 0
+
+
+def prefetched(
+    prepare: Callable[[Image.Image], T], pictures: Iterator[Picture], depth: int
+) -> Generator[tuple[Path | None, T | str], None, None]:
+    """(path, `prepare(RGB image)`, or why a picture cannot be read) in order; threads are `depth` pictures ahead."""
+    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+    under_way: deque[tuple[Path | None, Future[T | str]]] = deque()
+
+    def work(picture: Picture) -> T | str:
+        try:
+            return prepare(read(picture))
+        except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
+            return _reason(error, picture)
+
+    try:
+        for picture in pictures:
+            under_way.append((picture if isinstance(picture, Path) else None, pool.submit(work, picture)))
+            del picture  # a PIL image is kept no longer than it is worked on
+            if len(under_way) > depth:
+                path, result = under_way.popleft()
+                yield path, result.result()
+        for path, result in under_way:
+            yield path, result.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Memory:
+    """Bytes that threads share; who wants more than are left waits."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self._used, self._changed = limit, 0, threading.Condition()
+
+    @contextlib.contextmanager
+    def taken(self, size: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._used + size <= self.limit)
+            self._used += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= size
+                self._changed.notify_all()
+
+
+_memory = _Memory(_MEMORY_LIMIT)
+
+
+@contextlib.contextmanager
+def _opened(picture: Picture, draft: tuple[int, int] | None = None) -> Iterator[Image.Image]:
+    """draft: a size that JPEG may be decoded at, in place of twice or four or eight times as much."""
+    if isinstance(picture, Image.Image):
+        yield picture
+        return
+    with open_regular(picture) if isinstance(picture, Path) else io.BytesIO(picture) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        with Image.open(file, formats=_formats(size)) as image:
+            factor = _factor(image.size)
+            image.draft(None, draft or (image.width // factor, image.height // factor))
+            yield image
+
+
+def _formats(size: int) -> list[str]:
+    """Those that a file of `size` bytes may have."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN and (size <= _FILE_LIMIT or name in _STREAMED)]
+
+
+def _bytes_to_decode(image: Image.Image) -> int:
+    """What it takes to make this picture RGB and to prepare it, at most. Raises AestheticError for too large a one."""
+    width, height = image.size
+    per_pixel: float = FORMATS.get(image.format or "", 8)
+    if image.format in ("JPEG", "MPO"):
+        scale = (getattr(image, "decoderconfig", None) or (1,))[0]  # by which `draft` has reduced it
+        width, height = width * scale, height * scale
+        layers = [h * v for _, h, v, _ in getattr(image, "layer", [])] or [1] * 4
+        per_pixel = 2 * sum(layers) / max(layers) + 6 / scale**2  # all coefficients, where there are several scans
+    elif image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(258, (8,) * 4)  # BitsPerSample
+        per_pixel = 6 + 2.5 * sum(bits) / 8  # a strip, which may be the whole picture
+    needed = int(width * height * per_pixel + 16 * image.width * image.height / _factor(image.size) ** 2)
+    if width * height > _PIXEL_LIMIT or needed > _MEMORY_LIMIT:
+        raise AestheticError(f"too large: {width} × {height} pixels")
+    return needed
+
+
+def _factor(size: tuple[int, int]) -> int:
+    """By what to reduce a picture: whole, and 1 for all that are not large."""
+    width, height = size
+    return max(1, min(size) // _SHORT_SIDE) if width * height > _LARGE else 1
+
+
+def _in_bands(image: Image.Image, factor: int) -> Image.Image:
+    """In RGB and reduced, band by band, since a whole copy in another mode would take as much memory again."""
+    image.load()
+    (width, height), convert = image.size, _converter(image)
+    small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    rows = max(1, _BAND // (width * factor)) * factor
+    for top in range(0, height, rows):
+        band = convert(image.crop((0, top, width, min(height, top + rows))))
+        small.paste(band.reduce(factor) if factor > 1 else band, (0, top // factor))
+    return small
+
+
+def _converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """What makes a band of this picture RGB."""
+    if image.mode.startswith(("I", "F")):
+        return _eight_bits(image)
+    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
+        return _over_white
+    return lambda band: band.convert("RGB")
+
+
+def _over_white(band: Image.Image) -> Image.Image:
+    band = band.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """For grey of 16 or 32 bits, or of floats from 0 to 1: Pillow's own conversion only clips at 255."""
+    scales = (65535.0, 2.0**31) if image.mode.startswith("I") else (1.0, 255.0, 65535.0)
+    width, height = image.size
+    rows = max(1, _BAND // width)
+    bands = (image.crop((0, top, width, min(height, top + rows))) for top in range(0, height, rows))
+    peak = max(float(band.convert("F").getextrema()[1]) for band in bands)  # type: ignore[arg-type]
+    full = next((scale for scale in scales if scale >= peak), peak)
+
+    def convert(band: Image.Image) -> Image.Image:
+        return band.convert("F").point(lambda value: value * (255 / full) + 0.5).convert("L").convert("RGB")
+
+    return convert
+
+
+def _files_of_folders(images: Iterable[Source]) -> Iterator[Picture]:
+    for image in images:
+        if isinstance(image, (Image.Image, bytes)):
+            yield image
+        elif not isinstance(image, (str, os.PathLike)):
+            raise AestheticError(f"Pictures are files, folders or PIL images, not {type(image).__name__}.")
+        elif (path := Path(image)).is_dir():
+            yield from filter(may_be_a_picture, walk(path))
+        elif path.exists():
+            yield path
+        else:
+            raise FileError(f"{path} does not exist, so no pictures can be read from it.")
+
+
+def _reason(error: Exception, picture: Picture) -> str:
+    """Why a picture was skipped, in a few words."""
+    if isinstance(error, (AestheticError, Image.DecompressionBombError)):
+        return str(error)
+    if picture == b"" or (isinstance(picture, Path) and picture.is_file() and picture.stat().st_size == 0):
+        return "empty"
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture in a format that is read here"
+    if isinstance(error, MemoryError):
+        return "too large for the memory there is"
+    return f"damaged or cut short: {error!s:.200}"
