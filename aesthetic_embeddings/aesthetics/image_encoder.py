@@ -75,7 +75,8 @@ def name_of(encoder: Encoder) -> str:
         return encoder.name
     if isinstance(encoder, (str, os.PathLike)):
         return encoder_name(str(encoder))
-    return encoder_name(str(getattr(encoder, "name_or_path", "") or "")) or type(encoder).__name__
+    source = str(getattr(encoder, "name_or_path", "") or "")
+    return encoder_name(source) if source else type(encoder).__name__
 
 
 def load_image_encoder(

@@ -6,13 +6,26 @@ import warnings
 import pytest
 import torch
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from aesthetic_embeddings.aesthetics import creation
-from aesthetic_embeddings.aesthetics.creation import combine, create, create_with_report, to_rgb
+from aesthetic_embeddings import pocket
+from aesthetic_embeddings.aesthetics import creation, image_encoder
+from aesthetic_embeddings.aesthetics import pictures as reading
+from aesthetic_embeddings.aesthetics.creation import (
+    Creation,
+    combine,
+    create,
+    create_each,
+    create_in_library,
+    create_with_report,
+)
 from aesthetic_embeddings.aesthetics.embedding import AestheticEmbedding
+from aesthetic_embeddings.aesthetics.encoders import ENCODERS, encoder_name, encoder_of_family
 from aesthetic_embeddings.aesthetics.families import clip_signature
+from aesthetic_embeddings.aesthetics.library import Library
 from aesthetic_embeddings.errors import AestheticError, EncoderError, FileError, Interrupted
 
 SIZE = 32
@@ -35,7 +48,7 @@ def processor():
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
     """As on a machine without bf16, whose results are those of the model itself."""
-    monkeypatch.setattr(creation, "_bf16_is_faster", lambda weight: False)
+    monkeypatch.setattr(image_encoder, "_bf16_is_faster", lambda weight: False)
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +102,14 @@ def state(model):
 def test_the_result_is_the_mean_of_clips_own_image_features(model, folder, pictures):
     images = [noise(40 + i, 30 + 3 * i, seed=i) for i in range(4)]
     expected = reference(model, images)
-    for given, encoder in [
+    for images_given, encoder in [
         (pictures, folder),
         (str(pictures), str(folder)),
         (images, model),
         ((image for image in images), model),
         ([pictures / "a.png", pictures / "more", images[1]], model),
     ]:
-        e = create(given, encoder, name="dark", batch_size=3)
+        e = create(images_given, encoder, name="dark", batch_size=3)
         assert isinstance(e, AestheticEmbedding)
         assert list(e.vectors) == [FAMILY]
         torch.testing.assert_close(e.vectors[FAMILY], expected, rtol=0, atol=1e-5)
@@ -201,7 +214,7 @@ def saved(image, **options):
 
 
 def colour(image, at=(1, 1)):
-    return to_rgb(image).getpixel(at)
+    return reading.to_rgb(image).getpixel(at)
 
 
 def test_exif_turns_a_picture_upright():
@@ -209,7 +222,7 @@ def test_exif_turns_a_picture_upright():
     exif[0x0112] = 6
     image = Image.new("RGB", (20, 10), "blue")
     image.paste("red", (0, 0, 10, 10))
-    upright = to_rgb(saved(image, format="PNG", exif=exif))
+    upright = reading.to_rgb(saved(image, format="PNG", exif=exif))
     assert upright.size == (10, 20)
     assert upright.getpixel((5, 2)) == (255, 0, 0)
 
@@ -264,7 +277,7 @@ def test_of_an_animation_the_first_frame_counts(format):
 
 
 @pytest.mark.parametrize(
-    "format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "PCX", "SGI"]
+    "format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000", "PCX", "SGI"]
 )
 def test_formats(model, format, tmp_path):
     path = tmp_path / "picture"  # the bytes count, not the suffix
@@ -275,7 +288,7 @@ def test_formats(model, format, tmp_path):
 # ---- pictures that are none ----
 
 
-def test_regathering_is_gathering_the_rest_without_looking_again(folder, pictures):
+def test_combining_is_creating_from_the_rest_without_reading_again(folder, pictures):
     (pictures / "cut.png").write_bytes((pictures / "a.png").read_bytes()[:100])
     files = [pictures / name for name in ("a.png", "b.webp", "more/c.bmp", "cut.png")]
     parts = [create_with_report(files[:2], folder), create_with_report(files[1:], folder, name="all")]
@@ -301,7 +314,7 @@ def test_bad_files_are_skipped_and_listed_with_their_reason(model, pictures, mon
     (pictures / "a.txt").write_text("a caption")
     (pictures / "meta.json").write_text("{}")
     (pictures / "._a.png").write_bytes(b"hidden by macOS")
-    monkeypatch.setattr(creation, "_PIXEL_LIMIT", 5000)
+    monkeypatch.setattr(reading, "_PIXEL_LIMIT", 5000)
     result = create_with_report(pictures, model)
     skipped = {file.replace("\\", "/").rpartition("/")[2]: reason for file, reason in result.skipped}
     assert len(result.files) == result.embedding.images == 4
@@ -325,7 +338,7 @@ def test_a_file_that_breaks_its_reader_breaks_no_more(model, pictures, monkeypat
     def broken(image):
         raise ZeroDivisionError("in a plugin")
 
-    monkeypatch.setattr(creation, "to_rgb", broken)
+    monkeypatch.setattr(reading, "to_rgb", broken)
     with pytest.raises(AestheticError, match=r"None of the pictures.*4 in all.*a\.png: damaged.*in a plugin"):
         create(pictures, model)
 
@@ -409,7 +422,7 @@ def test_pictures_are_read_only_a_little_ahead(model, monkeypatch):
             pulled += 1
             yield noise(seed=i)
 
-    prepare = creation.ImageEncoder.prepare
+    prepare = image_encoder.ImageEncoder.prepare
 
     def noting(self, source):
         threads.add(threading.current_thread())
@@ -420,7 +433,7 @@ def test_pictures_are_read_only_a_little_ahead(model, monkeypatch):
         worst = max(worst, pulled - done)
         assert total == 0
 
-    monkeypatch.setattr(creation.ImageEncoder, "prepare", noting)
+    monkeypatch.setattr(image_encoder.ImageEncoder, "prepare", noting)
     assert create(many(), model, batch_size=4, on_progress=progress).images == 60
     assert worst <= 2 * 4 + 1
     assert threading.main_thread() not in threads
@@ -482,7 +495,7 @@ def test_features_that_are_not_finite_are_the_encoders_fault(model):
 def test_bf16_is_near(model, monkeypatch):
     pictures = [Image.effect_noise((64, 48), 80).convert("RGB") for _ in range(5)]
     exact = create(pictures, model, processor=processor())
-    monkeypatch.setattr(creation, "_bf16_is_faster", lambda weight: True)
+    monkeypatch.setattr(image_encoder, "_bf16_is_faster", lambda weight: True)
     found = create(pictures, model, processor=processor())
     assert found.content_hash != exact.content_hash
     assert 1 - float(torch.cosine_similarity(found.vectors[FAMILY], exact.vectors[FAMILY], dim=0)) < 1e-3
@@ -513,3 +526,160 @@ def test_an_aesthetic_knows_its_clip_where_the_text_projection_tells(model, pict
     dim = {"hidden_size": 16, "image_size": SIZE, "patch_size": 8, "intermediate_size": 32, "projection_dim": 768}
     vision = CLIPVisionModelWithProjection(CLIPVisionConfig(**dim, num_hidden_layers=1, num_attention_heads=2))
     assert create(pictures, vision).clips == {}
+
+
+# ---- several encoders, and the library ----
+
+
+def other_clip(folder):
+    torch.manual_seed(4)
+    sizes = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={"hidden_size": 16, "vocab_size": 99, **sizes},
+        vision_config={"hidden_size": 16, "image_size": SIZE, "patch_size": 8, **sizes},
+        projection_dim=8,
+    )
+    CLIPModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_each_encoder_sees_the_same_pictures_and_is_named(folder, pictures, tmp_path):
+    other, calls = other_clip(tmp_path / "other-clip"), []
+    made = create_each(iter([pictures]), [folder, other], "dark", on_progress=lambda *call: calls.append(call))
+    assert [list(each.embedding.vectors) for each in made] == [[FAMILY], ["clip-16x1-8"]]
+    assert made[0].files == made[1].files
+    assert [(who, done) for who, done, _ in calls if done == 0] == [("pocket-clip", 0), ("other-clip", 0)]
+    assert calls[-1] == ("other-clip", 4, 4)
+    with pytest.raises(AestheticError, match="Choose an encoder"):
+        create_each(pictures, [])
+
+
+def test_stopping_between_encoders_saves_nothing(folder, pictures, tmp_path):
+    library = Library([tmp_path / "library"])
+
+    def stop(who, done, total):
+        if who == "other-clip":
+            raise Interrupted("enough")
+
+    with pytest.raises(Interrupted):
+        create_in_library(library, "dark", pictures, [folder, other_clip(tmp_path / "other-clip")], on_progress=stop)
+    assert not (tmp_path / "library").exists()
+
+
+def test_a_name_that_exists_is_refused_replaced_or_added_to(folder, pictures, tmp_path):
+    library, other = Library([tmp_path / "library"]), other_clip(tmp_path / "other-clip")
+    _, path = create_in_library(library, "dark", pictures, [folder])
+    assert path == tmp_path / "library" / "dark.safetensors"
+    before = library.get("dark").content_hash
+    with pytest.raises(AestheticError, match="already"):
+        create_in_library(library, "dark", None, None)  # before any of it is looked at
+    create_in_library(library, "dark", pictures / "a.png", [folder], if_exists="replace")
+    assert library.get("dark").content_hash != before
+    create_in_library(library, "dark", pictures / "a.png", [other], if_exists="add")
+    assert set(library.get("dark").vectors) == {FAMILY, "clip-16x1-8"}
+    with pytest.raises(AestheticError, match="no aesthetic called"):
+        create_in_library(library, "light", None, None, if_exists="add")
+    with pytest.raises(AestheticError, match="if_exists"):
+        create_in_library(library, "light", pictures, [folder], if_exists="perhaps")
+
+
+def test_an_encoder_that_does_not_fit_a_device_runs_on_the_cpu(folder, pictures, monkeypatch):
+    devices = []
+
+    def load(encoder, processor, device, *rest):
+        devices.append(str(device))
+        if str(device) != "cpu":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return loaded(encoder, processor, device, *rest)
+
+    loaded = creation.load_image_encoder
+    monkeypatch.setattr(creation, "load_image_encoder", load)
+    (made,) = create_each(pictures, [folder], device="cuda")
+    assert devices == ["cuda", "cpu"]
+    assert made.embedding.images == 4
+
+
+def test_the_hubs_cache_and_the_pocket_model_have_names(tmp_path):
+    assert encoder_name(str(pocket.MODEL)) == "pocket"
+    assert encoder_name("openai/clip-vit-large-patch14") == "openai/clip-vit-large-patch14"
+    for repository, inner, name in [
+        ("openai--clip-vit-large-patch14", "", "clip-vit-large-patch14"),
+        ("h94--IP-Adapter", "sdxl_models/image_encoder", "CLIP-ViT-bigG-14-laion2B-39B-b160k"),
+        ("somebody--a-clip", "", "a-clip"),
+    ]:
+        folder = tmp_path / f"models--{repository}" / "snapshots" / ("0" * 40) / inner
+        folder.mkdir(parents=True)
+        assert encoder_name(str(folder)) == name
+
+
+def test_each_known_encoder_makes_another_family():
+    assert len({encoder.family for encoder in ENCODERS}) == len({encoder.name for encoder in ENCODERS}) == 3
+    assert all(encoder_of_family(encoder.family) is encoder for encoder in ENCODERS)
+    assert encoder_of_family("clip-8x1-4") is None
+
+
+def test_an_encoder_that_is_not_here_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    wanted = "hf download h94/IP-Adapter sdxl_models/image_encoder/config.json sdxl_models/image_encoder/model.safet"
+    with pytest.raises(EncoderError, match=f"3.69 GB.*{wanted}"):
+        create(noise(), encoder_of_family("open-clip-vit-bigg-14"))
+
+
+def test_pickled_weights_are_loaded_only_on_request(model, tmp_path):
+    model.config.save_pretrained(tmp_path)
+    processor().save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(EncoderError, match=r"pytorch_model\.bin alone.*run code"):
+        create(noise(), tmp_path)
+    e = create(noise(), tmp_path, allow_pickle=True)
+    torch.testing.assert_close(e.vectors, create(noise(), model).vectors)
+
+
+# ---- outliers ----
+
+
+def created(features):
+    features = torch.as_tensor(features, dtype=torch.float32)
+    files = tuple(f"{i}.png" for i in range(len(features)))
+    about = AestheticEmbedding({f"clip-8x1-{features.shape[1]}": features.double().mean(0)}, images=len(files))
+    similarities = torch.cosine_similarity(features.double(), features.double().mean(0)[None]).float()
+    return Creation(about, files, similarities, (), features)
+
+
+def around(direction, count, spread, seed=0):
+    """Features with a cosine of about 1 / sqrt(1 + spread^2) with a direction."""
+    noise = torch.randn(count, len(direction), generator=torch.Generator().manual_seed(seed))
+    return direction / direction.norm() + spread * noise / len(direction) ** 0.5
+
+
+def test_one_picture_of_another_kind_is_an_outlier():
+    generator = torch.Generator().manual_seed(1)
+    one, other = torch.randn(2, 64, generator=generator)
+    made = created(torch.cat([around(one, 12, 0.6), around(other, 1, 0.6, seed=2)]))
+    assert made.outliers() == [False] * 12 + [True]
+    assert created(made.features[8:12]).outliers() == [False] * 4  # too few to say
+
+
+def test_among_near_identical_pictures_none_is_an_outlier():
+    """200 sunsets: most have nearly one cosine, and a tail a little less, which the fence alone would exclude."""
+    generator = torch.Generator().manual_seed(3)
+    direction = torch.randn(768, generator=generator)
+    made = created(torch.cat([around(direction, 181, 0.22), around(direction, 19, 0.36, seed=5)]))
+    x = made.similarities
+    low, high = x.quantile(0.25), x.quantile(0.75)
+    assert 0.96 < float(x.mean()) < 0.98
+    assert int((x < low - 1.5 * (high - low)).sum()) >= 15
+    assert not any(made.outliers())
+
+
+@given(st.integers(0, 10**6), st.integers(1, 60), st.floats(0.05, 3), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_after_the_outliers_are_removed_no_other_is_one(seed, count, spread, tail):
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.rand(count, generator=generator).clamp_min(1e-3) ** (-tail)  # from none to a heavy tail
+    noise = torch.randn(count, 16, generator=generator) * scale[:, None]
+    made = created(torch.ones(16) + spread * noise)
+    odd = made.outliers()
+    rest = {file for file, is_odd in zip(made.files, odd, strict=True) if is_odd}
+    assert len(rest) < count
+    assert not any(combine([made], rest).outliers())

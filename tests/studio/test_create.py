@@ -270,10 +270,3 @@ def test_several_encoders_make_a_vector_each(tmp_path: Path):
         create_tab.Pictures(), [str(SAMPLES / "01.png")], (*ENCODERS, str(tmp_path / "other")), quiet
     )
     assert set(create_tab.aesthetic(chosen, "two").vectors) == {"clip-192x3-64", "clip-192x3-32"}
-
-
-def test_outliers():
-    alike = torch.tensor([0.7, 0.72, 0.75, 0.71, 0.69, 0.73])
-    assert create_tab.outliers(alike) == [False] * 6
-    assert create_tab.outliers(torch.cat([alike, torch.tensor([0.2])])) == [False] * 6 + [True]
-    assert create_tab.outliers(torch.tensor([0.9, 0.9, 0.9, 0.1])) == [False] * 4  # too few to say

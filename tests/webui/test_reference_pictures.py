@@ -14,6 +14,7 @@ from PIL import Image
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.aesthetics.creation import Creation
+from aesthetic_embeddings.aesthetics.pictures import read
 
 from .conftest import embedding
 from .fake_host import FAMILY, Host
@@ -37,18 +38,21 @@ def upload(path: Path, data: bytes) -> Any:
 @pytest.fixture
 def looks(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
     """Grows by the pictures that a CLIP is given; it sees the aesthetic "dusk" in all of them."""
-    creating = host.webui("creation")
+    module = host.webui("reference_pictures")
     (host.root / "models/CLIP/clip-vit-large-patch14").mkdir(parents=True)
     (host.root / "models/CLIP/clip-vit-large-patch14/config.json").write_text("{}")
     calls: list[list[Any]] = []
 
-    def gathered(pictures: Any, encoder: str, name: str, batch_size: int, on_progress: Any) -> Creation:
-        calls.append([picture.convert("RGB").getpixel((0, 0)) for picture in pictures])
-        on_progress(len(pictures), len(pictures))
+    def create_each(pictures: Any, encoders: Any, name: str, on_progress: Any, **_: Any) -> tuple[Creation, ...]:
+        try:
+            calls.append([read(picture).getpixel((0, 0)) for picture in pictures])
+        except OSError as error:
+            raise ae.AestheticError(f"None of the pictures could be read: {error}") from error
+        on_progress(encoders[0], len(pictures), len(pictures))
         made = ae.AestheticEmbedding({FAMILY: embedding("dusk", 1).vectors[FAMILY]}, name, len(pictures))
-        return Creation(made, (), torch.ones(len(pictures)), (), torch.empty(0))
+        return (Creation(made, (), torch.ones(len(pictures)), (), torch.empty(0)),)
 
-    monkeypatch.setattr(creating, "gathered", gathered)
+    monkeypatch.setattr(module, "create_each", create_each)
     return calls
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
+from aesthetic_embeddings.aesthetics.encoders import encoder_name
 
 from .conftest import embedding
 from .fake_host import FAMILY, Host
@@ -392,13 +393,13 @@ def test_an_encoder_of_the_host(tab: Any, creating: Any, hub: Hub, host: Host):
 
 def test_a_vector_from_each_encoder_in_one_go(host: Host, tab: Any, creating: Any, hub: Hub):
     first, second, third = tab.LABELS
-    shutil.copytree(POCKET, creating.ENCODERS[0].folder)
+    shutil.copytree(POCKET, host.root / "models/CLIP" / creating.ENCODERS[0].name)
     said, gallery = create(tab, path=str(SAMPLES), encoders=[first, third], encoder_folder="")
     assert "OpenCLIP ViT-bigG/14 is not on this machine yet" in said
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = transformers.CLIPVisionConfig(**sizes, image_size=32, patch_size=16, projection_dim=1280)
     transformers.CLIPVisionModelWithProjection(vision).save_pretrained(
-        creating.ENCODERS[2].folder
+        host.root / "models/CLIP" / creating.ENCODERS[2].name
     )  # the image encoder alone
     said, gallery = create(tab, path=str(SAMPLES), encoders=[first, third], encoder_folder="")
     made = host.webui("host").library.get("new")
@@ -423,7 +424,8 @@ def test_download(tab: Any, creating: Any, hub: Hub):
     assert told[0].endswith("of 1.71 GB")
     folder = creating.located(tab.LABELS[label])
     assert {path.name for path in folder.iterdir()} == set(Hub.FILES)
-    assert creating.usable([tab.LABELS[label]]) == {str(folder): "clip-vit-large-patch14"}
+    assert creating.usable([tab.LABELS[label]]) == [str(folder)]
+    assert encoder_name(str(folder)) == "clip-vit-large-patch14"
 
 
 def test_download_interrupted(tab: Any, creating: Any, hub: Hub):
