@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 IN_RESNET = {
     "norm1": "in_layers.0",
@@ -19,6 +20,8 @@ IN_RESNET = {
 AROUND = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
@@ -66,38 +69,53 @@ def small_sd1(tokenizer: Any, **text: Any) -> Any:
 
 def save_native(pipeline: Any, path: Path) -> None:
     """Write the pipeline's weights as one checkpoint file."""
-    weights = {f"model.diffusion_model.{_unet(name)}": value for name, value in pipeline.unet.state_dict().items()}
-    for name, value in pipeline.vae.state_dict().items():
-        native = _vae(name)
-        attends = ".attn_1." in native and "norm" not in native and value.dim() == 2
-        weights[f"first_stage_model.{native}"] = value[..., None, None] if attends else value
+    weights = {f"model.diffusion_model.{name}": value for name, value in native_unet(pipeline.unet).items()}
+    weights |= {f"first_stage_model.{name}": value for name, value in native_vae(pipeline.vae).items()}
     for name, value in pipeline.text_encoder.state_dict().items():
         weights[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = value
     save_file({name: value.contiguous() for name, value in weights.items()}, path)
 
 
-def _unet(name: str) -> str:
+def native_unet(unet: Any) -> dict[str, Tensor]:
+    layers = unet.config.layers_per_block
+    attends = "CrossAttn" in unet.config.up_block_types[0]
+    return {_unet(name, layers, attends): value for name, value in unet.state_dict().items()}
+
+
+def native_vae(vae: Any) -> dict[str, Tensor]:
+    weights = {}
+    for name, value in vae.state_dict().items():
+        native = _vae(name)
+        attends = ".attn_1." in native and "norm" not in native and value.dim() == 2
+        weights[native] = value[..., None, None] if attends else value
+    return weights
+
+
+def _unet(name: str, layers: int, attends: bool) -> str:
     for theirs, native in AROUND.items():
         if name.startswith(f"{theirs}."):
             return name.replace(theirs, native)
-    block, rest = _unet_block(name.split("."))
+    block, rest = _unet_block(name.split("."), layers, attends)
     if ".resnets." in name:
         part, kind = rest.rsplit(".", 1)
         rest = f"{IN_RESNET[part]}.{kind}"
     return f"{block}.{rest}"
 
 
-def _unet_block(parts: list[str]) -> tuple[str, str]:
-    """`down_blocks.i.resnets.j.rest` and its like: (the native block, rest)."""
+def _unet_block(parts: list[str], layers: int, attends: bool) -> tuple[str, str]:
+    """`down_blocks.i.resnets.j.rest` and its like: (the native block, rest).
+
+    layers: of each block, going down; attends: whether the first block going up has attention.
+    """
     if parts[0] == "mid_block":
         at = 1 if parts[1] == "attentions" else 2 * int(parts[2])
         return f"middle_block.{at}", ".".join(parts[3:])
     side, i, kind, j, rest = parts[0], int(parts[1]), parts[2], int(parts[3]), ".".join(parts[4:])
     if kind == "downsamplers":
-        return f"input_blocks.{3 * (i + 1)}.0.op", rest.removeprefix("conv.")
+        return f"input_blocks.{(layers + 1) * (i + 1)}.0.op", rest.removeprefix("conv.")
     if kind == "upsamplers":
-        return f"output_blocks.{3 * i + 2}.{1 if i == 0 else 2}", rest
-    place = 3 * i + j + (1 if side == "down_blocks" else 0)
+        return f"output_blocks.{(layers + 1) * (i + 1) - 1}.{2 if i > 0 or attends else 1}", rest
+    place = (layers + 1) * i + j + (1 if side == "down_blocks" else 0)
     return f"{'input' if side == 'down_blocks' else 'output'}_blocks.{place}.{int(kind == 'attentions')}", rest
 
 
