@@ -55,7 +55,7 @@ class ImageEncoder:
             try:
                 batch = batch.to(weight.device, weight.dtype)
                 with torch.autocast(batch.device.type, torch.bfloat16, enabled=_bf16_is_faster(weight)):
-                    pooled = self.model.vision_model(pixel_values=batch, return_dict=True).pooler_output
+                    pooled = self.model.vision_model(pixel_values=batch)[1]  # not every release takes return_dict
                 found += self.model.visual_projection(pooled.to(weight.dtype)).float().cpu()
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):

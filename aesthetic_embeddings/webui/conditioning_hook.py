@@ -35,8 +35,15 @@ def install(p: Any, plan: Plan | None, report: Reporter) -> Seam:
 
     report: told of each conditioning of the job: its outcomes, whether the host's cache had it, and whether it is
         of the negative prompt, and of the hires pass.
+
+    Raises AestheticError where the host has no such methods.
     """
     remove(p)
+    if missing := [name for name in METHODS if not hasattr(p, name)]:
+        raise AestheticError(
+            f"This WebUI makes its conditioning in an unknown way: a job has no {' and no '.join(missing)}. "
+            "Pictures stay plain."
+        )
     p.aesthetic_seam = seam = Seam(p, plan, report)
     for name in METHODS:
         setattr(p, name, getattr(seam, name))

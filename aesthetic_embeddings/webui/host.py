@@ -1,27 +1,38 @@
-"""All that is asked of the host. Of AUTOMATIC1111 v1.10.1 and of Forge; what both do alike is asked alike.
+"""All that is asked of the host: AUTOMATIC1111's WebUI, Forge, and what came of both.
 
-The only module that imports the host's `modules`. Each function names the place in the host that it relies on.
+The only module that imports the host's `modules`. What not every host has is looked for, never a version; a host
+without it lacks one convenience. Each function names the place in A1111 v1.10.1 and in Forge that it relies on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import modules.ui_extra_networks as ui_extra_networks  # type: ignore
-import modules.ui_extra_networks_user_metadata as metadata_editor  # type: ignore
-from modules import call_queue, devices, extra_networks, paths, script_callbacks, scripts, sd_hijack, shared  # type: ignore
+from modules import call_queue, devices, paths, script_callbacks, scripts, shared  # type: ignore
 from modules.ui_components import InputAccordion, ToolButton  # type: ignore
 
 from ..aesthetics.library import Library
 from ..errors import Interrupted
 
-try:
-    from backend.text_processing import classic_engine  # type: ignore  # Forge
-except ImportError:
-    classic_engine = None
+
+def _optional(name: str) -> Any:
+    """A module that not every host has, or None."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+extra_networks = _optional("modules.extra_networks")
+metadata_editor = _optional("modules.ui_extra_networks_user_metadata")
+ui_extra_networks = _optional("modules.ui_extra_networks")
+sd_hijack = _optional("modules.sd_hijack")  # gone from Forge Neo
+classic_engine = _optional("backend.text_processing.classic_engine")  # Forge's and Neo's
+dynamic_args = getattr(_optional("backend.args"), "dynamic_args", None)
 
 __all__ = [
     "InputAccordion",
@@ -117,9 +128,14 @@ def like(texts: Any, others: list[str]) -> Any:
 @contextlib.contextmanager
 def without_progress() -> Iterator[None]:
     """Encoding again adds what it used to the infotext again (sd_hijack_clip.py and classic_engine.py): undo that."""
-    hijack = sd_hijack.model_hijack
-    notes: list[Any] = [classic_engine.last_extra_generation_params] if classic_engine else []
-    notes += [getattr(hijack, name) for name in ("extra_generation_params", "comments") if hasattr(hijack, name)]
+    hijack = getattr(sd_hijack, "model_hijack", None)
+    places = [
+        (classic_engine, "last_extra_generation_params"),
+        (dynamic_args, "last_extra_generation_params"),  # Neo
+        (hijack, "extra_generation_params"),
+        (hijack, "comments"),
+    ]
+    notes = [getattr(place, name) for place, name in places if hasattr(place, name)]
     before = [x.copy() for x in notes]
     try:
         yield

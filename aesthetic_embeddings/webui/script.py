@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
+from types import ModuleType
 from typing import Any
 
 from ..errors import AestheticError
-from . import accordion, api, cards, conditioning_hook, extra_network, host, infotext, options, presets, tab, xyz
+from . import accordion, api, conditioning_hook, host, infotext, options, presets, tab, xyz
 from .picture_report import Report, say
 from .request import NAMES, named, plan
 
@@ -16,16 +18,29 @@ OLD_IS_THERE = (
 )
 
 
+#: Modules that derive from classes of the host's, and what is missing where it has none of these.
+BUILT_ON_HOSTS_CLASSES = {"extra_network": "tags in the prompt", "cards": "cards"}
+
+
 def register() -> None:
     """Tell the host whom to call. To be called each time that it loads its scripts: it forgets them on "Reload UI"."""
     host.script_callbacks.on_before_ui(forget_page)
-    host.script_callbacks.on_before_ui(extra_network.register)
+    for name, what in BUILT_ON_HOSTS_CLASSES.items():
+        if part := _part(name, what):
+            host.script_callbacks.on_before_ui(part.register)
     host.script_callbacks.on_before_ui(xyz.register)
     host.script_callbacks.on_infotext_pasted(infotext.pasted)
-    host.script_callbacks.on_before_ui(cards.register)
     host.script_callbacks.on_ui_settings(options.register)
     host.script_callbacks.on_app_started(api.add_routes)
     host.script_callbacks.on_ui_tabs(lambda: [(tab.build(), "Create aesthetic embedding", "aesthetic_gradients_tab")])
+
+
+def _part(name: str, what: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(f".{name}", __package__)
+    except (ImportError, AttributeError) as error:
+        print(f"Aesthetic gradients: no {what} in this WebUI ({error}). All else works.", file=sys.stderr)
+        return None
 
 
 def forget_page() -> None:
