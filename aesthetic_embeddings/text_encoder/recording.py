@@ -53,11 +53,8 @@ def recording(*towers: Tower) -> Iterator[list[list[Recording]]]:
 def _listen(tower: Tower, found: list[Recording], hooks: ExitStack) -> None:
     last: dict[str, Tensor] = {}
 
-    def ids(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-        last["ids"] = args[0] if args else kwargs["input"]
-
-    def inputs(_: nn.Module, __: Any, out: Tensor) -> None:
-        last["inputs"] = out
+    def inputs(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], out: Tensor) -> None:
+        last.update(ids=args[0] if args else kwargs["input"], inputs=out)
 
     def hidden(_: nn.Module, __: Any, out: Tensor) -> None:
         if "inputs" in last:  # hosts also call the final norm alone, on an earlier layer's output
@@ -71,8 +68,7 @@ def _listen(tower: Tower, found: list[Recording], hooks: ExitStack) -> None:
             last.clear()
 
     for handle in (
-        tower.table.owner.register_forward_pre_hook(ids, with_kwargs=True),
-        tower.embedding.register_forward_hook(inputs),
+        tower.embedding.register_forward_hook(inputs, with_kwargs=True),
         tower.final_module.register_forward_hook(hidden),
     ):
         hooks.callback(handle.remove)

@@ -9,7 +9,7 @@ differentiates. Nothing is copied until somebody reads a slot, so weights that a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -239,6 +239,11 @@ def _table(embedding: Any) -> Slot:
     return Slot(embedding, "weight")
 
 
+def _either(module: nn.Module, name: str, comfys: str) -> Any:
+    """An attribute by transformers' name, or by ComfyUI's."""
+    return getattr(module, name if hasattr(module, name) else comfys)
+
+
 def _activation(module: Any) -> Callable[[Tensor], Tensor]:
     # `forward`, not the call: other people's hooks are for the owner's forwards
     return module.forward if isinstance(module, nn.Module) else module
@@ -260,6 +265,9 @@ def _transformers_tower(model: nn.Module, tower: Any) -> Tower:
     )
     embedding = tower.embeddings.token_embedding
     table = _table(embedding)
+    positions = Slot(tower.embeddings.position_embedding, "weight")
+    if hasattr(tower.encoder.layers[0].self_attn, "heads"):  # ComfyUI's, which reads them without calling their module
+        positions = replace(positions, used_from=tower, used_until=tower)
     eos = getattr(tower, "eos_token_id", 2)  # transformers before 4.31 knows the legacy rule only
     return Tower(
         encode=tower if hasattr(model, "vision_model") else model,
@@ -267,12 +275,12 @@ def _transformers_tower(model: nn.Module, tower: Any) -> Tower:
         takes_any_length=tower in (model, getattr(model, "text_model", None)) and table.owner is embedding,
         embedding=embedding,
         table=table,
-        positions=Slot(tower.embeddings.position_embedding, "weight"),
+        positions=positions,
         layers=layers,
         final_norm=_norm(tower.final_layer_norm),
         final_module=tower.final_layer_norm,
-        heads=tower.encoder.layers[0].self_attn.num_heads,
-        activation=_activation(tower.encoder.layers[0].mlp.activation_fn),
+        heads=_either(tower.encoder.layers[0].self_attn, "num_heads", "heads"),
+        activation=_activation(_either(tower.encoder.layers[0].mlp, "activation_fn", "activation")),
         end_of_text=_highest_id if eos == 2 else lambda ids: (ids == eos).int().argmax(-1),
         projection=_linear_projection(model),
     )

@@ -1,0 +1,57 @@
+"""All that is asked of ComfyUI. The only module that imports its modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as model_management
+import comfy.utils
+import folder_paths
+
+from ..aesthetics.library import Library
+
+FOLDER = "aesthetic_embeddings"
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def _folders() -> list[Path]:
+    """Where aesthetics are looked for; new ones go to the first.
+
+    `models/aesthetic_embeddings`, what `extra_model_paths.yaml` has under that name, ComfyUI's own folder, and our own
+    package, which is named like the old WebUI extension's folder of files.
+    """
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+    return [*map(Path, folder_paths.get_folder_paths(FOLDER)), Path(folder_paths.base_path) / FOLDER, PACKAGE]
+
+
+library = Library(_folders())
+
+
+def files_with_projection() -> list[Path]:
+    """Text encoders in files of their own, such as Flux's `clip_l.safetensors`, which bring their text projection."""
+    names = folder_paths.get_filename_list("text_encoders")
+    found = [name for name in names if "clip_l" in name.lower() and name.lower().endswith((".safetensors", ".sft"))]
+    return [Path(folder_paths.get_full_path("text_encoders", name)) for name in found]
+
+
+def progress(total: int) -> Callable[[], None]:
+    """To be called after each of `total` steps: moves the node's progress bar, and raises where the user cancels."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def advance() -> None:
+        model_management.throw_exception_if_processing_interrupted()
+        bar.update(1)
+
+    return advance
+
+
+def free_memory() -> None:
+    model_management.soft_empty_cache()
+
+
+def text_encoders(model: Any) -> Iterable[Any]:
+    """The CLIP encoders of a CLIP's `cond_stage_model` (comfy/sd1_clip.py, SDClipModel); T5 and others are no CLIPs."""
+    encoders = (getattr(model, name, None) for name in ("clip_l", "clip_h", "clip_g"))
+    return [encoder for encoder in encoders if encoder is not None]
