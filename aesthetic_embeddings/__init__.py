@@ -14,9 +14,9 @@ from .aesthetics.library import Library
 from .diffusion.pipelines import Conditioning, personalized_prompt
 from .errors import AestheticError, EncoderError, FileError, Interrupted
 from .settings import Settings
-from .text_encoder.last_layer import fetch_last_layer
-from .text_encoder.personalize import Run, blended, personalized
-from .text_encoder.projection import fetch_projection, text_projection
+from .text_encoder.missing_parts import fetch
+from .text_encoder.personalize import blended, personalized
+from .text_encoder.replay import Tuned
 
 __version__ = "0.2.0"
 
@@ -29,19 +29,17 @@ __all__ = [
     "FileError",
     "Interrupted",
     "Library",
-    "Run",
     "Settings",
+    "Tuned",
     "__version__",
     "blend",
     "blended",
     "contrast",
     "create",
     "create_with_report",
-    "fetch_last_layer",
-    "fetch_projection",
+    "fetch",
     "load",
     "merge",
     "personalized",
     "personalized_prompt",
-    "text_projection",
 ]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import AestheticError
+from .text_encoder.update_rules import UPDATE_RULES
 
-UPDATES = ("adam", "normalized", "gradient")
+UPDATES = tuple(UPDATE_RULES)
 BLENDS = ("lerp", "slerp")
 #: CLIP family -> the setting that weakens its text encoder beside a model's others.
 STRENGTHS = {"clip-vit-l-14": "strength_clip_l", "open-clip-vit-bigg-14": "strength_clip_g"}

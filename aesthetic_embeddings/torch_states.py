@@ -1,35 +1,82 @@
-"""Temporary states of torch, each a `with` block: evaluation mode, no autocast, no inference mode."""
+"""Temporary states of torch, each a `with` block that an exception at any point of it cannot keep from ending.
+
+torch's own blocks can be entered and not left, where Ctrl-C comes between.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 
 @contextmanager
+def restored(restore: Callable[[], object]) -> Iterator[None]:
+    """A block after which `restore` runs, twice: an interrupt may end it half-way the first time."""
+    try:
+        try:
+            yield
+        finally:
+            restore()
+    finally:
+        restore()
+
+
+@contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode for every submodule, and each one's own mode again afterwards: dropout would record noise."""
     training = [m for m in module.modules() if m.training]
-    try:
-        module.eval()
-        yield
-    finally:
+
+    def restore() -> None:
         for m in training:
             m.training = True
+
+    with restored(restore):
+        module.eval()
+        yield
 
 
 @contextmanager
 def no_autocast_or_inference(device: str) -> Iterator[None]:
     """For our own arithmetic: no autocast, and no inference mode, whose tensors autograd refuses."""
-    with torch.inference_mode(False), no_autocast(device):
+    with no_inference(), no_autocast(device):
         yield
 
 
-def no_autocast(device: str) -> AbstractContextManager[None]:
-    return torch.autocast(device, enabled=False) if autocast_dtype(device) else nullcontext()
+@contextmanager
+def no_inference() -> Iterator[None]:
+    """No inference mode: tensors made in it are ordinary ones."""
+    before, guard = torch.is_inference_mode_enabled(), torch.inference_mode(False)
+
+    def restore() -> None:
+        if torch.is_inference_mode_enabled() != before:
+            guard.__exit__(None, None, None)
+
+    with restored(restore):
+        if before:
+            guard.__enter__()
+        yield
+
+
+@contextmanager
+def gradients(enabled: bool) -> Iterator[None]:
+    """torch.set_grad_enabled for a block."""
+    before = torch.is_grad_enabled()
+    with restored(lambda: torch.set_grad_enabled(before)):
+        torch.set_grad_enabled(enabled)
+        yield
+
+
+@contextmanager
+def no_autocast(device: str) -> Iterator[None]:
+    """No autocast on this kind of device."""
+    before = autocast_dtype(device) is not None
+    with restored(lambda: _set_autocast(device, before)):
+        if before:
+            _set_autocast(device, False)
+        yield
 
 
 def autocast_dtype(device: str) -> torch.dtype | None:
@@ -39,3 +86,13 @@ def autocast_dtype(device: str) -> torch.dtype | None:
     if device == "cpu":  # torch before 2.4
         return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
     return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
+
+
+def _set_autocast(device: str, enabled: bool) -> None:
+    if hasattr(torch, "get_autocast_dtype"):
+        if enabled != torch.is_autocast_enabled(device):
+            torch.set_autocast_enabled(device, enabled)
+    elif device == "cpu":  # torch before 2.4
+        torch.set_autocast_cpu_enabled(enabled)
+    else:
+        torch.set_autocast_enabled(enabled)

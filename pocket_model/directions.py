@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from aesthetic_embeddings.text_encoder.tuning import adam
 from torch import Tensor
 from transformers import CLIPModel
-
-from aesthetic_embeddings.text_encoder.tuning import adam
 
 from . import small_clip
 from .texture import saturated

@@ -43,7 +43,6 @@ for command in (
     generate.generate,
     evaluate.evaluate,
     studio.studio,
-    fetch.fetch_projection,
-    fetch.fetch_last_layer,
+    fetch.fetch,
 ):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""Commands that download: the only ones."""
+"""The command that downloads: the only one."""
 
 from __future__ import annotations
 
@@ -8,20 +8,15 @@ from .terminal import progress, say
 
 
 @click.command()
-def fetch_projection() -> None:
-    """Download CLIP ViT-L/14's text projection (2.4 MB), which SD1 checkpoints lack, into the cache."""
-    from ..text_encoder.projection import fetch_projection
+@click.argument("part", type=click.Choice(("projection", "last-layer")))
+def fetch(part: str) -> None:
+    """Download a part of CLIP that models come without, once, into the cache.
 
-    with progress("fetching the text projection") as advance:
-        path = fetch_projection(on_progress=advance)
-    say(path)
+    projection: 2.4 MB of CLIP ViT-L/14, for SD1, SDXL, SD3 and Flux. last-layer: 55 MB of OpenCLIP ViT-H/14, for SD2 in
+    diffusers' format.
+    """
+    from ..text_encoder.missing_parts import fetch as fetch_part
 
-
-@click.command()
-def fetch_last_layer() -> None:
-    """Download the last layer of SD2's text encoder (55 MB), which models in diffusers' format lack, into the cache."""
-    from ..text_encoder.last_layer import fetch_last_layer
-
-    with progress("fetching the last layer") as advance:
-        path = fetch_last_layer(on_progress=advance)
+    with progress(f"fetching the {part}") as advance:
+        path = fetch_part(part, on_progress=advance)
     say(path)

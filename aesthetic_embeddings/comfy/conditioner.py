@@ -22,9 +22,9 @@ from ..errors import EncoderError, out_of_memory
 from ..settings import Settings
 from ..storage.lru_cache import LRUCache, fingerprint
 from ..text_encoder.personalize import all_applied, blended, personalize_each
-from ..text_encoder.recording import Recording, only, recording
+from ..text_encoder.record import Recording, only_call, recording
+from ..text_encoder.replay import Tuned
 from ..text_encoder.towers import Tower, find_tower
-from ..text_encoder.tuning import Tuned
 from . import host
 
 #: What ComfyUI calls a tokenized prompt: chunks of (token, weight), for SDXL and its like by the encoder's name.
@@ -111,7 +111,7 @@ class PersonalizedModel:
         """The plain conditioning, and each tower's call; None for one that was not called (SD3 without its tokens)."""
         with _inputs_given_to(encoders, towers), recording(*towers) as calls:
             plain = self._model.encode_token_weights(tokens)
-        return plain, [only(found) if found else None for found in calls]
+        return plain, [only_call(found) if found else None for found in calls]
 
     def _tune(
         self, encoders: Sequence[Any], towers: list[Tower], records: list[Recording]
@@ -177,7 +177,7 @@ def _inputs_given_to(encoders: Sequence[Any], towers: Sequence[Tower]) -> Iterat
     """While the block runs, each encoder's input embeddings pass through `embedding` of its tower."""
     with ExitStack() as stack:
         for encoder in encoders:
-            tower = next((tower for tower in towers if tower.table.owner is _embedding_of(encoder)), None)
+            tower = next((tower for tower in towers if tower.table.module is _embedding_of(encoder)), None)
             if tower is not None:
                 encoder.process_tokens = _passed_on(encoder, tower.embedding)
                 stack.callback(delattr, encoder, "process_tokens")

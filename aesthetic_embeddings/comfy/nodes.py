@@ -10,7 +10,7 @@ from torch import Tensor
 from ..aesthetics import families, mixes
 from ..aesthetics.embedding import AestheticEmbedding, merge, now
 from ..errors import AestheticError
-from ..text_encoder.projection import fetch_projection
+from ..text_encoder.missing_parts import TEXT_PROJECTION
 from . import host
 from .conditioner import PersonalizedModel
 from .widgets import settings_inputs, settings_of
@@ -199,7 +199,7 @@ class FetchTextProjection:
         return {"required": {}}
 
     def fetch(self) -> dict[str, Any]:
-        path = str(fetch_projection())
+        path = str(TEXT_PROJECTION.fetch())
         return {"ui": {"text": [path]}, "result": (path,)}
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..aesthetics.embedding import AestheticEmbedding
 from ..settings import Settings
 from ..text_encoder.personalize import all_applied, blended, personalize_each
-from ..text_encoder.recording import Recording, only, recording
+from ..text_encoder.record import Recording, only_call, recording
 from ..text_encoder.towers import find_tower
 
 
@@ -77,7 +77,7 @@ def personalized_prompt(
     def recorded(text: str) -> tuple[list[Recording], dict[str, Tensor]]:
         with recording(*towers) as found:
             encoded = encode(text)
-        return [only(calls) for calls in found], encoded
+        return [only_call(calls) for calls in found], encoded
 
     records, plain = recorded(prompt)
     texts = recorded(settings.text)[0] if settings.text and settings.text_strength else None

@@ -17,8 +17,7 @@ from ..diffusion.pipelines import beside, personalized_prompt
 from ..diffusion.sampling import pictures
 from ..errors import AestheticError, EncoderError, Interrupted
 from ..settings import Settings
-from ..text_encoder.last_layer import lacks_last_layer
-from ..text_encoder.personalize import complete
+from ..text_encoder.missing_parts import complete, lacks_last_layer
 from ..text_encoder.towers import find_tower
 
 _WAITING = 16  # jobs, at most

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,30 +26,6 @@ def product(x: Tensor, w: Tensor) -> Tensor:
     if ours and x.numel() and not torch.is_grad_enabled():  # it knows no gradient
         return torch.ops.mkldnn._linear_pointwise(x, w, None, "none", [], "")
     return x @ w.T
-
-
-@dataclass(frozen=True)
-class Factors:
-    """A matrix `[m, n]` of low rank, `s A^T B`, from A `[rank, m]` and B `[rank, n]`; never formed unless it must be.
-
-    What it is multiplied by tells the dtype and the device of the result; A and B may be kept in another.
-    """
-
-    a: Tensor
-    b: Tensor
-    s: float = 1.0
-
-    def times(self, x: Tensor) -> Tensor:
-        """`x (s A^T B)^T`"""
-        return (x @ self.b.to(x).T).mul_(self.s) @ self.a.to(x)
-
-    def times_transposed(self, delta: Tensor) -> Tensor:
-        """`delta (s A^T B)`"""
-        return (delta @ self.a.to(delta).T).mul_(self.s) @ self.b.to(delta)
-
-    def plus(self, w: Tensor) -> Tensor:
-        """`W + s A^T B`, a new tensor."""
-        return torch.addmm(w, self.a.to(w).T, self.b.to(w), alpha=self.s)
 
 
 def outer(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:

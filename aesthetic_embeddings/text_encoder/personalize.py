@@ -1,10 +1,9 @@
-"""Personalising an encoder for one prompt: record, check, tune, and let the owner encode again."""
+"""Personalizing an encoder for one prompt: record, check, tune, and let its owner encode again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,12 @@ from ..aesthetics.vectors import slerp, unit
 from ..errors import AestheticError, EncoderError
 from ..settings import Settings
 from ..torch_states import evaluating
-from .last_layer import lacks_last_layer, with_last_layer
-from .projection import text_projection
-from .recording import Recording, check, embeddings_replaced, record_once
+from .check import check
+from .missing_parts import complete
+from .record import Recording, embeddings_replaced, record_once
+from .replay import Tuned
 from .towers import Tower, find_tower
-from .tuning import Tuned, text_feature, tune
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a personalisation did: `steps + 1` cosine similarities of prompt and aesthetic: before, after each step."""
-
-    similarities: tuple[float, ...]
+from .tune import text_feature, tune
 
 
 @contextmanager
@@ -43,16 +36,18 @@ def personalized(
     text_ids: Tensor | None = None,
     encode: Callable[[Tensor], Any] | None = None,
     on_step: Callable[[int, float], None] | None = None,
-) -> Iterator[Run]:
+) -> Iterator[Tuned]:
     """Inside the block, `text_encoder` computes as if fine-tuned towards `embedding` for the prompt `input_ids`.
 
-    Afterwards, also after an exception, it is as it was: no parameter is written to at any time.
+    Yields an object whose `similarities` are `steps + 1` cosines of prompt and aesthetic: before, after each step.
+    The encoder's parameters are not written to at any time. Other threads may use it meanwhile, plainly or personalized
+    in their own way: only the thread that entered the block sees the tuned weights.
 
     text_encoder: a transformers CLIPTextModel, CLIPTextModelWithProjection or CLIPModel, or an open_clip model.
     input_ids: `[chunks, length]`, the chunks of one prompt; each begins with the beginning-of-text token.
     embedding: the aesthetic, or its vector `[dim]`.
     projection: `[dim, width]`, the text projection, where the encoder has none of its own, or a file or folder that
-        holds it; by default that of CLIP ViT-L/14 where it is on this machine (see `text_projection`).
+        holds it; by default that of CLIP ViT-L/14 where it is on this machine.
     input_embeddings: `[chunks, length, width]`, recorded token embeddings, in place of the table's rows; those that
         differ from their id's row (textual inversion) are constants.
     text_ids: `[chunks, length]`, the tokens of `settings.text`.
@@ -62,7 +57,7 @@ def personalized(
     The encoder is run once, before the block, to record what it computes for the prompt. The settings `weight` and
     `blend` concern the conditioning (see `blended`) and are not used here.
     Raises EncoderError where encoder, embedding and projection do not fit together, or where the encoder does not
-    compute what its weights say (see `recording.check`); both before anything is tuned.
+    compute what its weights say (see check.py); both before anything is tuned.
     """
     settings = settings or Settings()
     tower = find_tower(text_encoder)
@@ -82,9 +77,10 @@ def personalized(
         if text_ids is None:
             raise AestheticError("settings.text needs its tokens: pass them as text_ids.")
         text = recorded(text_ids)
-    tuned = personalize(tower, record, embedding, settings, projection, text, on_step)
+    tower, matrix = complete(tower, projection)
+    _, tuned = personalize(tower, record, embedding, settings, matrix, text, on_step)
     with tuned.applied():
-        yield Run(tuned.similarities)
+        yield tuned
 
 
 def personalize(
@@ -92,19 +88,21 @@ def personalize(
     record: Recording,
     embedding: AestheticEmbedding | Tensor,
     settings: Settings,
-    projection: Tensor | str | Path | None = None,
+    projection: Tensor,
     text: Recording | None = None,
     on_step: Callable[[int, float], None] | None = None,
-) -> Tuned:
-    """Check a recorded prompt and tune its tower; `text` is the recording of `settings.text`."""
-    tower, projection = complete(tower, projection)
+) -> tuple[str, Tuned]:
+    """Check a recorded prompt and tune its tower: the CLIP family of that, and the tuned tower.
+
+    tower: with all of its layers. text: the recording of `settings.text`.
+    """
     name = family(tower.width, len(tower.layers), projection.shape[0])
     record = check(tower, record)
     e = vector_for(embedding, name)
     if text is not None:
         direction = text_feature(tower, check(tower, text), projection).to(e)
         e = slerp(e, -direction if settings.text_negative else direction, settings.text_strength)
-    return tune(tower, record, e, projection, settings.of_family(name), on_step)
+    return name, tune(tower, record, e, projection, settings.of_family(name), on_step)
 
 
 def personalize_each(
@@ -115,9 +113,11 @@ def personalize_each(
     projection: Tensor | str | Path | None = None,
     texts: Sequence[Recording] | None = None,
     on_step: Callable[[int, float], None] | None = None,
+    places: Sequence[Path] = (),
 ) -> tuple[dict[str, Tuned], list[str]]:
     """Tune every tower of a model for which `embedding` has a vector: by CLIP family, and sentences on the others.
 
+    projection, places: where missing parts may be (see missing_parts.py).
     Raises EncoderError where no tower can be tuned.
     """
     tuned: dict[str, Tuned] = {}
@@ -125,9 +125,9 @@ def personalize_each(
     directions: Sequence[Recording | None] = texts or [None] * len(towers)
     for tower, record, text in zip(towers, records, directions, strict=True):
         try:
-            tower, matrix = complete(tower, projection)
-            name = family(tower.width, len(tower.layers), matrix.shape[0])
-            tuned[name] = personalize(tower, record, embedding, settings, matrix, text, on_step)
+            whole, matrix = complete(tower, projection, places)
+            name, done = personalize(whole, record, embedding, settings, matrix, text, on_step)
+            tuned[name] = done
         except EncoderError as error:
             if len(towers) == 1:
                 raise
@@ -140,22 +140,10 @@ def personalize_each(
 @contextmanager
 def all_applied(tuned: Iterable[Tuned]) -> Iterator[None]:
     """A block inside which the owners of all these towers compute with the tuned weights."""
-    with ExitStack() as overlays:
+    with ExitStack() as blocks:
         for each in tuned:
-            overlays.enter_context(each.applied())
+            blocks.enter_context(each.applied())
         yield
-
-
-def complete(tower: Tower, given: Tensor | str | Path | None = None) -> tuple[Tower, Tensor]:
-    """The tower with its last layer, where its owner leaves that out, and its text projection `[dim, width]`.
-
-    given: the projection, or a file or folder that holds what is missing; without it, this machine is searched.
-    """
-    if lacks_last_layer(tower):
-        tower = with_last_layer(tower, None if isinstance(given, Tensor) else given)
-    if tower.projection is not None:
-        return tower, tower.projection
-    return tower, given if isinstance(given, Tensor) else text_projection(tower.width, given)
 
 
 def vector_for(embedding: AestheticEmbedding | Tensor, wanted: str) -> Tensor:
@@ -171,7 +159,7 @@ def vector_for(embedding: AestheticEmbedding | Tensor, wanted: str) -> Tensor:
 
 
 def blended(plain: Tensor, tuned: Tensor, settings: Settings) -> Tensor:
-    """Plain and personalised conditioning, `[..., width]`, blended by `settings.weight`.
+    """Plain and personalized conditioning, `[..., width]`, blended by `settings.weight`.
 
     `lerp`: `plain + weight * (tuned - plain)`. `slerp`: so for each token's length, and its direction on the arc.
     At weight 0 and 1 the result is `plain` and `tuned` themselves. Tokens that are alike in both stay as they are.

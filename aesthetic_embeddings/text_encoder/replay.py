@@ -1,128 +1,155 @@
-"""Tuned values laid over a tower while its owner encodes again, and taken off after every call.
+"""Tuned weights applied to a tower while its owner encodes again.
 
-The owner's parameters are never written to. A hook puts another parameter in its place for the length of one call of
-its module; a second hook, which also runs when the call raises, puts the owner's own object back. A matrix that moved
-by an update of low rank stays where it is: what the update does to its input is added to its module's output.
+No parameter is replaced. A hook corrects what a module returns to what it would return with its tuned weights, in the
+precision of the tuning, also where the module stores or computes in less.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from ..torch_states import no_autocast
-from .matmul import Factors
-from .recording import working_dtype
-from .towers import FP8, Slot, Tower
+from .forward import Weights, attention
+from .hooks import Hook, hooked
+from .low_rank import LowRank
+from .matmul import product
+from .towers import Affine, Layer, Norm, Slot, Tower, working_dtype
 
-#: What a slot's rows become: a function that returns them, or the update of low rank that is added to a matrix.
-Value: TypeAlias = "Callable[[], Tensor] | Factors"
+#: What is added to a stored parameter.
+Change: TypeAlias = "Tensor | LowRank"
 
 
-@contextmanager
-def tuned_weights_applied(
-    tower: Tower,
-    values: Mapping[Slot, Value],
-    row_ids: Tensor | None = None,
-    rows: Tensor | None = None,
-) -> Iterator[None]:
-    """While the block runs, the tower's owner computes with `values` in place of what these slots store.
+@dataclass(frozen=True)
+class Tuned:
+    """A tower tuned for one prompt.
 
-    values: functions among them are called at each use, so that nothing need be kept whole.
-    row_ids: sorted token ids `[n]` whose rows of the embedding table are `rows` `[n, width]`; the table is large.
+    similarities: `steps + 1` cosines of prompt and aesthetic: before, after each step.
+    changes: what is added to stored weights. positions: `[length, width]`, to the first position embeddings.
+    rows: sorted token ids `[n]`, and their rows of the embedding table as they are now, `[n, width]`; it is large.
     """
-    updates = {s: value for s, value in values.items() if isinstance(value, Factors) and s.is_its_owners_product}
-    dtype = working_dtype(tower)
-    formed = {slot: _formed(slot, value, dtype) for slot, value in values.items() if slot not in updates}
-    formed = {**_beside_fp8(formed), **formed}
-    by_parameter: dict[tuple[nn.Module, str], list[Slot]] = defaultdict(list)
-    for slot in formed:
-        by_parameter[slot.owner, slot.name].append(slot)
-    with ExitStack() as stack:
-        for slot, update in updates.items():
-            stack.callback(slot.owner.register_forward_hook(_adding(update, dtype)).remove)
-        for (owner, name), parts in by_parameter.items():
-            _lay(owner, name, parts, formed, stack)
-        if row_ids is not None and rows is not None:
-            hook = tower.table.owner.register_forward_hook(_row_hook(row_ids, rows))
-            stack.callback(hook.remove)
-        yield
+
+    tower: Tower
+    similarities: tuple[float, ...]
+    changes: Mapping[Slot, Change] = field(default_factory=dict)
+    positions: Tensor | None = None
+    rows: tuple[Tensor, Tensor] | None = None
+
+    def applied(self) -> AbstractContextManager[None]:
+        """A block inside which the tower's owner computes with the tuned weights, in this thread."""
+        return hooked(self._hooks())
+
+    def _hooks(self) -> Iterator[tuple[nn.Module, Hook]]:
+        if self.rows is not None:
+            yield self.tower.table.module, _rows(*self.rows)
+        if self.positions is not None:
+            yield self.tower.embedding, _positions(self.positions)
+        for module, output in _outputs(self.tower, self.changes):
+            yield module, self._hook(output)
+
+    def _hook(self, output: Output) -> Hook:
+        dtype = working_dtype(self.tower)
+
+        def corrected(x: Tensor, out: Any) -> Any:
+            plain, *rest = (
+                out if isinstance(out, tuple) else (out,)
+            )  # nn.MultiheadAttention returns its weights as well
+            with no_autocast(plain.device.type):
+                weights = _TunedWeights(self.changes, like=plain.new_empty(0, dtype=dtype))
+                tuned = output(weights, x.to(weights.like), plain).to(plain)
+            return (tuned, *rest) if isinstance(out, tuple) else tuned
+
+        return corrected
 
 
-def _adding(update: Factors, dtype: torch.dtype) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-    def add(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        with no_autocast(out.device.type):
-            return out + update.times(args[0].to(dtype)).to(out.dtype)
+class _TunedWeights(Weights):
+    """How the forward reads stored weights and what is added to them."""
 
-    return add
+    def __init__(self, changes: Mapping[Slot, Change], like: Tensor) -> None:
+        super().__init__(like)
+        self.changes = changes
 
+    def vector(self, slot: Slot) -> Tensor:
+        return self.read(slot) + self.added(slot)
 
-def _formed(slot: Slot, value: Value, dtype: torch.dtype) -> Callable[[], Tensor]:
-    return (lambda: value.plus(slot.read().to(dtype))) if isinstance(value, Factors) else value
+    def product(self, slot: Slot, x: Tensor) -> Tensor:
+        return super().product(slot, x) + self.added(slot, x)
 
-
-def _beside_fp8(values: Mapping[Slot, Callable[[], Tensor]]) -> dict[Slot, Callable[[], Tensor]]:
-    """What else the modules store in which fp8 is tuned: laid over as it is, so that all of it is of one dtype.
-
-    AUTOMATIC1111's `manual_cast` casts a module for its call and then back, to the dtype of its first parameter.
-    """
-    taken = {(slot.owner, slot.name) for slot in values}
-    of_owner = {slot.owner: slot for slot in values if slot.parameter.dtype in FP8}
-    others = [replace(slot, name=name) for slot in of_owner.values() for name in slot.owner._parameters]
-    return {s: s.read for s in others if (s.owner, s.name) not in taken and s.owner._parameters[s.name] is not None}
-
-
-def _lay(
-    owner: nn.Module,
-    name: str,
-    parts: list[Slot],
-    values: Mapping[Slot, Callable[[], Tensor]],
-    stack: ExitStack,
-) -> None:
-    borrowed: list[Tensor] = []
-
-    def put(*_: Any) -> None:
-        if borrowed:
-            return
-        stored = parts[0].parameter
-        dtype = torch.float32 if stored.dtype in FP8 else stored.dtype  # fp8 would round the tuning away
-        with torch.no_grad():
-            tuned = values[parts[0]]().to(stored.device, dtype)
-            if tuned.shape != stored.shape:  # some of its rows only
-                tuned = stored.detach().to(dtype, copy=True)
-                for part in parts:
-                    tuned[part.rows] = values[part]().to(tuned)
-        borrowed.append(stored)
-        # without gradient, or autocast would keep its cast copy beyond the call
-        owner._parameters[name] = nn.Parameter(tuned, requires_grad=False)
-
-    def take(*_: Any) -> None:
-        if borrowed:
-            owner._parameters[name] = borrowed.pop()  # type: ignore[assignment]
-
-    used_from, used_until = parts[0].used_from or owner, parts[0].used_until or owner
-    if used_from is used_until:
-        handles = [
-            used_from.register_forward_pre_hook(put),
-            used_until.register_forward_hook(take, always_call=True),
-        ]
-    else:  # read between two calls
-        handles = [used_from.register_forward_pre_hook(put), used_until.register_forward_pre_hook(take)]
-    stack.callback(take)
-    for handle in handles:
-        stack.callback(handle.remove)
+    def added(self, slot: Slot | None, x: Tensor | None = None) -> Tensor | float:
+        """What the change of a slot adds to a vector, or to a matrix's product with x."""
+        change = None if slot is None else self.changes.get(slot)
+        if change is None:
+            return 0.0
+        if x is None:
+            assert isinstance(change, Tensor)
+            return change.to(self.like)
+        return change.times(x) if isinstance(change, LowRank) else product(x, change.to(x))
 
 
-def _row_hook(row_ids: Tensor, rows: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    def put(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        ids = args[0].to(row_ids.device)
+#: What a module returns with tuned weights, from those, its input, and what it returned.
+Output: TypeAlias = Callable[[_TunedWeights, Tensor, Tensor], Tensor]
+
+
+def _outputs(tower: Tower, changes: Mapping[Slot, Change]) -> Iterator[tuple[nn.Module, Output]]:
+    """Every module of the tower that computes with one of these slots."""
+
+    def changed(*parts: Affine | Norm) -> bool:
+        return any(part.weight in changes or part.bias in changes for part in parts)
+
+    for layer in tower.layers:
+        attended = [layer.q, layer.k, layer.v, layer.out]
+        if layer.attention is None:
+            yield from ((a.weight.module, _affine(a)) for a in attended if changed(a))
+        elif changed(*attended):
+            yield layer.attention, _attention(layer, tower.heads)
+        yield from ((a.weight.module, _affine(a)) for a in (layer.fc1, layer.fc2) if changed(a))
+        yield from ((norm.weight.module, _norm(norm)) for norm in (layer.norm1, layer.norm2) if changed(norm))
+    if changed(tower.final_norm):
+        yield tower.final_norm.weight.module, _norm(tower.final_norm)
+
+
+def _affine(affine: Affine) -> Output:
+    return lambda weights, x, out: out.to(x) + weights.added(affine.weight, x) + weights.added(affine.bias)
+
+
+def _norm(norm: Norm) -> Output:
+    return lambda weights, x, out: weights.norm(norm, x)
+
+
+def _attention(layer: Layer, heads: int) -> Output:
+    """Of nn.MultiheadAttention, whose matrices are not called one by one."""
+
+    def attended(weights: _TunedWeights, x: Tensor, out: Tensor) -> Tensor:
+        if getattr(layer.attention, "batch_first", False):
+            return attention(layer, heads, weights, x, x)
+        x = x.transpose(0, 1)
+        return attention(layer, heads, weights, x, x).transpose(0, 1)
+
+    return attended
+
+
+def _rows(row_ids: Tensor, rows: Tensor) -> Hook:
+    """Of the embedding table."""
+
+    def put(ids: Tensor, out: Tensor) -> Tensor:
+        ids = ids.to(row_ids.device)
         at = torch.searchsorted(row_ids, ids).clamp(max=len(row_ids) - 1)
         return torch.where((row_ids[at] == ids)[..., None].to(out.device), rows[at].to(out), out)
 
     return put
+
+
+def _positions(positions: Tensor) -> Hook:
+    """Of the token embedding, whose owner adds the position embeddings to what it returns."""
+
+    def add(_: Tensor, out: Tensor) -> Tensor:
+        sums, length = out.to(positions.dtype, copy=True), min(out.shape[-2], len(positions))
+        sums[..., :length, :] += positions[:length].to(sums.device)
+        return sums.to(out.dtype)
+
+    return add

@@ -1,60 +1,46 @@
-"""One CLIP text tower, whoever built it: where its weights live, and a forward of our own that reads them there.
+"""One CLIP text tower, whoever built it: where its weights live.
 
 transformers keeps q, k and v apart and open_clip keeps them in one matrix; hosts wrap embeddings and cast weights at
-call time. All of that ends here: a `Tower` names each weight by the place (`Slot`) where its owner keeps it, and
-`hidden_states` is the one forward (Radford et al. 2021, section 2.4: a causal pre-norm transformer) that tuning
-differentiates. Nothing is copied until somebody reads a slot, so weights that a host replaces are seen as they are now.
+call time. All of that ends here: a `Tower` names each weight by the place (`Slot`) where a module keeps it. Nothing is
+copied until somebody reads a slot, so weights that a host replaces are seen as they are now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import EncoderError
-from .matmul import product
 
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """A parameter, or some of its rows, at the place where its owner keeps it.
+    """A parameter, or some of its rows, at the place where a module keeps it."""
 
-    `used_from` and `used_until` bracket its use: the owner's own call, unless the parameter is read outside any call of
-    its owner (open_clip's position embeddings are: from the token embedding's call to the first block's).
-    """
-
-    owner: nn.Module
+    module: nn.Module
     name: str
     rows: slice | None = None
-    used_from: nn.Module | None = None
-    used_until: nn.Module | None = None
 
     @property
     def parameter(self) -> Tensor:
         """The whole stored parameter. Raises EncoderError where its values cannot be read as they are."""
-        value = self.owner._parameters.get(self.name)
+        value = self.module._parameters.get(self.name)
         if value is None:
-            kind = type(self.owner).__name__
+            kind = type(self.module).__name__
             raise EncoderError(
                 f"The text encoder's {kind} does not hold its {self.name} as a plain parameter: an adapter such as a "
-                "LoRA, a quantised layer or a parametrisation does. Merge or unload that, then try again."
+                "LoRA, a quantized layer or a parametrization does. Merge or unload that, then try again."
             )
         if value.device.type == "meta" or value.dtype not in READABLE:
-            state = "offloaded" if value.device.type == "meta" else "quantised"
+            state = "offloaded" if value.device.type == "meta" else "quantized"
             raise EncoderError(
                 f"The text encoder's weights are {state}, so they cannot be tuned. Load it in fp32, fp16 or bf16."
             )
         return value
-
-    @property
-    def is_its_owners_product(self) -> bool:
-        """Of an affine map's weight: whether its owner is a module whose call computes that map."""
-        return self.rows is None and self.used_from is None
 
     def read(self) -> Tensor:
         """The stored values of these rows: a view, in the stored dtype, without gradient."""
@@ -62,7 +48,7 @@ class Slot:
         return stored if self.rows is None else stored[self.rows]
 
 
-#: Only for storage: nothing computes in these. Their owner casts them at each call, to the dtype of its input.
+#: Only for storage: nothing computes in these. Modules cast them at each call, to the dtype of their input.
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 READABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16, *FP8)
 
@@ -94,6 +80,7 @@ class Layer:
     norm2: Norm
     fc1: Affine
     fc2: Affine
+    attention: nn.Module | None = None  # where q, k, v and out are parts of one module, which is not called for each
 
     @property
     def affines(self) -> tuple[Affine, ...]:
@@ -110,14 +97,13 @@ class Layer:
 class Tower:
     """A text tower. `width` is that of its hidden states; `projection` is `[dim, width]`, or None where it has none."""
 
-    encode: Callable[[Tensor], Any]  # runs the owner's own forward on token ids `[batch, length]`
+    encode: Callable[[Tensor], Any]  # the model's own forward on token ids `[batch, length]`
     takes_any_length: bool  # whether that may be shorter than CLIP's 77
     embedding: nn.Module  # token ids to input embeddings, textual inversion included
     table: Slot  # the rows below it
     positions: Slot
     layers: tuple[Layer, ...]
     final_norm: Norm
-    final_module: nn.Module
     heads: int
     activation: Callable[[Tensor], Tensor]
     end_of_text: Callable[[Tensor], Tensor]  # ids `[batch, length]` -> the position that is pooled `[batch]`
@@ -128,64 +114,9 @@ class Tower:
         return self.table.parameter.shape[1]
 
 
-class Weights:
-    """How the forward reads slots: as they are, in one dtype. Tuning overrides some of it."""
-
-    def __init__(self, like: Tensor) -> None:
-        self.like = like
-
-    def read(self, slot: Slot) -> Tensor:
-        return slot.read().to(device=self.like.device, dtype=self.like.dtype)
-
-    def vector(self, slot: Slot) -> Tensor:
-        return self.read(slot)
-
-    def product(self, slot: Slot, x: Tensor) -> Tensor:
-        return product(x, self.read(slot))
-
-    def affine(self, affine: Affine, x: Tensor) -> Tensor:
-        y = self.product(affine.weight, x)
-        return y if affine.bias is None else y + self.vector(affine.bias)
-
-    def activated(self, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        return activation(x)
-
-    def norm(self, norm: Norm, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], self.vector(norm.weight), self.vector(norm.bias), norm.eps)
-
-
-def hidden_states(
-    tower: Tower, x: Tensor, weights: Weights, first: int = 0, last: int | None = None, only: Tensor | None = None
-) -> Tensor:
-    """Run layers `first` to `last` on `x` `[batch, length, width]`; after the very last one also the final norm.
-
-    `x` is the sum of token and position embeddings for `first = 0`, else the output of layer `first - 1`. Attention is
-    causal, so position i depends on none after it: a prompt may be cut behind its end-of-text token.
-
-    only: `[batch]`, the position of each text that is asked for; the result is `[batch, 1, width]`. The other positions
-    leave the last layer as its keys and values.
-    """
-    for layer in tower.layers[first:last]:
-        h = weights.norm(layer.norm1, x)
-        asking, mask = h, None
-        if only is not None and layer is tower.layers[-1]:
-            here = torch.arange(len(x), device=x.device), only
-            x, asking = x[here][:, None], h[here][:, None]
-            mask = (torch.arange(h.shape[1], device=x.device) <= only[:, None])[:, None, None]
-        q, k, v = (
-            _split(weights.affine(a, inputs), tower.heads)
-            for a, inputs in ((layer.q, asking), (layer.k, h), (layer.v, h))
-        )
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        x = x + weights.affine(layer.out, attended.transpose(1, 2).flatten(2))
-        h = weights.norm(layer.norm2, x)
-        x = x + weights.affine(layer.fc2, weights.activated(tower.activation, weights.affine(layer.fc1, h)))
-    return x if last is not None else weights.norm(tower.final_norm, x)
-
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    """`[batch, length, width]` to `[batch, heads, length, width / heads]`."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+def working_dtype(tower: Tower) -> torch.dtype:
+    """fp64 stays fp64; everything coarser is tuned in fp32."""
+    return torch.float64 if tower.table.parameter.dtype == torch.float64 else torch.float32
 
 
 # ---------------------------------------------------------------- finding the tower
@@ -204,7 +135,7 @@ def find_tower(text_encoder: nn.Module) -> Tower:
                 except AttributeError as error:
                     raise EncoderError(
                         f"{type(text_encoder).__name__} holds a text tower that is not built as CLIP's ({error}); "
-                        "it cannot be personalised."
+                        "it cannot be personalized."
                     ) from error
     raise EncoderError(
         f"{type(text_encoder).__name__} holds no CLIP text tower. Pass a CLIPTextModel, CLIPTextModelWithProjection, "
@@ -245,7 +176,7 @@ def _either(module: nn.Module, name: str, comfys: str) -> Any:
 
 
 def _activation(module: Any) -> Callable[[Tensor], Tensor]:
-    # `forward`, not the call: other people's hooks are for the owner's forwards
+    # `forward`, not the call: other people's hooks are for its owner's forwards
     return module.forward if isinstance(module, nn.Module) else module
 
 
@@ -265,20 +196,16 @@ def _transformers_tower(model: nn.Module, tower: Any) -> Tower:
     )
     embedding = tower.embeddings.token_embedding
     table = _table(embedding)
-    positions = Slot(tower.embeddings.position_embedding, "weight")
-    if hasattr(tower.encoder.layers[0].self_attn, "heads"):  # ComfyUI's, which reads them without calling their module
-        positions = replace(positions, used_from=tower, used_until=tower)
     eos = getattr(tower, "eos_token_id", 2)  # transformers before 4.31 knows the legacy rule only
     return Tower(
         encode=tower if hasattr(model, "vision_model") else model,
         # unless something of a host's is in between
-        takes_any_length=tower in (model, getattr(model, "text_model", None)) and table.owner is embedding,
+        takes_any_length=tower in (model, getattr(model, "text_model", None)) and table.module is embedding,
         embedding=embedding,
         table=table,
-        positions=positions,
+        positions=Slot(tower.embeddings.position_embedding, "weight"),
         layers=layers,
         final_norm=_norm(tower.final_layer_norm),
-        final_module=tower.final_layer_norm,
         heads=_either(tower.encoder.layers[0].self_attn, "num_heads", "heads"),
         activation=_activation(_either(tower.encoder.layers[0].mlp, "activation_fn", "activation")),
         end_of_text=_highest_id if eos == 2 else lambda ids: (ids == eos).int().argmax(-1),
@@ -293,10 +220,9 @@ def _open_clip_tower(model: nn.Module, tower: Any) -> Tower:
         takes_any_length=False,  # open_clip's CLIP adds all of its positions
         embedding=tower.token_embedding,
         table=_table(tower.token_embedding),
-        positions=Slot(tower, "positional_embedding", used_from=tower.token_embedding, used_until=blocks[0]),
+        positions=Slot(tower, "positional_embedding"),
         layers=tuple(_open_clip_layer(block) for block in blocks),
         final_norm=_norm(tower.ln_final),
-        final_module=tower.ln_final,
         heads=blocks[0].attn.num_heads,
         activation=_activation(blocks[0].mlp.gelu),  # so named also where it is another one
         end_of_text=_highest_id,
@@ -311,17 +237,16 @@ def _open_clip_layer(block: Any) -> Layer:
         rows = slice(i * width, (i + 1) * width)
         return Affine(Slot(attn, "in_proj_weight", rows), Slot(attn, "in_proj_bias", rows))
 
-    # nn.MultiheadAttention reads its out_proj without calling it, so attn's call brackets that use
-    out = Affine(*(Slot(attn.out_proj, name, used_from=attn, used_until=attn) for name in ("weight", "bias")))
     return Layer(
         norm1=_norm(block.ln_1),
         q=third(0),
         k=third(1),
         v=third(2),
-        out=out,
+        out=_affine(attn.out_proj),  # which nn.MultiheadAttention reads without calling it
         norm2=_norm(block.ln_2),
         fc1=_affine(block.mlp.c_fc),
         fc2=_affine(block.mlp.c_proj),
+        attention=attn,
     )
 
 
@@ -332,16 +257,25 @@ def _highest_id(ids: Tensor) -> Tensor:
 
 def _linear_projection(model: nn.Module) -> Tensor | None:
     weights = (getattr(getattr(m, "text_projection", None), "weight", None) for m in model.modules())
-    return next((w for w in weights if isinstance(w, Tensor) and not _identity(w)), None)
-
-
-def _identity(w: Tensor) -> bool:
-    """Whether `w` stands for no projection: ComfyUI puts an identity where there is none, and saves that."""
-    return w.device.type != "meta" and w.shape[0] == w.shape[1] and bool((w.diagonal() == 1).all())
+    return next((w for w in weights if isinstance(w, Tensor) and is_projection(w)), None)
 
 
 def _open_clip_projection(tower: Any) -> Tensor | None:
     projection = getattr(tower, "text_projection", None)
     if isinstance(projection, nn.Linear):
-        return projection.weight
-    return None if projection is None else projection.T  # open_clip computes `x @ P`: [width, dim]
+        projection = projection.weight
+    elif isinstance(projection, Tensor) and projection.dim() == 2:
+        projection = projection.T  # open_clip computes `x @ P`: [width, dim]
+    return projection if isinstance(projection, Tensor) and is_projection(projection) else None
+
+
+def is_projection(w: Tensor) -> bool:
+    """Whether `w` can be a text projection `[dim, width]`.
+
+    Hosts that build one which the checkpoint lacks leave it uninitialized, or empty, and ComfyUI saves an identity.
+    """
+    if w.dim() != 2 or w.device.type == "meta" or not w.numel():
+        return False
+    norms = w.detach().float().norm(dim=1)
+    identity = w.shape[0] == w.shape[1] and bool((w.diagonal() == 1).all())
+    return not identity and bool(torch.isfinite(norms).all()) and bool((norms > 0).all())

@@ -1,4 +1,4 @@
-"""One prompt, encoded by the host's own code and tuned in between: record, check, tune, replay (see ../recording.py).
+"""One prompt, encoded by the host's own code and tuned in between: record, check, tune, replay (see ../text_encoder/).
 
 Emphasis, BREAK, AND, prompt editing, clip skip, LoRA and textual inversion all work because the host does them itself,
 the second time with the tuned weights laid over its text encoder.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -17,11 +18,11 @@ from torch import Tensor
 from ..errors import AestheticError, EncoderError, Interrupted, out_of_memory
 from ..settings import Settings
 from ..storage.lru_cache import LRUCache, fingerprint
-from ..text_encoder.last_layer import lacks_last_layer
+from ..text_encoder.missing_parts import lacks_last_layer
 from ..text_encoder.personalize import all_applied, blended, personalize_each
-from ..text_encoder.recording import Recording, of_text, recording
+from ..text_encoder.record import Recording, of_text, recording
+from ..text_encoder.replay import Tuned
 from ..text_encoder.towers import Tower, find_tower
-from ..text_encoder.tuning import Tuned
 from . import host
 from .request import Target
 
@@ -139,13 +140,15 @@ class Conditioner:
         """Where the encoder lives, or the user wants it; where memory is short there, on the CPU."""
 
         target = self._target
-        missing = host.checkpoint(self._model) if any(map(lacks_last_layer, towers)) else None
+        places = host.clip_folders()
+        if any(map(lacks_last_layer, towers)) and (checkpoint := host.checkpoint(self._model)):
+            places.insert(0, Path(checkpoint))
 
         def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
             moved = [[r if device is None else r.to(device) for r in some] for some in (records, turning or [])]
             with host.progress(target.settings.steps) as on_step:
                 return personalize_each(
-                    towers, moved[0], target.embedding, target.settings, missing, moved[1] or None, on_step
+                    towers, moved[0], target.embedding, target.settings, None, moved[1] or None, on_step, places
                 )
 
         try:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,8 +23,7 @@ from ..aesthetics.library import check_name
 from ..aesthetics.mixes import from_text
 from ..aesthetics.pictures import may_be_a_picture, read, thumbnail, to_rgb
 from ..errors import AestheticError, FileError, Interrupted
-from ..text_encoder.last_layer import fetch_last_layer, last_layer_is_here
-from ..text_encoder.projection import fetch_projection, text_projection
+from ..text_encoder.missing_parts import LAST_LAYER, TEXT_PROJECTION, Part
 from . import host
 
 __all__ = ["ENCODERS", "IF_EXISTS", "KnownEncoder"]  # for the page and the API
@@ -107,41 +105,20 @@ def download(encoder: KnownEncoder, report: Report) -> None:
 # ---------------------------------------------------------------- what checkpoints lack
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A part of a CLIP that some models come without, and that is needed to generate with them."""
-
-    name: str
-    needed: str
-    size: str
-    is_here: Callable[[], bool]
-    fetch: Callable[[Callable[[int, int], object]], Path]
-
-    def download(self, report: Report) -> Path:
-        _stop.clear()
-
-        def on_progress(done: int, total: int) -> None:
-            if _stop.is_set():
-                raise Interrupted("Interrupted. Nothing was saved.")
-            report(done, total, f"{done / 1e6:.1f} of {total / 1e6:.1f} MB")
-
-        return self.fetch(on_progress)
+#: What may be missing in this host.
+PARTS = [TEXT_PROJECTION, *([LAST_LAYER] if host.LEAVES_LAST_LAYER_OUT else [])]
 
 
-def _projection_is_here() -> bool:
-    try:
-        text_projection(768)
-    except AestheticError:
-        return False
-    return True
+def download_part(part: Part, report: Report) -> Path:
+    """Fetch a part of CLIP into our cache folder."""
+    _stop.clear()
 
+    def on_progress(done: int, total: int) -> None:
+        if _stop.is_set():
+            raise Interrupted("Interrupted. Nothing was saved.")
+        report(done, total, f"{done / 1e6:.1f} of {total / 1e6:.1f} MB")
 
-PIECES = [
-    Piece("text projection", "which SD1, SDXL and Flux need", "2.4 MB", _projection_is_here, fetch_projection),
-]
-if host.LEAVES_LAST_LAYER_OUT:
-    needed = "which SD2 needs where its checkpoint does not hold it"
-    PIECES.append(Piece("last layer of OpenCLIP ViT-H/14", needed, "55 MB", last_layer_is_here, fetch_last_layer))
+    return part.fetch(on_progress)
 
 
 # ---------------------------------------------------------------- creating

@@ -17,6 +17,7 @@ from modules.ui_components import InputAccordion, ToolButton  # type: ignore
 
 from ..aesthetics.library import Library
 from ..errors import Interrupted
+from ..text_encoder.missing_parts import PARTS
 
 
 def _optional(name: str) -> Any:
@@ -86,6 +87,11 @@ tuning_device: str | None = None
 def encoder_folder() -> Path:
     """Where hosts keep CLIPs: `models/CLIP` (modules/paths_internal.py, models_path)."""
     return Path(paths.models_path) / "CLIP"
+
+
+def clip_folders() -> list[Path]:
+    """Those of whole CLIPs, which hold the parts that checkpoints lack."""
+    return [encoder_folder() / part.folder for part in PARTS.values()]
 
 
 def presets_file() -> Path:

@@ -19,7 +19,7 @@ from ..ui.facts import facts as embedding_facts
 from ..ui.facts import nearest
 from ..ui.messages import errors_as_text
 from . import accordion, creation, host
-from .creation import ENCODERS, IF_EXISTS, PIECES, KnownEncoder, Piece
+from .creation import ENCODERS, IF_EXISTS, PARTS, KnownEncoder, Part
 
 LABELS = {f"{encoder.label}, for {serves([encoder.family])}": encoder for encoder in ENCODERS}
 
@@ -88,9 +88,9 @@ def _create(page: gr.Blocks) -> list[Any]:
             state = gr.HTML(elem_id=_id("encoder_state"))
             with gr.Row():
                 fetch = gr.Button("Download what is absent", size="sm", elem_id=_id("download"))
-                pieces = [
-                    gr.Button(f"Download the {piece.name} ({piece.size})", size="sm", elem_id=_id(f"download_{i}"))
-                    for i, piece in enumerate(PIECES)
+                parts = [
+                    gr.Button(f"Download the {part.label} ({part.size})", size="sm", elem_id=_id(f"download_{i}"))
+                    for i, part in enumerate(PARTS)
                 ]
             other = gr.Textbox(
                 label="Encoder folder",
@@ -115,12 +115,12 @@ def _create(page: gr.Blocks) -> list[Any]:
             gallery = gr.Gallery(label="Pictures, with their similarity to the mean", columns=4, elem_id=_id("gallery"))
 
     stop.click(creation.interrupt, inputs=[], outputs=[], show_progress="hidden")
-    state_of = {"fn": encoder_state, "inputs": [encoders], "outputs": [state, fetch, *pieces]}
+    state_of = {"fn": encoder_state, "inputs": [encoders], "outputs": [state, fetch, *parts]}
     page.load(**state_of, show_progress="hidden")
     encoders.change(**state_of, show_progress="hidden")
     fetched = [fetch.click(download, inputs=[encoders], outputs=[message])]
-    for piece, button in zip(PIECES, pieces, strict=True):
-        fetched.append(button.click(downloading(piece), inputs=[], outputs=[message]))
+    for part, button in zip(PARTS, parts, strict=True):
+        fetched.append(button.click(downloading(part), inputs=[], outputs=[message]))
     for event in fetched:
         event.then(**state_of, show_progress="hidden")
     inputs = [folder, files, path, name, taken, encoders, other, batch_size]
@@ -162,25 +162,26 @@ def download(encoders: list[str], progress: Any = gr.Progress()) -> str:  # noqa
     return "".join(f"<p>{encoder.label} is on this machine now.</p>" for encoder in absent)
 
 
-def downloading(piece: Piece) -> Callable[..., str]:
+def downloading(part: Part) -> Callable[..., str]:
     """The handler of the button that fetches it."""
 
     @errors_as_text(outputs=1)
     def handle(progress: Any = gr.Progress()) -> str:  # noqa: B008
-        return f"<p>The {piece.name} is on this machine now: {_code(piece.download(_report(progress)))}.</p>"
+        file = creation.download_part(part, _report(progress))
+        return f"<p>The {part.label} is on this machine now: {_code(file)}.</p>"
 
     return handle
 
 
 def encoder_state(labels: list[str]) -> list[Any]:
-    """Where the encoders and the pieces are, or what it takes to get them; and the buttons for it."""
+    """Where the encoders and the parts are, or what it takes to get them; and the buttons for it."""
     places = {LABELS[label]: creation.located(LABELS[label]) for label in labels}
-    here = {piece: piece.is_here() for piece in PIECES}
+    here = [part.is_here(host.clip_folders()) for part in PARTS]
     said = "".join(f"<p>{_where(encoder, place)}</p>" for encoder, place in places.items())
-    for piece, found in here.items():
-        state = "on this machine." if found else f"<b>absent</b>: {piece.size} to download."
-        said += f"<p>The {piece.name}, {piece.needed}, is {state}</p>"
-    buttons = [not all(places.values()), *(not found for found in here.values())]
+    for part, found in zip(PARTS, here, strict=True):
+        state = "on this machine." if found else f"<b>absent</b>: {part.size} to download."
+        said += f"<p>The {part.label}, {part.needed_by}, is {state}</p>"
+    buttons = [not all(places.values()), *(not found for found in here)]
     return [f"<div class='aesthetic-state'>{said}</div>", *(gr.update(visible=shown) for shown in buttons)]
 
 

@@ -271,7 +271,7 @@ def test_quantised_weights_are_refused():
     enc = encoder("casting", torch.float32)
     layer = next(m for m in enc.model.modules() if isinstance(m, CastingLinear))
     layer.weight = nn.Parameter(layer.weight.detach().to(torch.uint8), requires_grad=False)
-    with pytest.raises(EncoderError, match="quantised"), lend(enc):
+    with pytest.raises(EncoderError, match="quantized"), lend(enc):
         pytest.fail("the block should not run")
 
 

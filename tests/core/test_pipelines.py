@@ -19,6 +19,7 @@ from transformers import (
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings import settings as table
+from aesthetic_embeddings.text_encoder.missing_parts import text_projection
 
 from .encoders import TEXT, randomise
 
@@ -78,7 +79,7 @@ def test_sd1_is_what_the_core_computes(sd1, embedding):
     settings = ae.Settings(steps=5)
     ours = ae.personalized_prompt(sd1, PROMPT, embedding, settings, negative_prompt="fog")
     ids = sd1.tokenizer(PROMPT, padding="max_length", return_tensors="pt").input_ids
-    projection = ae.text_projection(sd1.text_encoder.config.hidden_size, pocket.MODEL)
+    projection = text_projection(sd1.text_encoder.config.hidden_size, pocket.MODEL)
     with torch.no_grad(), ae.personalized(sd1.text_encoder, ids, embedding, settings, projection) as run:
         expected = sd1.text_encoder(ids).last_hidden_state
     assert torch.equal(ours.arguments["prompt_embeds"], expected)

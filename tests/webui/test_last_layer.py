@@ -12,7 +12,7 @@ import torch
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.storage import downloads
-from aesthetic_embeddings.text_encoder import last_layer
+from aesthetic_embeddings.text_encoder import missing_parts
 
 from .conftest import embedding
 from .fake_host import LAYERS, WIDTH, Host
@@ -24,7 +24,7 @@ FAMILY = f"clip-{WIDTH}x{LAYERS + 1}-{WIDTH}"
 @pytest.fixture(autouse=True)
 def cut_short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The fake's encoder counts as one without its last layer, and no cache holds that."""
-    monkeypatch.setattr(last_layer, "LACKS_LAST_LAYER", {(WIDTH, LAYERS)})
+    monkeypatch.setattr(missing_parts, "LACKS_LAST_LAYER", {(WIDTH, LAYERS)})
     monkeypatch.setattr(downloads, "in_cache", lambda repository: None)
     monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path / "empty"))
 
@@ -82,7 +82,7 @@ def test_a_checkpoint_without_it_says_how_to_get_it(host: Host, checkpoint: Path
 
 
 def test_the_tab_offers_it_where_it_may_be_needed(host: Host):
-    names = [piece.name for piece in host.webui("creation").PIECES]
+    names = [part.label for part in host.webui("creation").PARTS]
     assert names == ["text projection", *(["last layer of OpenCLIP ViT-H/14"] if host.forge else [])]
     said, *_ = host.webui("tab").encoder_state([])
     assert said.count("<b>absent</b>") == len(names) - 1  # the projection is there

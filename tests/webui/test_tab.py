@@ -455,7 +455,7 @@ def test_the_text_projection(tab: Any, creating: Any, hub: Hub, host: Host, monk
     said, _, button = tab.encoder_state([next(iter(tab.LABELS))])
     assert "<b>absent</b>" in said
     assert button["visible"]
-    assert "could not be fetched" in tab.downloading(creating.PIECES[0])(quiet)  # that of our hub is not right
+    assert "could not be fetched" in tab.downloading(creating.PARTS[0])(quiet)  # that of our hub is not right
 
 
 # ---------------------------------------------------------------- Manage

@@ -8,8 +8,9 @@ import safetensors.torch
 import torch
 from transformers import CLIPConfig, CLIPModel
 
+from aesthetic_embeddings import fetch
 from aesthetic_embeddings.errors import EncoderError, FileError, Interrupted
-from aesthetic_embeddings.text_encoder.projection import fetch_projection, text_projection
+from aesthetic_embeddings.text_encoder.missing_parts import text_projection
 
 PATH = "/openai/clip-vit-large-patch14/resolve/main/model.safetensors"
 
@@ -43,7 +44,7 @@ def cache(tmp_path, monkeypatch):
 def test_a_missing_projection_says_how_to_get_it(cache):
     with pytest.raises(EncoderError) as error:
         text_projection(768)
-    for part in ("aesthetic-gradients fetch-projection", "2.4 MB", "model.safetensors", str(cache)):
+    for part in ("aesthetic-gradients fetch projection", "2.4 MB", "model.safetensors", str(cache)):
         assert part in str(error.value)
 
 
@@ -97,7 +98,7 @@ def test_the_folder_of_a_clip(tmp_path):
     pooled = torch.randn(3, 8)
     for folder in (tmp_path / "new", tmp_path / "old"):
         torch.testing.assert_close(pooled @ text_projection(8, folder).T, model.text_projection(pooled))
-    with pytest.raises(FileError, match="no CLIP in transformers format"):
+    with pytest.raises(FileError, match="holds no text projection"):
         text_projection(8, tmp_path)
 
 
@@ -139,7 +140,7 @@ def hub(hub_of):
 
 def test_only_the_one_tensor_is_fetched(hub, cache, monkeypatch):
     calls = []
-    path = fetch_projection(lambda *call: calls.append(call), endpoint=hub.address)
+    path = fetch("projection", lambda *call: calls.append(call), endpoint=hub.address)
     assert path.parent == cache
     assert torch.equal(text_projection(768), matrix())
     assert os.listdir(cache) == [path.name]
@@ -150,14 +151,14 @@ def test_only_the_one_tensor_is_fetched(hub, cache, monkeypatch):
     assert {path for path, _ in hub.asked} == {PATH, "/storage?signed=1"}
     hub.fault = "direct"
     monkeypatch.setenv("HF_ENDPOINT", hub.address + "/")
-    assert fetch_projection() == path
+    assert fetch("projection") == path
 
 
 def test_a_server_that_sends_whole_files_is_stopped_at_once(hub, cache):
     for hub.fault in ("whole", "lies"):
         hub.sent = 0
         with pytest.raises(FileError, match=r"whole files only"):
-            fetch_projection(endpoint=hub.address)
+            fetch("projection", endpoint=hub.address)
         assert hub.sent < 20 * len(hub.data)
     assert not cache.exists()
 
@@ -166,7 +167,7 @@ def test_a_server_that_sends_whole_files_is_stopped_at_once(hub, cache):
 def test_faults_of_the_network_are_named_and_leave_nothing(hub, cache, fault, says):
     hub.fault = fault
     with pytest.raises(FileError, match=f"could not be fetched from {hub.address}.*({says})"):
-        fetch_projection(endpoint=hub.address)
+        fetch("projection", endpoint=hub.address)
     assert not cache.exists()
 
 
@@ -175,9 +176,9 @@ def test_no_server_at_all(hub):
     hub.shutdown()
     hub.server_close()
     with pytest.raises(FileError, match="could not be fetched"):
-        fetch_projection(endpoint=address)
+        fetch("projection", endpoint=address)
     with pytest.raises(FileError, match="could not be fetched"):
-        fetch_projection(endpoint="nonsense")
+        fetch("projection", endpoint="nonsense")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_no_server_at_all(hub):
 def test_what_is_not_the_projection_is_not_kept(hub, cache, data):
     hub.data = data
     with pytest.raises(FileError, match=hub.address):
-        fetch_projection(endpoint=hub.address)
+        fetch("projection", endpoint=hub.address)
     assert not cache.exists()
 
 
@@ -208,14 +209,14 @@ def test_it_can_be_interrupted(hub, cache):
         raise Interrupted("enough")
 
     with pytest.raises(Interrupted):
-        fetch_projection(stop, endpoint=hub.address)
+        fetch("projection", stop, endpoint=hub.address)
     assert not cache.exists()
 
 
 def test_a_fetch_that_fails_keeps_what_was_there(hub, cache):
-    path = fetch_projection(endpoint=hub.address)
+    path = fetch("projection", endpoint=hub.address)
     hub.fault = "cut"
     with pytest.raises(FileError):
-        fetch_projection(endpoint=hub.address)
+        fetch("projection", endpoint=hub.address)
     assert os.listdir(cache) == [path.name]
     assert torch.equal(text_projection(768), matrix())

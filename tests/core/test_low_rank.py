@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from aesthetic_embeddings import Settings
-from aesthetic_embeddings.text_encoder.matmul import Factors, outer, product
+from aesthetic_embeddings.text_encoder.low_rank import LowRank, Rows
+from aesthetic_embeddings.text_encoder.matmul import outer, product
+from aesthetic_embeddings.text_encoder.moving_weights import LowRankMatrix, gradient_norm, kept_like
 from aesthetic_embeddings.text_encoder.towers import Slot
-from aesthetic_embeddings.text_encoder.tuning import FactoredMatrix, Rows, kept_like
+from aesthetic_embeddings.text_encoder.update_rules import Step, gradient
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -45,13 +46,19 @@ def test_outer(count, height, width):
 
 
 @pytest.mark.parametrize("kept", [torch.float32, torch.float16, torch.bfloat16])
-def test_factors(kept):
-    update = Factors(random(7, 32).to(kept), random(7, 48).to(kept), 0.25)
+def test_a_low_rank_update(kept):
+    update = LowRank(random(7, 32).to(kept), random(7, 48).to(kept), 0.25)
     formed = 0.25 * update.a.double().T @ update.b.double()
-    x, delta, w = random(2, 5, 48), random(2, 5, 32), random(32, 48)
+    x, delta, w = random(2, 5, 48), random(2, 5, 32), random(1)
     assert error(update.times(x), x.double() @ formed.T) < 1e-6
     assert error(update.times_transposed(delta), delta.double() @ formed) < 1e-6
-    assert error(update.plus(w), w.double() + formed) < 1e-6
+    assert error(update.formed(like=w), formed) < 1e-6
+
+
+def test_the_norm_of_a_gradient_that_is_never_formed():
+    delta, x = random(7, 32), random(7, 48)
+    assert error(gradient_norm(delta, x), (delta.double().T @ x.double()).norm()) < 1e-6
+    assert float(gradient_norm(0 * delta, x)) == 0
 
 
 @pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
@@ -60,9 +67,10 @@ def test_factors_are_kept_in_the_precision_of_the_weights_and_in_range(stored, b
     slot = Slot(torch.nn.Linear(48, 32).to(stored), "weight")
     working = torch.empty(32 * 48)
     inputs = Rows(kept_like(slot, working), 6, 48)
-    matrix = FactoredMatrix(slot, Settings(update="gradient", epsilon=1.0), working, inputs, 6)
+    matrix = LowRankMatrix(slot, gradient, working, inputs, 6)
     deltas, xs = size * random(6, 32), random(6, 48)
     for k in (0, 1):
-        matrix.step(deltas[3 * k :][:3], xs[3 * k :][:3], k + 1)
-    assert matrix.update.a.dtype == matrix.update.b.dtype == stored
-    assert error(matrix.update.plus(torch.zeros(32, 48)), deltas.double().T @ xs.double()) < bar
+        matrix.move(deltas[3 * k :][:3], xs[3 * k :][:3], Step(k + 1, 2, 1.0, torch.tensor(k + 1.0)))
+    update = matrix.change()
+    assert update.a.dtype == update.b.dtype == stored
+    assert error(update.formed(like=working), deltas.double().T @ xs.double()) < bar

@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.errors import EncoderError, FileError
-from aesthetic_embeddings.text_encoder import last_layer
+from aesthetic_embeddings.text_encoder import missing_parts
 
 from .encoders import EOS, LAYERS, TEXT, WIDTH, prompt, randomise
 
@@ -25,7 +25,7 @@ E, WORDS = torch.randn(WIDTH, generator=torch.Generator().manual_seed(3)), promp
 @pytest.fixture(autouse=True)
 def nothing_here(tmp_path, monkeypatch):
     """Towers of one layer less than ours are cut short, and neither cache holds anything."""
-    monkeypatch.setattr(last_layer, "LACKS_LAST_LAYER", {(WIDTH, LAYERS - 1), (1024, 23)})
+    monkeypatch.setattr(missing_parts, "LACKS_LAST_LAYER", {(WIDTH, LAYERS - 1), (1024, 23)})
     found = functools.partial(huggingface_hub.try_to_load_from_cache, cache_dir=tmp_path / "hub")
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", found)
     monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path / "cache"))
@@ -131,7 +131,7 @@ def test_without_it_is_refused_and_says_how_to_get_it(tmp_path, short):
     for given in (None, saved({"other": torch.ones(3)}, tmp_path / "x.safetensors"), tmp_path / "x.ckpt", tmp_path):
         with pytest.raises(EncoderError) as error:
             tuned(short, ae.Settings(), given)
-        for part in ("without its last layer", "fetch-last-layer", "55 MB", str(tmp_path / "cache")):
+        for part in ("without its last layer", "fetch last-layer", "55 MB", str(tmp_path / "cache")):
             assert part in str(error.value)
 
 
@@ -144,18 +144,18 @@ def test_a_damaged_one_is_named(tmp_path, whole, short):
 
 
 def test_only_the_layer_is_fetched(hub_of, tmp_path):
-    shapes = last_layer._shapes(1024, 23)
+    shapes = missing_parts._shapes(1024, 23)
     tensors = {name: torch.randn(shape, generator=torch.Generator().manual_seed(1)) for name, shape in shapes.items()}
     size = sum(x.nbytes for x in tensors.values())
     assert round(size / 1e6) == 55
     hub = hub_of(safetensors.torch.save({**tensors, "logit_scale": torch.ones(()), "visual": torch.ones(99, 99)}))
     calls: list[tuple[int, int]] = []
-    path = ae.fetch_last_layer(lambda *call: calls.append(call), endpoint=hub.address)
+    path = ae.fetch("last-layer", lambda *call: calls.append(call), endpoint=hub.address)
     assert {name: x for name, x in safetensors.torch.load_file(path).items() if not torch.equal(x, tensors[name])} == {}
     assert calls == sorted(calls)
     assert calls[-1] == (size, size)
     assert hub.sent < len(hub.data)
     hub.data = safetensors.torch.save({**tensors, "text_projection.weight": torch.full((1024, 1024), float("inf"))})
     with pytest.raises(FileError, match=hub.address):
-        ae.fetch_last_layer(endpoint=hub.address)
+        ae.fetch("last-layer", endpoint=hub.address)
     assert [file.name for file in path.parent.iterdir()] == [path.name]

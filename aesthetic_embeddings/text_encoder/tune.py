@@ -1,0 +1,93 @@
+"""Aesthetic gradients (Gallego 2022, arXiv 2209.12330): a few steps of gradient ascent on the text tower's weights,
+
+    c = CLIP_txt(y),   theta' <- theta' + eps * grad_theta'  cos(c, e)      (equation 2)
+
+for one prompt y and a fixed unit vector e. `tune` below is the whole method. What the modules it calls leave out is
+left out exactly:
+
+- attention is causal and the feature c is read at the end-of-text token, so positions behind it get no gradient, and
+  those before it leave the last layer as its keys and values alone (forward.py, prompt.py);
+- rows of the embedding tables that the prompt does not use get no gradient either, and no rule moves a weight whose
+  gradients were all zero (moving_weights.py);
+- a matrix's gradient is `delta^T x`, of a rank no higher than the number of tokens, so where the update is linear in it
+  the update stays of low rank, and the tuned matrix is never formed (low_rank.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..aesthetics.vectors import unit
+from ..errors import AestheticError, EncoderError
+from ..settings import Settings
+from ..torch_states import gradients, no_autocast_or_inference
+from .moving_weights import MovingWeights
+from .prompt import Prompt, detached_clone
+from .record import Recording
+from .replay import Tuned
+from .towers import Tower
+
+
+def tune(
+    tower: Tower,
+    record: Recording,
+    e: Tensor,
+    projection: Tensor,
+    settings: Settings,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Tuned:
+    """Ascend the objective for one prompt; the tower itself is only read.
+
+    record: the tower's call on the prompt, `[chunks, length]`; the objective is the mean over those that hold text.
+    e: `[dim]`, the aesthetic; only its direction counts. projection: `[dim, width]`.
+    on_step: called with the number of steps done and the similarity then; what it raises ends the tuning.
+    An empty prompt is left alone, as published. Raises EncoderError where e or the projection do not fit the tower, and
+    AestheticError where the similarity is not finite.
+    """
+    _check_sizes(tower, e, projection)
+    with no_autocast_or_inference(record.inputs.device.type):
+        y = Prompt(tower, record)
+        e = detached_clone(unit(e.flatten().cpu().double()), like=y.inputs)
+        P = detached_clone(projection, like=y.inputs)
+
+        n = 0 if settings.changes_nothing or y.empty else settings.steps
+        theta = MovingWeights(tower, y, settings) if n else None
+        similarities = []
+        for k in range(n + 1):
+            with gradients(k < n):
+                h = theta.hidden_states() if theta else y.hidden
+                c = y.pooled(h) @ P.T
+                similarity = (c @ e / c.norm(dim=-1)).mean()  # over the chunks
+                objective = similarity
+                if settings.preservation:
+                    objective = similarity - settings.preservation * y.drift(h)
+            if theta and k < n:
+                theta.ascend(objective)
+            similarities.append(similarity.detach())
+            if on_step:
+                on_step(k, float(similarities[-1]))
+
+        found = torch.stack(similarities).tolist() if n else [float(similarities[0])] * (settings.steps + 1)
+        if not torch.tensor(found).isfinite().all():
+            raise AestheticError(
+                "Tuning left the range of numbers. Take fewer steps, a smaller epsilon, or another aesthetic."
+            )
+        return theta.tuned(tuple(found)) if theta else Tuned(tower, tuple(found))
+
+
+def text_feature(tower: Tower, record: Recording, projection: Tensor) -> Tensor:
+    """The direction of a recorded text, `[dim]`: the mean over its chunks of `c / ||c||`."""
+    with no_autocast_or_inference(record.inputs.device.type), gradients(False):
+        y = Prompt(tower, record)
+        return unit(y.pooled(y.hidden) @ detached_clone(projection, y.inputs).T).mean(0)
+
+
+def _check_sizes(tower: Tower, e: Tensor, projection: Tensor) -> None:
+    if projection.shape != (e.numel(), tower.width):
+        raise EncoderError(
+            f"An aesthetic of {e.numel()} numbers and a projection of {tuple(projection.shape)} do not fit a "
+            f"text encoder {tower.width} wide. Use an aesthetic that was made for this model's CLIP."
+        )
