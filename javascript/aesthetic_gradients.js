@@ -1,4 +1,4 @@
-// What gradio cannot do: the accordion's header says what is on.
+// A summary of the settings in the accordion's header, which gradio cannot make.
 
 (function() {
     const part = (tab, name) => gradioApp().querySelector(`#script_${tab}_aesthetic_gradients_${name}`);
@@ -14,7 +14,7 @@
         return `: ${names.join(", ")}, ${value(tab, "steps")} steps, epsilon ${value(tab, "epsilon")}`;
     }
 
-    // after the header's own text, which gradio may write anew
+    // after the header's own text, which gradio may rewrite
     function show(header, text) {
         if (!header) return;
         let span = header.querySelector(":scope > .aesthetic-summary");

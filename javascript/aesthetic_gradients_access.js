@@ -2,7 +2,7 @@
 
 (function() {
     const PARTS = '[id$="_aesthetic_gradients_accordion"], #tab_aesthetic_gradients_tab';
-    const SAID = ["about", "hint", "created", "managed", "encoder_state", "facts"].map(name => `[id$="aesthetic_gradients_${name}"]`);
+    const LIVE = ["about", "hint", "created", "managed", "encoder_state", "facts"].map(name => `[id$="aesthetic_gradients_${name}"]`);
 
     // the words that gradio shows beside a component; not those that we add
     function label(element) {
@@ -36,7 +36,7 @@
                 name(zone, label(input));
                 name(input, label(input));
             }
-            for (const place of part.querySelectorAll(SAID)) place.setAttribute("aria-live", "polite");
+            for (const place of part.querySelectorAll(LIVE)) place.setAttribute("aria-live", "polite");
         }
         for (const card of gradioApp().querySelectorAll('[id$="_aesthetics_cards"] .card')) {
             reachable(card);

@@ -24,13 +24,24 @@ class KnownEncoder:
     gigabytes: float
     files: tuple[str, ...] = ("config.json", "preprocessor_config.json", "model.safetensors")
 
+    @property
+    def file_names(self) -> str:
+        *others, last = (Path(file).name for file in self.files)
+        return f"{', '.join(others)} and {last}"
+
+    @property
+    def download_command(self) -> str:
+        """It fetches the needed files alone: repositories hold the same weights in several formats."""
+        return f"hf download {self.repository} {' '.join(self.files)} --local-dir ."
+
     def located(self, *folders: Path) -> Path | None:
         """The folder that holds it: one of its name in `folders`, or the one in the hub's local cache."""
         from huggingface_hub import try_to_load_from_cache
 
         for folder in folders:
-            if (folder / self.name / self.files[0].rpartition("/")[2]).is_file():
-                return folder / self.name
+            place = folder / self.name
+            if (place / "config.json").is_file() and any(place.glob("*.safetensors")):
+                return place
         found = [try_to_load_from_cache(self.repository, name) for name in (self.files[0], self.files[-1])]
         return Path(found[0]).parent if all(isinstance(path, str) for path in found) else None  # type: ignore[arg-type]
 

@@ -29,9 +29,9 @@ def build(
     warning: str = "",
     below: Callable[[dict[str, Any]], None] = lambda parts: None,
 ) -> dict[str, Any]:
-    """Draw it, and return its components by their names in `plan.NAMES`.
+    """Draw it, and return its components by their names in `request.ARGUMENTS`.
 
-    Besides: its `hint` on where files go, and what it says `about` the chosen.
+    Also returns `hint`, which says where files go, and `about`, the models that the chosen embeddings serve.
     elem_id: makes the host's element id out of ours. input_accordion, tool_button: the host's widgets.
     warning: a sentence for the top. below: draws the accordion's last part, given the others.
     """
@@ -50,12 +50,12 @@ def build(
             gr.HTML(f"<p class='aesthetic-warning'>{warning}</p>")
         parts["hint"] = gr.HTML(hint(library), elem_id=elem_id("hint"))
         with gr.Row():
-            embeddings("embedding", "Embedding", "The taste of the pictures, or a mix: dusk:0.7 fog:-0.3")
+            embeddings("embedding", "Embedding", "One embedding, or a mix: dusk:0.7 fog:-0.3")
             refresh = tool_button("\U0001f504", elem_id=elem_id("refresh"), tooltip="Embedding: refresh")
-            embeddings("negative", "Negative prompt", "None leaves the negative prompt alone.")
+            embeddings("negative", "Embedding for the negative prompt", "None leaves the negative prompt alone.")
         parts["about"] = gr.HTML(elem_id=elem_id("about"))
         parts["pictures"] = gr.File(
-            label="Reference pictures, in place of an embedding",
+            label="Reference pictures, instead of an embedding",
             file_count="multiple",
             file_types=["image"],
             elem_id=elem_id("pictures"),
@@ -84,7 +84,7 @@ def build(
                 HIRES,
                 value=HIRES[0],
                 label="Hires pass",
-                info="The same, or the plain prompt.",
+                info="The same embedding, or the plain prompt.",
                 elem_id=elem_id("hires"),
                 visible=not is_img2img,
             )

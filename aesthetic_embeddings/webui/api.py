@@ -1,8 +1,8 @@
 """The host's API, extended: `/aesthetic-gradients/v1/...`, to list, create, blend and delete aesthetics.
 
-It is there where the host's own API is (`--api`), and asks for the same credentials (`--api-auth`). What is wrong is
-answered with a 4xx and one sentence, as `detail`. All that can be named are files of the library, and encoders that
-the host has.
+It is there where the host's own API is (`--api`), and asks for the same credentials (`--api-auth`). Errors are
+answered with a 4xx and one sentence, as `detail`. Requests can name only files of the library, and encoders that the
+host has.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from ..aesthetics.creation import Creation
@@ -29,10 +30,10 @@ from ..errors import AestheticError
 from ..settings import PRESETS, Settings
 from . import creation, host
 from .creation import ENCODERS, IF_EXISTS, KnownEncoder
-from .request import NAMES
+from .request import ARGUMENTS
 
 PREFIX = "/aesthetic-gradients/v1"
-HOSTS_OWN = "/sdapi/v1/txt2img"  # modules/api/api.py: whose guards become ours
+TXT2IMG = "/sdapi/v1/txt2img"  # modules/api/api.py: whose guards become ours
 
 MEGABYTE = 2**20
 LIMITS = {"pictures": 256, "picture_bytes": 32 * MEGABYTE, "request_bytes": 128 * MEGABYTE}
@@ -46,10 +47,10 @@ def add_routes(demo: Any, app: FastAPI) -> None:
     Hosts hang `--api-auth` on each route of theirs as a dependency (modules/api/api.py, add_api_route). Without such a
     route the API is off, and ours too.
     """
-    own = next((route for route in app.routes if getattr(route, "path", "") == HOSTS_OWN), None)
-    if own is None:
+    txt2img = next((r for r in app.routes if isinstance(r, APIRoute) and r.path == TXT2IMG), None)
+    if txt2img is None:
         return
-    guards = {"dependencies": own.dependencies, "tags": ["Aesthetic gradients"]}
+    guards: dict[str, Any] = {"dependencies": txt2img.dependencies, "tags": ["Aesthetic gradients"]}
     app.add_api_route(f"{PREFIX}/schema", schema, methods=["GET"], **guards)
     app.add_api_route(f"{PREFIX}/embeddings", embeddings, methods=["GET"], **guards)
     app.add_api_route(f"{PREFIX}/embeddings", create, methods=["POST"], openapi_extra=_body(CREATE), **guards)
@@ -63,7 +64,7 @@ def add_routes(demo: Any, app: FastAPI) -> None:
 def schema() -> dict[str, Any]:
     """The settings, the order in which `alwayson_scripts` takes them, and what `POST embeddings` accepts."""
     return {
-        "args": NAMES,
+        "args": ARGUMENTS,
         "settings": [_setting(f) for f in dataclasses.fields(Settings)],
         "presets": {name: dataclasses.asdict(settings) for name, settings in PRESETS.items()},
         "encoders": [
@@ -88,7 +89,7 @@ def _setting(f: dataclasses.Field[Any]) -> dict[str, Any]:
 
 
 def embeddings() -> list[dict[str, Any]]:
-    """All that is in the library, with what is no good, and why."""
+    """All files in the library; unreadable ones have a `fault`."""
     host.library.refresh()
     return [_entry(entry) for entry in host.library.entries]
 
@@ -120,7 +121,7 @@ CREATE: dict[str, tuple[type, Any, str]] = {
     "name": (str, None, "Of the new embedding; slashes make folders."),
     "pictures": (list, None, "Files of pictures, each in base64; a leading data:image/png;base64, may stay."),
     "encoders": (list, [ENCODERS[0].repository], "CLIPs of the schema, or folders' names in the host's models/CLIP."),
-    "taken": (str, "refuse", "Where the name is taken: refuse, replace, or add (a vector by another encoder)."),
+    "if_exists": (str, "refuse", "If the name exists: refuse, replace, or add (a vector by another encoder)."),
     "batch_size": (int, 8, "Pictures at a time, 1 to 64."),
 }
 BLEND: dict[str, tuple[type, Any, str]] = {
@@ -143,20 +144,20 @@ async def blend(request: Request) -> dict[str, Any]:
 
 
 def delete(name: str) -> dict[str, str]:
-    """Delete an embedding's file, and what lies beside it. There is no way back."""
+    """Delete an embedding's file and its side files, for good."""
     host.library.refresh()
-    if name not in creation.names():  # files that are no good can be deleted as well
+    if name not in creation.names():  # unreadable files can be deleted as well
         raise HTTPException(404, f"There is no aesthetic called {name[:LONGEST]!r}.")
-    with _said(409):
+    with _errors_as_answers(409):
         return {"deleted": str(host.library.delete(name))}
 
 
-def _create(name: str, pictures: list[Any], encoders: list[Any], taken: str, batch_size: int) -> dict[str, Any]:
+def _create(name: str, pictures: list[Any], encoders: list[Any], if_exists: str, batch_size: int) -> dict[str, Any]:
     if not 1 <= batch_size <= 64:
         raise HTTPException(422, f"batch_size should lie between 1 and 64, not be {batch_size}.")
-    if taken not in IF_EXISTS:
-        raise HTTPException(422, f"taken should be one of {', '.join(IF_EXISTS)}, not {taken!r}.")
-    _check_name(name, free=taken == "refuse")
+    if if_exists not in IF_EXISTS:
+        raise HTTPException(422, f"if_exists should be one of {', '.join(IF_EXISTS)}, not {if_exists[:50]!r}.")
+    _check_name(name, free=if_exists == "refuse")
     if len(pictures) > LIMITS["pictures"]:
         raise HTTPException(413, f"{len(pictures)} pictures are too many; at most {LIMITS['pictures']} at once.")
     files = [_decoded(number, picture) for number, picture in enumerate(pictures, 1)]
@@ -164,23 +165,23 @@ def _create(name: str, pictures: list[Any], encoders: list[Any], taken: str, bat
         paths = [Path(place, f"{number}") for number in range(1, len(files) + 1)]
         for path in paths:
             path.write_bytes(files.pop(0))
-        with _said(422, hidden=f"{place}{os.sep}"):
+        with _errors_as_answers(422, hidden=f"{place}{os.sep}"):
             chosen_encoders = [_encoder(encoder) for encoder in encoders]
-            seen, _, file = creation.create(name, paths, chosen_encoders, "", batch_size, taken, _unheard)
-    return _entry(_made(file)) | {"pictures": [_looked_at(str(path), seen) for path in paths]}
+            seen, _, file = creation.create(name, paths, chosen_encoders, "", batch_size, if_exists, _no_progress)
+    return _entry(_entry_at(file)) | {"pictures": [_picture_result(str(path), seen) for path in paths]}
 
 
-def _looked_at(path: str, seen: Sequence[Creation]) -> dict[str, Any]:
-    """How alike to the mean of all each encoder found the picture; or why it was skipped."""
+def _picture_result(path: str, seen: Sequence[Creation]) -> dict[str, Any]:
+    """The picture's similarity to the mean of all, by each encoder; or why it was skipped."""
     skipped = dict(seen[0].skipped)
     if path in skipped:
         return {"skipped": skipped[path]}
-    alike = [(found.embedding, float(found.similarities[found.files.index(path)])) for found in seen]
-    return {"similarities": {family: cosine for embedding, cosine in alike for family in embedding.vectors}}
+    each = [(found.embedding, float(found.similarities[found.files.index(path)])) for found in seen]
+    return {"similarities": {family: cosine for embedding, cosine in each for family in embedding.vectors}}
 
 
-def _unheard(done: float, total: float, words: str) -> None:
-    """Nobody is told how far it is."""
+def _no_progress(done: float, total: float, words: str) -> None:
+    """An answer comes only at the end."""
 
 
 def _blend(name: str, parts: dict[str, Any], replace: bool) -> dict[str, Any]:
@@ -189,22 +190,22 @@ def _blend(name: str, parts: dict[str, Any], replace: bool) -> dict[str, Any]:
             raise HTTPException(422, f"The weight of {part!r} should be a number from -{HEAVIEST} to {HEAVIEST}.")
     host.library.refresh()
     _check_name(name, free=not replace)
-    with _said(404):
+    with _errors_as_answers(404):
         mixed = [(host.library.get(part), float(weight)) for part, weight in parts.items()]
-    with _said(422):
+    with _errors_as_answers(422):
         file = host.library.save(weighted(mixed, name), overwrite=replace)
-    return _entry(_made(file))
+    return _entry(_entry_at(file))
 
 
-def _made(file: Path) -> Entry:
+def _entry_at(file: Path) -> Entry:
     return next(entry for entry in host.library.entries if entry.path == file)
 
 
 def _check_name(name: str, free: bool) -> None:
-    with _said(422):
+    with _errors_as_answers(422):
         check_name(name)
     if free:
-        with _said(409):
+        with _errors_as_answers(409):
             host.library.check_free(name)
 
 
@@ -291,8 +292,8 @@ def _megabytes(count: int) -> str:
 
 
 @contextlib.contextmanager
-def _said(status: int, hidden: str = "") -> Iterator[None]:
-    """What our own code says becomes an answer of this status. hidden: what goes unsaid, such as a temporary folder."""
+def _errors_as_answers(status: int, hidden: str = "") -> Iterator[None]:
+    """Our own errors become answers of this status. hidden: what they do not show, such as a temporary folder."""
     try:
         yield
     except AestheticError as error:

@@ -1,7 +1,7 @@
 """Cards in the host's extra networks, beside those of LoRAs: a click puts `<aesthetic:name:1>` into the prompt.
 
 Hosts bring search, sorting, tree, refresh, the editor of descriptions and "Replace preview"; what it takes of them here
-is modules/ui_extra_networks.py and modules/ui_extra_networks_user_metadata.py, in both alike. Favourites are ours.
+is modules/ui_extra_networks.py and modules/ui_extra_networks_user_metadata.py, in both alike. Favorites are ours.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from . import host
 
 networks, metadata_editor = host.ui_extra_networks, host.metadata_editor
 
-FAVOURITE = "favourite"  # in the JSON beside the file
+FAVORITE = "favorite"  # in the JSON beside the file
+LARGEST_INFO = 2**20  # bytes of a side file; Civitai's have some thousands
 STAR = "\N{BLACK STAR} "
 
 
@@ -34,7 +35,7 @@ def register() -> None:
     networks.register_page(Cards())
 
 
-class Cards(networks.ExtraNetworksPage):  # type: ignore
+class Cards(networks.ExtraNetworksPage):  # type: ignore[misc, name-defined]
     """One card for each name that the dropdowns have and that can stand in a tag."""
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class Cards(networks.ExtraNetworksPage):  # type: ignore
         assert e is not None
         stem = os.path.splitext(path)[0]
         preview = host.library.preview(entry.name)
-        model = _civitai(Path(stem + ".civitai.info"))
+        model = _civitai_info(Path(stem + ".civitai.info"))
         terms = [self.search_terms_from_path(path), e.content_hash, *e.vectors, model.get("name", "")]
         tag = networks.quote_js(f"<aesthetic:{entry.name}:")
         item = {
@@ -95,9 +96,9 @@ class Cards(networks.ExtraNetworksPage):  # type: ignore
             item["user_metadata"] = {}
         if not isinstance(item["description"], str):
             item["description"] = ""
-        if item["user_metadata"].get(FAVOURITE) is True:
+        if item["user_metadata"].get(FAVORITE) is True:
             item["description"] = STAR + item["description"].removeprefix(STAR)  # it may be read again
-            item["search_terms"].append(FAVOURITE)
+            item["search_terms"].append(FAVORITE)
             item["sort_keys"]["default"] = -1
 
     def create_user_metadata_editor(self, ui: Any, tabname: str) -> Any:
@@ -119,30 +120,32 @@ class Cards(networks.ExtraNetworksPage):  # type: ignore
         return "".join(trees)
 
 
-class Editor(metadata_editor.UserMetadataEditor):  # type: ignore
-    """The host's, with a box for favourites."""
+class Editor(metadata_editor.UserMetadataEditor):  # type: ignore[misc, name-defined]
+    """The host's, with a box for favorites."""
 
     def create_extra_default_items_in_left_column(self) -> None:
-        self.favourite = gr.Checkbox(False, label="Favourite", info="Comes first, and is found by this word.")
+        self.favorite = gr.Checkbox(False, label="Favorite", info="Comes first; search for this word.")
 
     def create_editor(self) -> None:
         super().create_editor()
-        self.button_edit.click(self.is_favourite, inputs=[self.edit_name_input], outputs=[self.favourite])
+        self.button_edit.click(self.is_favorite, inputs=[self.edit_name_input], outputs=[self.favorite])
 
     def setup_save_handler(self, button: Any, func: Any, components: list[Any]) -> None:
-        super().setup_save_handler(button, func, [*components, self.favourite])
+        super().setup_save_handler(button, func, [*components, self.favorite])
 
-    def is_favourite(self, name: str) -> bool:
-        return self.get_user_metadata(name).get(FAVOURITE) is True
+    def is_favorite(self, name: str) -> bool:
+        return self.get_user_metadata(name).get(FAVORITE) is True
 
-    def save_user_metadata(self, name: str, description: str, notes: str, favourite: bool) -> None:
-        self.get_user_metadata(name)[FAVOURITE] = favourite
+    def save_user_metadata(self, name: str, description: str, notes: str, favorite: bool) -> None:
+        self.get_user_metadata(name)[FAVORITE] = favorite
         super().save_user_metadata(name, description, notes)
 
 
-def _civitai(path: Path) -> dict[str, str]:
-    """The name and description in what downloaders keep of Civitai's answer about a file (`NAME.civitai.info`)."""
+def _civitai_info(path: Path) -> dict[str, str]:
+    """The name and description that downloaders store from Civitai (`NAME.civitai.info`)."""
     try:
+        if path.stat().st_size > LARGEST_INFO:
+            return {}
         about = json.loads(path.read_text(encoding="utf-8"))
         model = about.get("model") or {}
         words = ", ".join(about.get("trainedWords") or [])
@@ -152,5 +155,5 @@ def _civitai(path: Path) -> dict[str, str]:
         }
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
-    plain = {key: html.unescape(re.sub(r"<[^>]*>", " ", text)).strip() for key, text in texts.items()}
+    plain = {key: html.unescape(re.sub(r"<[^<>]*>", " ", text)).strip() for key, text in texts.items()}
     return {key: " ".join(text.split()) for key, text in plain.items() if text}

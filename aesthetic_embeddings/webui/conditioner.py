@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,10 +31,10 @@ Cond: TypeAlias = "Tensor | dict[str, Tensor]"  # SDXL's has parts; `[batch, ...
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PromptResult:
     """What became of one text. Where `tuned` is False it stayed plain, and `notes` say why.
 
-    similarities: for each CLIP family, `steps + 1` cosines; seconds: what tuning took, 0 where it was remembered.
+    similarities: for each CLIP family, `steps + 1` cosines; seconds: what tuning took, 0 where it was cached.
     """
 
     target: Target
@@ -51,16 +52,53 @@ class CachedTuning:
 
 
 OLD_IS_ON = "the old extension is on for this picture, so this one stands back. Set its dropdown to None."
+ALL_PLAIN = "The other prompts encoded with it stayed plain too."
 
 #: Some two hundred prompts of SD1; on the CPU, where it is nothing.
-memory: LRUCache[CachedTuning] = LRUCache(64 * 2**20)
+tuned_prompts: LRUCache[CachedTuning] = LRUCache(64 * 2**20)
+
+
+def personalized_conditioning(
+    function: Callable[..., Any], model: Any, prompts: Any, targets: Sequence[Target | None], *rest: Any, **more: Any
+) -> tuple[Any, list[list[PromptResult]]]:
+    """What the host's `function` makes of a batch of prompts, each tuned towards its target; and each one's results.
+
+    Where one text cannot be tuned all stay plain: parts of one picture may be prompts of their own (AND, regions), and
+    a picture is not half personalized. function: of modules/prompt_parser.py, called as the host calls it.
+    """
+    if isinstance(model, Conditioner):
+        model = model._model  # the hook of a job that this one was copied from: the newest counts
+    if len(targets) != len(prompts):  # another extension has changed the prompts on their way
+        targets = [targets[0]] * len(prompts)
+    conditioner = Conditioner(model)
+    each = list(zip(prompts, targets, strict=True))
+    made: dict[tuple[str, Target | None], Any] = {}
+    results: dict[tuple[str, Target | None], list[PromptResult]] = {}
+    distinct = list(dict.fromkeys(each))
+    for prompt, target in distinct:
+        conditioner._target, conditioner._results = target, []
+        some = prompts if len(distinct) == 1 else host.like(prompts, [prompt])
+        made[prompt, target] = function(conditioner, some, *rest, **more)
+        results[prompt, target] = conditioner._results
+        failures = [result for result in conditioner._results if not result.tuned]
+        if failures:
+            conditioner._target = None  # from here on it returns what it has recorded
+            if len(conditioner._plain) > 1 or len(distinct) > 1:
+                failures[-1] = replace(failures[-1], notes=(*failures[-1].notes, ALL_PLAIN))
+            return function(conditioner, prompts, *rest, **more), [failures for _ in each]
+    if len(distinct) == 1:
+        return made[distinct[0]], [results[one] for one in each]
+    return host.joined([made[one] for one in each]), [results[one] for one in each]
 
 
 class Conditioner:
     """Stands in for the host's model while it turns prompts into conditioning; everything else is the model's own."""
 
-    def __init__(self, model: Any, target: Target, outcomes: list[Outcome]) -> None:
-        self._model, self._target, self._outcomes = model, target, outcomes
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._target: Target | None = None  # without a target, texts stay plain
+        self._results: list[PromptResult] = []
+        self._plain: dict[tuple[str, ...], Cond] = {}  # by texts, what the host makes of them
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -68,14 +106,16 @@ class Conditioner:
     def get_learned_conditioning(self, texts: Any) -> Cond:
         """The host's conditioning of `texts` (all schedules of one prompt), each text tuned by itself.
 
-        What goes wrong on our side is an outcome, not an exception: the conditioning is then the plain one.
+        What goes wrong on our side is a result, not an exception: the conditioning is then the plain one.
         """
-        encode = self._model.get_learned_conditioning
+        encode, target = self._model.get_learned_conditioning, self._target
+        if target is None or any(not result.tuned for result in self._results):
+            key = tuple(texts)
+            if key not in self._plain:
+                self._plain[key] = encode(texts)
+            return self._plain[key]
         if host.old_extension_is_on(self._model):
-            self._outcomes.append(Outcome(self._target, False, {}, 0.0, (OLD_IS_ON,)))
-            return encode(texts)
-        towers: list[Tower] = []
-        fault: BaseException | None = None
+            return self._failed(texts, encode(texts), target, OLD_IS_ON)
         try:
             towers = [find_tower(encoder) for encoder in host.text_encoders(self._model)]
             if not towers:
@@ -83,40 +123,41 @@ class Conditioner:
                     "There is no CLIP text encoder in this model. Choose another, such as one of SD1 or SDXL."
                 )
         except Exception as error:
-            fault = error
+            return self._failed(texts, encode(texts), target, _explain(error))
         with recording(*towers) as calls:
-            plain = encode(texts)
-        if fault is None:
-            try:
-                found = self._tuned(texts, towers, calls, plain)
-            except Exception as error:
-                fault = error
-            else:
-                self._outcomes += [outcome for _, outcome in found.values()]
-                return _joined([found[text][0] for text in texts], plain)
-        self._outcomes.append(Outcome(self._target, False, {}, 0.0, (_said(fault),)))
+            plain = self._plain[tuple(texts)] = encode(texts)
+        try:
+            found = self._tuned(texts, target, towers, calls, plain)
+        except Exception as error:
+            return self._failed(texts, plain, target, _explain(error))
+        self._results += [result for _, result in found.values()]
+        return _joined([found[text][0] for text in texts], plain)
+
+    def _failed(self, texts: Any, plain: Cond, target: Target, reason: str) -> Cond:
+        self._plain[tuple(texts)] = plain
+        self._results.append(PromptResult(target, False, {}, 0.0, (reason,)))
         return plain
 
     def _tuned(
-        self, texts: Any, towers: list[Tower], calls: list[list[Recording]], plain: Cond
-    ) -> dict[str, tuple[dict[str, Tensor], Outcome]]:
-        """By text: its conditioning, blended, and its outcome. Raises where one of them cannot be tuned."""
-        target, settings = self._target, self._target.settings
-        turning = None
-        found: dict[str, tuple[dict[str, Tensor], Outcome]] = {}
+        self, texts: Any, target: Target, towers: list[Tower], calls: list[list[Recording]], plain: Cond
+    ) -> dict[str, tuple[dict[str, Tensor], PromptResult]]:
+        """By text: its conditioning, blended, and its result. Raises where one of them cannot be tuned."""
+        settings = target.settings
+        direction = None
+        found: dict[str, tuple[dict[str, Tensor], PromptResult]] = {}
         for row, text in enumerate(texts):
             if text in found:
                 continue
             records = [of_text(each, row) for each in calls]
             before = _row(plain, row)
-            key = (target.content, _tuning_alone(settings), fingerprint(*_tensors(records), *before.values()))
-            kept, seconds = memory.get(key), 0.0
+            key = (target.content, _without_blend(settings), fingerprint(*_tensors(records), *before.values()))
+            kept, seconds = tuned_prompts.get(key), 0.0
             if kept is None:
-                if turning is None and settings.text and settings.text_strength:
-                    turning = self._recorded(host.like(texts, [settings.text]), towers)
+                if direction is None and settings.text and settings.text_strength:
+                    direction = self._recorded(host.like(texts, [settings.text]), towers)
                 started = time.perf_counter()
-                tuned, notes = self._tune(towers, records, turning)
-                with host.without_progress(), all_applied(tuned.values()):
+                tuned, notes = self._tune(target, towers, records, direction)
+                with host.without_infotext(), all_applied(tuned.values()):
                     after = _row(self._model.get_learned_conditioning(texts), row)
                 seconds = time.perf_counter() - started
                 kept = CachedTuning(
@@ -124,28 +165,27 @@ class Conditioner:
                     {name: each.similarities for name, each in tuned.items()},
                     tuple(notes),
                 )
-                memory.put(key, kept, sum(x.nbytes for x in kept.cond.values()))
+                tuned_prompts.put(key, kept, sum(x.nbytes for x in kept.cond.values()))
             mixed = {name: blended(x, kept.cond[name].to(x), _blend_of(name, settings)) for name, x in before.items()}
-            found[text] = mixed, Outcome(target, True, kept.similarities, seconds, kept.notes)
+            found[text] = mixed, PromptResult(target, True, kept.similarities, seconds, kept.notes)
         return found
 
     def _recorded(self, texts: Any, towers: list[Tower]) -> list[Recording]:
-        with host.without_progress(), recording(*towers) as calls:
+        with host.without_infotext(), recording(*towers) as calls:
             self._model.get_learned_conditioning(texts)
         return [of_text(each, 0) for each in calls]
 
     def _tune(
-        self, towers: list[Tower], records: list[Recording], turning: list[Recording] | None
+        self, target: Target, towers: list[Tower], records: list[Recording], direction: list[Recording] | None
     ) -> tuple[dict[str, Tuned], list[str]]:
         """Where the encoder lives, or the user wants it; where memory is short there, on the CPU."""
 
-        target = self._target
         places = host.clip_folders()
         if any(map(lacks_last_layer, towers)) and (checkpoint := host.checkpoint(self._model)):
             places.insert(0, Path(checkpoint))
 
         def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
-            moved = [[r if device is None else r.to(device) for r in some] for some in (records, turning or [])]
+            moved = [[r if device is None else r.to(device) for r in some] for some in (records, direction or [])]
             with host.progress(target.settings.steps) as on_step:
                 return personalize_each(
                     towers, moved[0], target.embedding, target.settings, None, moved[1] or None, on_step, places
@@ -161,7 +201,7 @@ class Conditioner:
         return tuned, [*notes, "Tuned on the CPU, since the GPU's memory was short."]
 
 
-def _said(fault: BaseException) -> str:
+def _explain(fault: BaseException) -> str:
     if isinstance(fault, Interrupted):
         return "Interrupted, so the prompt stayed plain."
     if isinstance(fault, AestheticError):
@@ -172,8 +212,8 @@ def _said(fault: BaseException) -> str:
     return f"Something unexpected went wrong, so the prompt stayed plain: {fault!r}. The console has more."
 
 
-def _tuning_alone(settings: Settings) -> Settings:
-    """Without what concerns the blend, which is done anew each time."""
+def _without_blend(settings: Settings) -> Settings:
+    """The settings that tuning depends on; blending is done each time."""
     return replace(settings, weight=1.0, blend="lerp")
 
 

@@ -9,32 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from ..errors import AestheticError
 from . import host, tags
-from .conditioner import Conditioner, Outcome
-from .picture_report import say
-from .request import Plan, Target
+from .conditioner import PromptResult, personalized_conditioning
+from .picture_report import PictureReport
+from .request import Request, Target
 
-#: Takes outcomes, cached, negative, hires.
-Reporter: TypeAlias = Callable[[list[Outcome], bool, bool, bool], None]
 METHODS = ("get_conds_with_caching", "cached_params")
 
 
 @dataclass
-class Stamp:
-    """Our part of a cache key. The cache keeps it, and with it what is to be said when it is hit."""
+class CacheTag:
+    """Our part of a cache key. The cache keeps it, and with it the results to report when it is hit.
 
-    target: Target
-    outcomes: list[Outcome] = field(default_factory=list, compare=False)
+    targets: of each prompt of a batch, None for a plain one. results: of each prompt, those of its parts.
+    """
+
+    targets: tuple[Target | None, ...]
+    results: list[list[PromptResult]] = field(default_factory=list, compare=False)
 
 
-def install(p: Any, plan: Plan | None, report: Reporter) -> Seam:
-    """Let `p` make its conditioning by `plan`, in place of what an earlier run of it installed.
+def install(p: Any, request: Request | None, report: PictureReport) -> ConditioningHook:
+    """Let `p` make its conditioning as requested, in place of what an earlier run of it installed.
 
-    report: told of each conditioning of the job: its outcomes, whether the host's cache had it, and whether it is
-        of the negative prompt, and of the hires pass.
+    report: told of each conditioning of the job.
 
     Raises AestheticError where the host has no such methods.
     """
@@ -44,37 +44,36 @@ def install(p: Any, plan: Plan | None, report: Reporter) -> Seam:
             f"This WebUI makes its conditioning in an unknown way: a job has no {' and no '.join(missing)}. "
             "Pictures stay plain."
         )
-    p.aesthetic_seam = seam = Seam(p, plan, report)
+    p.aesthetic_hook = hook = ConditioningHook(p, request, report)
     for name in METHODS:
-        setattr(p, name, getattr(seam, name))
-    return seam
+        setattr(p, name, getattr(hook, name))
+    return hook
 
 
-def of(p: Any) -> Seam | None:
-    return vars(p).get("aesthetic_seam")
+def hook_of(p: Any) -> ConditioningHook | None:
+    return vars(p).get("aesthetic_hook")
 
 
 def remove(p: Any) -> None:
-    """Take the seam off `p`: that of an earlier run, or one that came along when the host copied another job."""
-    seam = vars(p).pop("aesthetic_seam", None)
-    if seam is None:
+    """Take the hook off `p`: that of an earlier run, or one that came along when the job was copied."""
+    hook = vars(p).pop("aesthetic_hook", None)
+    if hook is None:
         return
     for name in METHODS:
-        if vars(p).get(name) == getattr(seam, name):
+        if vars(p).get(name) == getattr(hook, name):
             delattr(p, name)
-        else:
-            seam.plan = None  # another extension has wrapped ours, which stays inside, and does nothing
+        elif hook.p is p:
+            hook.request = None  # another extension has wrapped ours, which stays inside and does nothing
 
 
-class Seam:
+class ConditioningHook:
     """The two methods of one job. Called as the host calls them (modules/processing.py, StableDiffusionProcessing)."""
 
-    def __init__(self, p: Any, plan: Plan | None, report: Reporter) -> None:
-        self.plan, self.report = plan, report  # without a plan, everything is plain
-        self._p = p
-        self._conds, self._key = (getattr(p, name) for name in METHODS)
-        self._stamps: tuple[Stamp, ...] = ()
-        self._made: tuple[Any, ...] = ()
+    def __init__(self, p: Any, request: Request | None, report: PictureReport) -> None:
+        self.p, self.request, self.report = p, request, report  # without a request, everything is plain
+        self._host_conds, self._host_key = (getattr(p, name) for name in METHODS)
+        self._tags: tuple[CacheTag, ...] = ()
+        self._last_key: tuple[Any, ...] = ()
 
     def get_conds_with_caching(
         self,
@@ -87,42 +86,47 @@ class Seam:
         **others: Any,
     ) -> Any:
         negative, hires = bool(getattr(required_prompts, "is_negative_prompt", False)), hires_steps is not None
-        prompts, found = tags.without_tags(required_prompts, negative, extra_network_data)
+        prompts, found = tags.of_prompts(self.p, required_prompts, negative, hires, extra_network_data)
         arguments = (prompts, steps, caches, extra_network_data, hires_steps)
-        target = self._target(negative, hires, [] if self._p.disable_extra_networks else found)
-        if target is None:
+        targets = self._targets(negative, hires, found)
+        if not any(targets):
             self.report([], False, negative, hires)
-            return self._conds(function, *arguments, **others)
-        stamp = Stamp(target)
+            return self._host_conds(function, *arguments, **others)
+        tag = CacheTag(targets)
 
-        def personal(model: Any, *rest: Any, **more: Any) -> Any:
-            return function(Conditioner(model, target, stamp.outcomes), *rest, **more)
+        def personalized(model: Any, prompts: Any, *rest: Any, **more: Any) -> Any:
+            conds, tag.results = personalized_conditioning(function, model, prompts, targets, *rest, **more)
+            return conds
 
-        self._stamps = (stamp,)
+        self._tags = (tag,)
         try:
-            conds = self._conds(personal, *arguments, **others)
+            conds = self._host_conds(personalized, *arguments, **others)
         finally:
-            self._stamps = ()
-        kept = stamp.outcomes or self._hit(caches)
-        if not all(outcome.tuned for outcome in kept):
+            self._tags = ()
+        results = tag.results or self._cached(caches)
+        if not all(result.tuned for row in results for result in row):
             caches[0][0] = None  # plain where it should have been tuned: it must not pass for tuned the next time
-        self.report(kept, kept is not stamp.outcomes, negative, hires)
+        self.report(results, results is not tag.results, negative, hires)
         return conds
 
     def cached_params(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        self._made = (*self._key(*args, **kwargs), *self._stamps)
-        return self._made
+        self._last_key = (*self._host_key(*args, **kwargs), *self._tags)
+        return self._last_key
 
-    def _target(self, negative: bool, hires: bool, found: list[list[str]]) -> Target | None:
-        if self.plan is None:
-            return None
+    def _targets(self, negative: bool, hires: bool, found: list[list[list[str]]]) -> tuple[Target | None, ...]:
+        """Of each prompt. Where one of its tags is wrong, all prompts stay plain, and the report says why."""
+        if self.request is None:
+            return ()
+        if self.p.disable_extra_networks:
+            found = [[] for _ in found]
         try:
-            return tags.target(self.plan, negative, hires, found, host.library)
+            return tuple(tags.target(self.request, negative, hires, each, host.library) for each in found)
         except AestheticError as error:
-            say(self._p, str(error))
-            return None
+            self.report.add_error(str(error))
+            return ()
 
-    def _hit(self, caches: list[Any]) -> list[Outcome]:
-        """What is kept in the cache that has the key made here, to which another extension may have added."""
-        n = len(self._made)
-        return next((cache[0][n - 1].outcomes for cache in caches if cache[0] and cache[0][:n] == self._made), [])
+    def _cached(self, caches: list[Any]) -> list[list[PromptResult]]:
+        """The results kept with the key of this call, to which another extension may have added."""
+        n = len(self._last_key)
+        hits = (cache[0][n - 1].results for cache in caches if cache[0] and cache[0][:n] == self._last_key)
+        return next(hits, [])

@@ -1,4 +1,4 @@
-"""What the tab does: pictures in, an embedding out, and the encoder that it takes. Without gradio."""
+"""What the tab does, without gradio: create, blend, export and preview embeddings, and find or download encoders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from . import host
 
 __all__ = ["ENCODERS", "IF_EXISTS", "KnownEncoder"]  # for the page and the API
 
-#: Told of work under way: how much is done, of how much (0 where that is unknown), and in words.
+#: Called during work: how much is done, of how much (0 if unknown), and in words.
 Report: TypeAlias = Callable[[float, float, str], object]
 
 _stop = threading.Event()  # the tab's own Interrupt: the host's would hit whatever job runs at the time
@@ -47,6 +47,14 @@ def located(encoder: KnownEncoder) -> Path | None:
     return encoder.located(host.encoder_folder())
 
 
+def how_to_get(encoder: KnownEncoder) -> str:
+    return (
+        f"Download it ({encoder.gigabytes:.2f} GB) in the tab Create aesthetic embedding. Without a network, put "
+        f"{encoder.file_names} of https://huggingface.co/{encoder.repository} into "
+        f"{host.encoder_folder() / encoder.name}."
+    )
+
+
 def usable(encoders: Sequence[KnownEncoder | Path], folder: str = "") -> list[str]:
     """The folders of these encoders. folder: one that people at the page have typed; it stands for all.
 
@@ -61,8 +69,8 @@ def usable(encoders: Sequence[KnownEncoder | Path], folder: str = "") -> list[st
         place = encoder if isinstance(encoder, Path) else located(encoder)
         if place is None:
             raise AestheticError(
-                f"{encoder.label} is not on this machine yet. Download it ({encoder.gigabytes:.2f} GB) by the button "
-                "above, or type the folder of a CLIP into Encoder folder."
+                f"{encoder.label} is not on this machine yet. {how_to_get(encoder)} Or type the folder of another CLIP "
+                "into Encoder folder."
             )
         found.append(str(place))
     return found
@@ -78,12 +86,12 @@ def download(encoder: KnownEncoder, report: Report) -> None:
 
     code = "import sys, huggingface_hub as hub\nfor name in sys.argv[2:]: hub.hf_hub_download(sys.argv[1], name)"
     arriving = Path(constants.HF_HUB_CACHE, "models--" + encoder.repository.replace("/", "--"), "blobs")
-    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}  # xet's parts would not be counted below
+    no_bars = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}  # xet's parts would not be counted below
     _stop.clear()
     clock, size = Clock(), encoder.gigabytes
     with tempfile.TemporaryFile() as errors:
         command = [sys.executable, "-c", code, encoder.repository, *encoder.files]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=os.environ | quiet) as process:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=os.environ | no_bars) as process:
             try:
                 while process.poll() is None:
                     done = sum(file.stat().st_size for file in arriving.glob("*.incomplete")) / 1e9
@@ -96,9 +104,8 @@ def download(encoder: KnownEncoder, report: Report) -> None:
             errors.seek(0)
             said = errors.read().decode(errors="replace").strip().splitlines() or ["no reason was given"]
             raise FileError(
-                f"{encoder.label} could not be downloaded: {said[-1]} Check the network and try again, or put "
-                f"{', '.join(encoder.files)} of https://huggingface.co/{encoder.repository} into "
-                f"{host.encoder_folder() / encoder.name}."
+                f"{encoder.label} could not be downloaded: {said[-1]} Check the network and try again. "
+                f"{how_to_get(encoder)}"
             )
 
 
@@ -144,9 +151,9 @@ def create(
     if_exists: str,
     report: Report,
 ) -> tuple[tuple[Creation, ...], AestheticEmbedding, Path]:
-    """Make an embedding of some pictures and save it, in the host's queue; returns what each encoder made as well.
+    """Make an embedding of some pictures and save it, in the host's queue; also returns what each encoder made.
 
-    if_exists: of IF_EXISTS. encoder_folder: see `usable`. Nothing is begun where something is missing.
+    if_exists: of IF_EXISTS. encoder_folder: see `usable`. Checks the name and all inputs before any work.
     """
     if not chosen:
         raise AestheticError("There are no pictures yet. Upload some, or give a folder on the server.")
@@ -219,7 +226,7 @@ def thumbnails(found: Creation, count: int = 36, size: int = 256) -> list[tuple[
 
 
 def names() -> list[str]:
-    """All that is in the library, with what cannot be chosen elsewhere: files that are no good, or there twice."""
+    """All names in the library, also those that cannot be chosen elsewhere: unreadable files and duplicates."""
     return sorted({entry.name for entry in host.library.entries}, key=str.casefold)
 
 

@@ -1,4 +1,4 @@
-"""The tag of tags.py, as one of the host's extra networks: it tells of it for each batch, just before encoding."""
+"""The tag of tags.py, as one of the host's extra networks: the host calls it for each batch, just before encoding."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from ..errors import AestheticError
 from . import conditioning_hook, host, infotext, tags
-from .picture_report import Report, say
-from .request import DEFAULTS, unticked
+from .picture_report import PictureReport
+from .request import DEFAULTS, without_embeddings
 
 
 def register() -> None:
     """To be called when the host builds its page: it has forgotten its extra networks by then."""
-    host.extra_networks.register_extra_network(Network())
+    host.extra_networks.register_extra_network(AestheticNetwork())
 
 
-class Network(host.extra_networks.ExtraNetwork):
+class AestheticNetwork(host.extra_networks.ExtraNetwork):  # type: ignore[misc]
     """See modules/extra_networks.py, ExtraNetwork."""
 
     def __init__(self) -> None:
@@ -27,30 +27,30 @@ class Network(host.extra_networks.ExtraNetwork):
         found = list(_tags(p, params_list))
         if not found:
             return
+        hook = conditioning_hook.hook_of(p)
+        report = PictureReport(p) if hook is None else hook.report
         try:
-            own = conditioning_hook.of(p)
-            if own is None:
-                own = conditioning_hook.install(
-                    p, None, Report(p)
-                )  # whatever is wrong with the plan, no tag reaches the encoder
-                given = vars(p).get("aesthetic_given", DEFAULTS)
-                if given is not None:  # else the accordion has said what is wrong with it
-                    own.plan = unticked(given)
-                    infotext.write_settings(p.extra_generation_params, own.plan)
+            if hook is None:
+                # whatever is wrong with the accordion's values, no tag reaches the encoder
+                hook = conditioning_hook.install(p, None, report)
+                values = vars(p).get("aesthetic_values", DEFAULTS)
+                if values is not None:  # else the accordion has said what is wrong with them
+                    hook.request = without_embeddings(values)
+                    infotext.write_settings(p.extra_generation_params, hook.request)
             host.library.refresh()
-            infotext.write_tags(p.extra_generation_params, [tags.parsed(each).name for each in found], host.library)
+            infotext.write_tags(p.extra_generation_params, [tags.parse(each).name for each in found], host.library)
         except AestheticError as error:
-            say(p, str(error))
+            report.add_error(str(error))
 
     def deactivate(self, p: Any) -> None:
         pass
 
 
 def _tags(p: Any, params_list: list[Any]) -> Iterator[list[str]]:
-    """Of the prompt, of the hires pass's, which may be encoded before that is begun, and of the negative prompts."""
+    """Of the prompts, of the hires pass's, which may be encoded before that is begun, and of the negative prompts."""
     of_hires = vars(p).get("hr_extra_network_data") or {}
     for params in [*params_list, *of_hires.get(tags.NAME, [])]:
         yield params.items
-    for name in ("negative_prompts", "hr_negative_prompts"):
-        for prompt in vars(p).get(name) or []:
-            yield from tags.in_text(prompt)
+    negative = [*(vars(p).get("negative_prompts") or []), *(vars(p).get("hr_negative_prompts") or [])]
+    for prompt in [*host.prompts_with_tags(p, hires=False), *host.prompts_with_tags(p, hires=True), *negative]:
+        yield from tags.in_text(prompt)

@@ -7,6 +7,7 @@ without it lacks one convenience. Each function names the place in A1111 v1.10.1
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -131,8 +132,50 @@ def like(texts: Any, others: list[str]) -> Any:
     return type(texts)(others, copy_from=texts)
 
 
+def joined(each: list[Any]) -> Any:
+    """The conditioning of several prompts as if made in one call (modules/prompt_parser.py): lists, or objects with a
+    `batch` (MulticondLearnedConditioning)."""
+    if isinstance(each[0], list):
+        return [row for conds in each for row in conds]
+    whole = copy.copy(each[0])
+    whole.batch = [row for conds in each for row in conds.batch]
+    whole.shape = (len(whole.batch),)
+    return whole
+
+
+def prompts_with_tags(p: Any, hires: bool) -> list[str]:
+    """The prompts of a job's batch under way, before their tags were taken out (modules/processing.py)."""
+    whole = getattr(p, "all_hr_prompts" if hires else "all_prompts", None) or []
+    start = getattr(p, "iteration", 0) * p.batch_size
+    return list(whole[start : start + p.batch_size])
+
+
+def adetailer_leaves_us_out(p: Any) -> bool:
+    """Whether ADetailer will encode a job's prompts again without us (Bing-su/adetailer, scripts/!adetailer.py).
+
+    Its inner jobs have the scripts that its option `ad_script_names` lists by file name, unless told to have all.
+    """
+    scripts_of_job = getattr(getattr(p, "scripts", None), "alwayson_scripts", [])
+    adetailer = next((script for script in scripts_of_job if _title(script) == "ADetailer"), None)
+    if adetailer is None or not getattr(shared.opts, "ad_only_selected_scripts", True):
+        return False
+    arguments = list(p.script_args[adetailer.args_from : adetailer.args_to])
+    models = [a.get("ad_model", "None") for a in arguments if isinstance(a, dict) and a.get("ad_tab_enable", True)]
+    if arguments[:1] == [False] or all(model == "None" for model in models):
+        return False
+    names = str(getattr(shared.opts, "ad_script_names", "")).split(",")
+    return "aesthetic_gradients" not in [name.strip() for name in names]
+
+
+def _title(script: Any) -> str:
+    try:
+        return str(script.title())
+    except Exception:  # another extension's
+        return ""
+
+
 @contextlib.contextmanager
-def without_progress() -> Iterator[None]:
+def without_infotext() -> Iterator[None]:
     """Encoding again adds what it used to the infotext again (sd_hijack_clip.py and classic_engine.py): undo that."""
     hijack = getattr(sd_hijack, "model_hijack", None)
     places = [

@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -22,7 +22,7 @@ from ..aesthetics.mixes import HASH, Mix, from_text
 from ..errors import AestheticError
 from ..settings import Settings
 from . import host, tags
-from .request import DEFAULTS, HIRES, NONE, Plan
+from .request import DEFAULTS, HIRES, NONE, Request
 
 SIDES = {"embedding": "Aesthetic embedding", "negative": "Aesthetic negative"}
 HASHES = {"embedding": "Aesthetic hash", "negative": "Aesthetic negative hash"}
@@ -32,6 +32,8 @@ TAGS = "Aesthetic tag hashes"
 OURS = (*SIDES.values(), *HASHES.values(), *SETTINGS.values(), HIRES_PASS, SIMILARITY, ERROR, TAGS)
 
 OLD = "Aesthetic LR"
+
+T = TypeVar("T", bool, int, float, str)
 
 
 # ---------------------------------------------------------------- writing
@@ -44,25 +46,25 @@ def clear(params: dict[str, Any]) -> None:
             params.pop(key, None)
 
 
-def write(params: dict[str, Any], plan: Plan, library: Library) -> None:
-    """Write down what makes this plan."""
-    for side, target in {"embedding": plan.positive, "negative": plan.negative}.items():
-        if side == "embedding" and plan.from_pictures and target is not None:
-            params[SIDES[side]] = target.embedding.name  # without a hash: it cannot be had again
+def write(params: dict[str, Any], request: Request, library: Library) -> None:
+    """Write down what is requested."""
+    for side, target in {"embedding": request.positive, "negative": request.negative}.items():
+        if side == "embedding" and request.from_pictures and target is not None:
+            params[SIDES[side]] = target.embedding.name  # without a hash: nobody else has it
         elif target is not None:
             text = target.embedding.name
             names = library.resolve(from_text(text, library)).names
             hashes = " ".join(library.get(name).content_hash[:HASH] for name in names)
             params |= {SIDES[side]: _text(text), HASHES[side]: hashes}
-    write_settings(params, plan)
+    write_settings(params, request)
 
 
-def write_settings(params: dict[str, Any], plan: Plan) -> None:
+def write_settings(params: dict[str, Any], request: Request) -> None:
     for f in dataclasses.fields(Settings):
-        value = getattr(plan.settings, f.name)
+        value = getattr(request.settings, f.name)
         if value != f.default:
             params[SETTINGS[f.name]] = _text(value) if isinstance(value, str) else str(value)
-    if not plan.hires:
+    if not request.hires:
         params[HIRES_PASS] = "off"
 
 
@@ -73,17 +75,21 @@ def write_tags(params: dict[str, Any], names: list[str], library: Library) -> No
     params[TAGS] = ", ".join(each)
 
 
-def write_similarity(params: dict[str, Any], before_and_after: str) -> None:
-    """For people; not read back. Without the arrow, which not every tool reads."""
+def write_similarity(params: dict[str, Any], each: list[str]) -> None:
+    """Before and after, of each picture of a batch. For people, not read back; some tools drop arrows."""
+    texts = [text.replace("→", "->") or None for text in each]
     params.pop(SIMILARITY, None)
-    if before_and_after:
-        params[SIMILARITY] = before_and_after.replace("→", "->")
+    if len(set(texts)) > 1:
+        # hosts call it for each picture (modules/processing.py, create_infotext), and leave out what is None
+        params[SIMILARITY] = lambda index=0, **_: texts[index] if index < len(texts) else None
+    elif any(texts):
+        params[SIMILARITY] = texts[0]
 
 
-def add_error(params: dict[str, Any], sentence: str) -> None:
-    said = params.get(ERROR, "")
-    if sentence not in said:
-        params[ERROR] = f"{said} {sentence}".strip()
+def write_errors(params: dict[str, Any], sentences: list[str]) -> None:
+    params.pop(ERROR, None)
+    if sentences:
+        params[ERROR] = " ".join(dict.fromkeys(sentences))
 
 
 def _text(value: str) -> str:
@@ -96,127 +102,185 @@ def _text(value: str) -> str:
 # ---------------------------------------------------------------- reading
 
 
-def read(params: Mapping[str, Any], library: Library) -> dict[str, Any]:
-    """The accordion's values by name, from a picture's parameters as the host has parsed them.
+@dataclasses.dataclass(frozen=True)
+class Pasted:
+    """What an infotext means. values: the accordion's, by name. unreadable: keys whose value was not understood."""
 
-    Where nothing is said of an aesthetic it is off, and the rest is left as it is.
+    values: dict[str, Any]
+    unreadable: tuple[str, ...] = ()
+
+
+def read(params: Mapping[str, Any], library: Library) -> Pasted:
+    """The accordion's values from a picture's parameters, as the host has parsed them.
+
+    Where they mention no aesthetic it is off, and the rest is left as it is.
     """
+    if not any(_raw(params, key) is not None for key in (OLD, *OURS)):
+        return Pasted({"enabled": False})
+    library.refresh()
     if OLD in params:
-        return _old(params)
-    if not any(_raw(params, key) is not None for key in OURS):
-        return {"enabled": False}
-    values = dict(DEFAULTS)
+        return _read_old(params)
+    values, fields = dict(DEFAULTS), _Fields(params)
     for f in dataclasses.fields(Settings):
-        if (raw := _raw(params, SETTINGS[f.name])) is not None:
-            values[f.name] = _as(type(f.default), raw)
+        values[f.name] = fields.get(SETTINGS[f.name], f.default)
     for side in SIDES:
         if text := _raw(params, SIDES[side]):
-            values[side] = _here(text, _raw(params, HASHES[side]) or "", library)
+            values[side] = _current_names(text, _raw(params, HASHES[side]) or "", library)
             values["enabled"] = True
     if made_of_pictures(params):
         values |= {"enabled": False, "embedding": NONE}
     if _raw(params, HIRES_PASS) == "off":
         values["hires"] = HIRES[1]
-    return values
+    return Pasted(values, tuple(fields.unreadable))
+
+
+class _Fields:
+    """Values by key, of their default's type."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._params = params
+        self.unreadable: list[str] = []
+
+    def get(self, key: str, default: T) -> T:
+        """The default where there is none, or none that is finite and of the default's type."""
+        raw = _raw(self._params, key)
+        if raw is None:
+            return default
+        try:
+            if isinstance(default, bool):
+                return {"True": True, "False": False}[str(raw)]
+            value = type(default)(raw)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError
+        except (ValueError, KeyError):
+            self.unreadable.append(key)
+            return default
+        return value
 
 
 def made_of_pictures(params: Mapping[str, Any]) -> bool:
-    """Whether the aesthetic is gone with the pictures that it was made of."""
-    said = re.fullmatch(r"\d+ pictures?", params.get(SIDES["embedding"], ""))
-    return said is not None and HASHES["embedding"] not in params and OLD not in params
+    """Whether it was made with reference pictures, which nobody else has."""
+    name = re.fullmatch(r"\d+ pictures?", str(params.get(SIDES["embedding"], "")))
+    return name is not None and HASHES["embedding"] not in params and OLD not in params
+
+
+# ---------------------------------------------------------------- pasting
+
+#: The last paste: hosts ask for each field's value by itself, with the same parameters.
+_last: tuple[Mapping[str, Any], dict[str, Any], Pasted] | None = None
+
+
+def _pasted(params: Mapping[str, Any]) -> Pasted:
+    """What these parameters mean, read once for all fields of one paste."""
+    global _last
+    ours = {key: value for key, value in params.items() if key.startswith("Aesthetic")}
+    if _last is None or _last[0] is not params or _last[1] != ours:
+        _last = params, ours, read(params, host.library)
+    return _last[2]
 
 
 def fields(parts: Mapping[str, Any]) -> list[tuple[Any, Callable[[Mapping[str, Any]], Any]]]:
-    """What hosts want as a script's `infotext_fields`: components, and functions that know their values.
+    """What hosts want as a script's `infotext_fields`: components, and functions that return their values.
 
     Functions, since a default must be set as well, for which there is no key.
     """
 
     def reader(name: str) -> Callable[[Mapping[str, Any]], Any]:
-        return lambda params: read(params, host.library).get(name)
+        return lambda params: _pasted(params).values.get(name)
 
     names = [name for name in DEFAULTS if name != "pictures"]
     return [(parts[name], READERS.setdefault(name, reader(name))) for name in names]
 
 
 def without_pictures(params: Mapping[str, Any]) -> Any:
-    """For the field of the accordion's own pictures: they would go before the pasted embedding."""
-    return gr.update(value=None) if "embedding" in read(params, host.library) else None
+    """For the field of the accordion's own pictures: they would take the place of the pasted embedding."""
+    return gr.update(value=None) if "embedding" in _pasted(params).values else None
 
 
 #: By name. "Send to" finds the other tab's field of the same value by its function, so both tabs have the same ones.
 READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
 
 
-def pasted(infotext: str, params: dict[str, Any]) -> None:
-    """Give the prompt's tags their names of now, and say what is not here as soon as it is pasted."""
-    library = host.library
-    contents = dict(re.findall(rf"(\S.*?): ([0-9a-f]{{{HASH}}})(?:, |$)", params.get(TAGS, "")))
-    names = {name: library.pinned(name, content) for name, content in contents.items()}
+def on_paste(infotext: str, params: dict[str, Any]) -> None:
+    """Called before the fields are asked for. Gives tags the names that files have now; warns of what is missing."""
+    global _last
+    _last = None  # the files may be others by now
+    pasted, library = _pasted(params), host.library
+    names = {name: library.pinned(name, content) for name, content in _tag_hashes(str(params.get(TAGS, ""))).items()}
     for key in ("Prompt", "Negative prompt", "Hires prompt", "Hires negative prompt"):
         if key in params:
             params[key] = tags.renamed(params[key], names)
-    values = read(params, library)
+    if pasted.unreadable:
+        gr.Warning(f"Aesthetic gradients: unreadable, so the default is used: {', '.join(pasted.unreadable)}.")
     if made_of_pictures(params):
         gr.Warning(
-            f"Aesthetic gradients: made with {params[SIDES['embedding']]}, which are not kept. Drop them in again."
+            f"Aesthetic gradients: made with {params[SIDES['embedding']]}, which are not stored. Drop them in again."
         )
     for side in SIDES:
         try:
-            if values.get(side, NONE) != NONE:
-                library.resolve(from_text(values[side], library))
+            if pasted.values.get(side, NONE) != NONE:
+                library.resolve(from_text(pasted.values[side], library))
         except AestheticError as error:
             gr.Warning(f"Aesthetic gradients: {error}")
 
 
-def _raw(params: Mapping[str, Any], key: str) -> str | None:
+def _tag_hashes(text: str) -> dict[str, str]:
+    """Name -> content hash, from "dusk: 1a2b3c4d5e, pale, sea: 0123456789". In linear time."""
+    found, parts = {}, []
+    for part in text.split(", "):
+        parts.append(part)
+        name, _, content = part.rpartition(": ")
+        if name and _is_hash(content):
+            found[", ".join([*parts[:-1], name])] = content
+            parts = []
+    return found
+
+
+def _is_hash(text: str) -> bool:
+    return re.fullmatch(rf"[0-9a-f]{{{HASH}}}", text) is not None
+
+
+def _raw(params: Mapping[str, Any], key: str) -> Any:
     """Hosts take a text such as 512x512 apart, under two keys (modules/infotext_utils.py)."""
     if f"{key}-1" in params and f"{key}-2" in params:
         return f"{params[f'{key}-1']}x{params[f'{key}-2']}"
     return params.get(key)
 
 
-def _as(kind: type, raw: str) -> Any:
-    if kind is bool:
-        return raw == "True"
-    return kind(raw)
-
-
-def _here(text: str, hashes: str, library: Library) -> str:
+def _current_names(text: str, hashes: str, library: Library) -> str:
     """The same aesthetics by the names that they have here."""
-    library.refresh()
-    contents = [content for content in hashes.split() if re.fullmatch(rf"[0-9a-f]{{{HASH}}}", content)]
+    contents = [content for content in hashes.split() if _is_hash(content)]
     try:
         parts = from_text(text, library).parts
-    except AestheticError:  # a mix that is none: it is said where it is used
+    except AestheticError:  # not a mix: the generation's report says so
         return text
     if len(parts) != len(contents):
         return text
-    named = zip(parts, contents, strict=True)
-    return str(Mix(tuple((library.pinned(name, content), weight) for (name, weight), content in named)))
+    each = zip(parts, contents, strict=True)
+    return str(Mix(tuple((library.pinned(name, content), weight) for (name, weight), content in each)))
 
 
 # ---------------------------------------------------------------- the old extension's pictures
 
 
-def _old(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Its eight keys. It tuned another encoder, so the picture will not be the same, but the wishes are."""
-    text = _raw(params, "Aesthetic text") or ""
-    negative = params.get("Aesthetic text negative") == "True"
-    angle = float(params.get("Aesthetic slerp angle", 0.1))
+def _read_old(params: Mapping[str, Any]) -> Pasted:
+    """Its eight keys. It tuned another encoder, so the picture will not be the same, but what was asked for is."""
+    fields, text = _Fields(params), str(_raw(params, "Aesthetic text") or "")
+    negative = fields.get("Aesthetic text negative", False)
+    angle = fields.get("Aesthetic slerp angle", 0.1)
     values = {
         "enabled": True,
         "embedding": _raw(params, "Aesthetic embedding") or NONE,
-        "steps": int(params.get("Aesthetic steps", 5)),
-        "epsilon": float(params[OLD]),
-        "weight": float(params.get("Aesthetic weight", 0.9)),
-        "blend": "slerp" if params.get("Aesthetic slerp") == "True" else "lerp",
+        "steps": fields.get("Aesthetic steps", 5),
+        "epsilon": fields.get(OLD, 1e-4),
+        "weight": fields.get("Aesthetic weight", 0.9),
+        "blend": "slerp" if fields.get("Aesthetic slerp", False) else "lerp",
         "text": text,
         "text_negative": negative,
     }
     if text:
         values["text_strength"] = round(old_strength(angle, negative), 2)
-    return DEFAULTS | values
+    return Pasted(DEFAULTS | values, tuple(fields.unreadable))
 
 
 def old_strength(angle: float, negative: bool) -> float:

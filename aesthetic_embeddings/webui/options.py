@@ -1,4 +1,4 @@
-"""A section in the host's Settings. What is changed there is so at once, without a restart."""
+"""A section in the host's Settings. Changes take effect at once, without a restart."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def _options() -> dict[str, tuple[Any, str, str, Any, dict[str, Any]]]:
             {"lines": 3, "visible": host.paths_are_open()},  # hosts do not let what is invisible be changed
         ),
         "memory": (
-            conditioner.memory.limit // MEGABYTE,
-            "Memory for prompts that were tuned, in MB",
-            "about three prompts of SD1 per MB; 0 remembers none",
+            conditioner.tuned_prompts.limit // MEGABYTE,
+            "Cache for tuned prompts, in MB",
+            "about three SD1 prompts per MB; 0 turns it off",
             gr.Slider,
             {"minimum": 0, "maximum": 1024, "step": 1},
         ),
         "device": (
             DEVICES[0],
             "Tune on",
-            "auto is where the text encoder is; the CPU spares the GPU's memory, and is slower",
+            "auto: the text encoder's device; the CPU saves GPU memory and is slower",
             gr.Radio,
             {"choices": list(DEVICES)},
         ),
@@ -52,7 +52,7 @@ def _options() -> dict[str, tuple[Any, str, str, Any, dict[str, Any]]]:
 def _apply() -> None:
     value = {name: getattr(host.shared.opts, _key(name)) for name in _options()}
     host.look_in(value["folders"].splitlines())
-    conditioner.memory.resize(int(value["memory"]) * MEGABYTE)
+    conditioner.tuned_prompts.resize(int(value["memory"]) * MEGABYTE)
     host.tuning_device = "cpu" if value["device"] == "CPU" else None
 
 

@@ -12,13 +12,13 @@ import gradio as gr
 from ..errors import AestheticError, FileError
 from ..storage.paths import write_atomically
 from . import accordion, host
-from .request import ALIASES, NAMES, as_epsilon
+from .request import ALIASES, ARGUMENTS, as_epsilon
 
-KEPT = [name for name in NAMES if name not in ("enabled", "pictures")]
+STORED = [name for name in ARGUMENTS if name not in ("enabled", "pictures")]
 
 
 def build(parts: Mapping[str, Any], elem_id: Callable[[str], str]) -> None:
-    """Draw what chooses, saves and deletes presets of these components."""
+    """Draw the widgets that load, save and delete presets of these components."""
     chosen = gr.Dropdown(
         sorted(_read_or_none()),
         label="My presets",
@@ -31,26 +31,26 @@ def build(parts: Mapping[str, Any], elem_id: Callable[[str], str]) -> None:
         load, save, delete = (
             gr.Button(f"{name.capitalize()} preset", size="sm", elem_id=elem_id(f"{name}_preset")) for name in names
         )
-    values = [parts[name] for name in KEPT]
+    values = [parts[name] for name in STORED]
 
     def choices(value: str | None) -> Any:
         (offered,) = accordion.offered([chosen], sorted(read()))
         return {**offered, "value": value}
 
     def on_load(name: str | None) -> list[Any]:
-        with _said():
+        with _errors_as_warnings():
             preset = get(name)
-            return [preset.get(each, gr.update()) for each in KEPT]
-        return [gr.update() for _ in KEPT]
+            return [preset.get(each, gr.update()) for each in STORED]
+        return [gr.update() for _ in STORED]
 
-    def on_save(name: str | None, *given: Any) -> Any:
-        with _said():
-            put(name, dict(zip(KEPT, given, strict=True)))
+    def on_save(name: str | None, *shown: Any) -> Any:
+        with _errors_as_warnings():
+            put(name, dict(zip(STORED, shown, strict=True)))
             return choices((name or "").strip())
         return gr.update()
 
     def on_delete(name: str | None) -> Any:
-        with _said():
+        with _errors_as_warnings():
             remove(name)
             return choices(None)
         return gr.update()
@@ -61,8 +61,8 @@ def build(parts: Mapping[str, Any], elem_id: Callable[[str], str]) -> None:
 
 
 @contextmanager
-def _said() -> Iterator[None]:
-    """What is wrong is said at the page."""
+def _errors_as_warnings() -> Iterator[None]:
+    """Errors are shown on the page."""
     try:
         yield
     except AestheticError as error:
@@ -77,7 +77,7 @@ def read() -> dict[str, dict[str, Any]]:
         if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
             raise ValueError
     except (OSError, ValueError):
-        raise FileError(f"{file} cannot be read. Repair it, or delete it to begin anew.") from None
+        raise FileError(f"{file} cannot be read. Repair it, or delete it to start again.") from None
     return found
 
 
@@ -109,4 +109,4 @@ def _read_or_none() -> dict[str, Any]:
     try:
         return read()
     except FileError:
-        return {}  # said as soon as one is to be saved
+        return {}  # the error is shown when a preset is saved

@@ -1,4 +1,4 @@
-"""What the user wants for one job: the accordion's values, checked."""
+"""What the user requests for one job: the accordion's values, checked."""
 
 from __future__ import annotations
 
@@ -17,12 +17,27 @@ from ..settings import Settings
 
 NONE = "None"  # the dropdowns' choice of no aesthetic
 HIRES = ("same", "off")
+LONGEST = 1000  # characters of an embedding's name or a mix
 
 #: The accordion's values in the order in which hosts and their API pass them. Released, so a new one goes to the end.
-NAMES = (
-    *("enabled", "embedding", "steps", "epsilon", "update", "weight", "blend", "text", "text_strength"),
-    *("text_negative", "preservation", "last_layers", "negative", "hires"),
-    *("strength_clip_l", "strength_clip_g", "pictures"),
+ARGUMENTS = (
+    "enabled",
+    "embedding",
+    "steps",
+    "epsilon",
+    "update",
+    "weight",
+    "blend",
+    "text",
+    "text_strength",
+    "text_negative",
+    "preservation",
+    "last_layers",
+    "negative",
+    "hires",
+    "strength_clip_l",
+    "strength_clip_g",
+    "pictures",
 )
 DEFAULTS: dict[str, Any] = {
     "enabled": False,
@@ -53,11 +68,11 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Request:
     """The targets of a job's prompts and of its negative prompts, either of which may stay plain.
 
     settings: the accordion's, also where it chooses no aesthetic.
-    from_pictures: the positive target was made from dropped pictures, so that no one else has it.
+    from_pictures: the positive target was made from reference pictures, so that no one else has it.
     """
 
     positive: Target | None = None
@@ -68,29 +83,24 @@ class Plan:
 
     def target(self, negative: bool, hires: bool) -> Target | None:
         target = self.negative if negative else self.positive
-        if (
-            target is None
-            or target.settings.changes_nothing
-            or target.settings.weight == 0
-            or (hires and not self.hires)
-        ):
+        if target is None or (hires and not self.hires):
             return None
-        return target
+        return None if target.settings.changes_nothing or target.settings.weight == 0 else target
 
 
-def named(values: Sequence[Any]) -> dict[str, Any]:
-    """The accordion's values by name, from what hosts pass: in the order of NAMES, the last ones perhaps missing.
+def by_name(arguments: Sequence[Any]) -> dict[str, Any]:
+    """The accordion's values by name, from what hosts pass: in the order of ARGUMENTS, the last ones perhaps missing.
 
     The API may give a dict of some of them in place of the first. What it leaves out is the page's default, and it is
-    on where it has an aesthetic and does not say otherwise. Raises AestheticError for a name that is none.
+    on where it has an aesthetic and does not say otherwise. Raises AestheticError for an unknown name.
     """
-    given = DEFAULTS | dict(zip(NAMES, values, strict=False))
-    if isinstance(given["enabled"], Mapping):
-        chosen = {known(str(name), NAMES): value for name, value in given.pop("enabled").items()}
-        given = {"enabled": True} | given | chosen
+    values = DEFAULTS | dict(zip(ARGUMENTS, arguments, strict=False))
+    if isinstance(values["enabled"], Mapping):
+        chosen = {setting_name(str(name), ARGUMENTS): value for name, value in values["enabled"].items()}
+        values |= {"enabled": True} | chosen
         if "enabled" not in chosen:
-            given["enabled"] = has_aesthetic(given)
-    return given
+            values["enabled"] = has_aesthetic(values)
+    return values
 
 
 def as_epsilon(value: Any) -> Any:
@@ -101,54 +111,55 @@ def as_epsilon(value: Any) -> Any:
     return float(f"{10.0**value:.{digits - 1}e}")
 
 
-def has_aesthetic(given: Mapping[str, Any]) -> bool:
-    return bool(given["pictures"]) or any((given[side] or NONE) != NONE for side in ("embedding", "negative"))
+def has_aesthetic(values: Mapping[str, Any]) -> bool:
+    return bool(values["pictures"]) or any((values[side] or NONE) != NONE for side in ("embedding", "negative"))
 
 
-def known(name: str, names: Collection[str]) -> str:
-    """`name` if it is one of these, epsilon being called that as well. Raises AestheticError, with the nearest."""
+def setting_name(name: str, names: Collection[str]) -> str:
+    """`name` if it is one of these, or what an old name is called now. Raises AestheticError, with the nearest."""
     name = ALIASES.get(name, name)
     if name in names:
         return name
     close = difflib.get_close_matches(name.lower(), [*names, *ALIASES], n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(names)}."
-    raise AestheticError(f"There is no setting called {name!r}. {hint}")
+    raise AestheticError(f"There is no setting called {name[:LONGEST]!r}. {hint}")
 
 
-def plan(given: Mapping[str, Any], library: Library) -> Plan | None:
-    """The plan that the accordion's values make; None where its box is not ticked.
+def read_request(values: Mapping[str, Any], library: Library) -> Request | None:
+    """What the accordion's values request; None where its box is not ticked.
 
     Raises AestheticError where a value is wrong, or an aesthetic is not there.
     """
-    if not isinstance(given["enabled"], bool):
-        raise AestheticError(f"The first argument should be true or false, or a dict, not {given['enabled']!r}.")
-    if not given["enabled"]:
+    if not isinstance(values["enabled"], bool):
+        raise AestheticError(f"The first argument should be true or false, or a dict, not {values['enabled']!r}.")
+    if not values["enabled"]:
         return None
-    empty = unticked(given)
-    if not has_aesthetic(given):
+    request = without_embeddings(values)
+    if not has_aesthetic(values):
         raise AestheticError("No embedding is chosen, so the picture is plain. Choose one, or untick the box.")
     library.refresh()
 
     def target(side: str) -> Target | None:
-        if side == "embedding" and given["pictures"]:
+        if side == "embedding" and values["pictures"]:
             from . import reference_pictures  # it asks the host, which the page's own tests have not
 
-            return Target(reference_pictures.embedding(given["pictures"]), empty.settings)
-        text = str(given[side] or NONE)
-        return None if text == NONE else Target(library.blend(from_text(text, library)), empty.settings)
+            return Target(reference_pictures.embedding(values["pictures"]), request.settings)
+        text = str(values[side] or NONE)
+        if len(text) > LONGEST:
+            raise AestheticError(f"An embedding or a mix may have {LONGEST} characters, not {len(text)}.")
+        return None if text == NONE else Target(library.blend(from_text(text, library)), request.settings)
 
-    from_pictures = bool(given["pictures"])
     return dataclasses.replace(
-        empty, positive=target("embedding"), negative=target("negative"), from_pictures=from_pictures
+        request, positive=target("embedding"), negative=target("negative"), from_pictures=bool(values["pictures"])
     )
 
 
-def unticked(given: Mapping[str, Any]) -> Plan:
-    """The plan that counts for a tag in the prompt: without the accordion's aesthetics, but with its settings."""
+def without_embeddings(values: Mapping[str, Any]) -> Request:
+    """The accordion's settings without its aesthetics: what a tag in the prompt starts from."""
     settings = Settings(
-        **{f.name: given[f.name] for f in dataclasses.fields(Settings) if f.name != "epsilon"},
-        epsilon=as_epsilon(given["epsilon"]),
+        **{f.name: values[f.name] for f in dataclasses.fields(Settings) if f.name != "epsilon"},
+        epsilon=as_epsilon(values["epsilon"]),
     )
-    if given["hires"] not in HIRES:
-        raise AestheticError(f"hires should be one of {', '.join(HIRES)}, not {given['hires']!r}.")
-    return Plan(hires=given["hires"] == HIRES[0], settings=settings)
+    if values["hires"] not in HIRES:
+        raise AestheticError(f"hires should be one of {', '.join(HIRES)}, not {values['hires']!r}.")
+    return Request(hires=values["hires"] == HIRES[0], settings=settings)

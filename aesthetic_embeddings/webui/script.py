@@ -10,8 +10,8 @@ from typing import Any
 
 from ..errors import AestheticError
 from . import accordion, api, conditioning_hook, host, infotext, options, presets, tab, xyz
-from .picture_report import Report, say
-from .request import NAMES, named, plan
+from .picture_report import PictureReport
+from .request import ARGUMENTS, by_name, read_request
 
 OLD_IS_THERE = (
     "The old aesthetic gradients extension is installed too. Disable it under Extensions; this one replaces it."
@@ -23,13 +23,13 @@ BUILT_ON_HOSTS_CLASSES = {"extra_network": "tags in the prompt", "cards": "cards
 
 
 def register() -> None:
-    """Tell the host whom to call. To be called each time that it loads its scripts: it forgets them on "Reload UI"."""
+    """Register the host's callbacks. To be called each time it loads its scripts: it forgets them on "Reload UI"."""
     host.script_callbacks.on_before_ui(forget_page)
     for name, what in BUILT_ON_HOSTS_CLASSES.items():
         if part := _part(name, what):
             host.script_callbacks.on_before_ui(part.register)
     host.script_callbacks.on_before_ui(xyz.register)
-    host.script_callbacks.on_infotext_pasted(infotext.pasted)
+    host.script_callbacks.on_infotext_pasted(infotext.on_paste)
     host.script_callbacks.on_ui_settings(options.register)
     host.script_callbacks.on_app_started(api.add_routes)
     host.script_callbacks.on_ui_tabs(lambda: [(tab.build(), "Create aesthetic embedding", "aesthetic_gradients_tab")])
@@ -44,7 +44,7 @@ def _part(name: str, what: str) -> ModuleType | None:
 
 
 def forget_page() -> None:
-    """A new page is about to be built. (Components that the API asks for, after that, are on no page.)"""
+    """Called before the host builds its page. (It builds components for the API later, which are on no page.)"""
     host.dropdowns.clear()
     host.hints.clear()
 
@@ -69,23 +69,29 @@ class AestheticGradients(host.scripts.Script):
         self.infotext_fields = infotext.fields(parts)
         self.paste_field_names = [reader for _, reader in self.infotext_fields]
         self.infotext_fields.append((parts["pictures"], infotext.without_pictures))
-        return [parts[name] for name in NAMES]
+        return [parts[name] for name in ARGUMENTS]
 
-    def process(self, p: Any, *values: Any) -> None:
-        """Once for each job, before its batches. A job that some extension starts inside has its own call, or none."""
+    def process(self, p: Any, *arguments: Any) -> None:
+        """Once for each job, before its batches. A job that some extension starts inside has its own call, or none.
+
+        Extensions call it for copies of a job, too (ADetailer, after each picture). A copy shares the job's infotext,
+        which goes on to tell what happened to the picture: so this job gets its own first.
+        """
+        p.extra_generation_params = dict(p.extra_generation_params)
+        conditioning_hook.remove(p)
+        infotext.clear(p.extra_generation_params)
+        p.aesthetic_values = None
+        report = PictureReport(p)
         try:
-            conditioning_hook.remove(p)
-            infotext.clear(p.extra_generation_params)
-            p.aesthetic_given = None
-            given = xyz.chosen(p, named(values))
-            wanted = plan(given, host.library)
-            p.aesthetic_given = given  # also for a tag in the prompt (network.py), unless something is wrong with it
-            if wanted is None:
+            values = xyz.cell_values(p, by_name(arguments))
+            request = read_request(values, host.library)
+            p.aesthetic_values = values  # also for a tag in the prompt (extra_network.py), unless one of them is wrong
+            if request is None:
                 return
-            infotext.write(p.extra_generation_params, wanted, host.library)
-            conditioning_hook.install(p, wanted, Report(p))
+            infotext.write(p.extra_generation_params, request, host.library)
+            conditioning_hook.install(p, request, report)
         except AestheticError as error:
-            say(p, str(error))
+            report.add_error(str(error))
         except Exception as error:  # never in the way of a picture
             traceback.print_exc(file=sys.stderr)
-            say(p, f"something unexpected went wrong: {error!r}. The console has more.")
+            report.add_error(f"something unexpected went wrong: {error!r}. The console has more.")

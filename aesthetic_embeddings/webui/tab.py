@@ -1,4 +1,4 @@
-"""The page "Create aesthetic embedding": what creating.py does, as widgets and HTML.
+"""The page "Create aesthetic embedding": what creation.py does, as widgets and HTML.
 
 Only what gradio 3.41 and 4.40 both have is used, so one builder serves both hosts.
 """
@@ -25,7 +25,7 @@ LABELS = {f"{encoder.label}, for {serves([encoder.family])}": encoder for encode
 
 
 def build() -> gr.Blocks:
-    """Draw it. To be called after the accordions are drawn: their dropdowns are shown what comes about here."""
+    """Draw it. To be called after the accordions are drawn: their dropdowns follow the changes made here."""
     with gr.Blocks(analytics_enabled=False) as page:
         with gr.Tabs(elem_id=_id("parts")):
             with gr.TabItem("Create", elem_id=_id("create_part")):
@@ -34,7 +34,7 @@ def build() -> gr.Blocks:
                 changed, chosen = _manage()
         dropdowns, hints = list(host.dropdowns), list(host.hints)
 
-        def everywhere() -> list[Any]:
+        def update_page() -> list[Any]:
             host.library.refresh()
             names, hint = accordion.choices(host.library), accordion.hint(host.library)
             return [
@@ -45,9 +45,9 @@ def build() -> gr.Blocks:
 
         shown = [*dropdowns, *hints, chosen]
         for event in (*finished, *changed):
-            event.then(everywhere, inputs=[], outputs=shown, show_progress="hidden")
+            event.then(update_page, inputs=[], outputs=shown, show_progress="hidden")
         # the page that a browser loads is the one that was built at the start
-        page.load(everywhere, inputs=[], outputs=shown, show_progress="hidden")
+        page.load(update_page, inputs=[], outputs=shown, show_progress="hidden")
     return page
 
 
@@ -59,7 +59,7 @@ def _id(name: str) -> str:
 
 
 def _create(page: gr.Blocks) -> list[Any]:
-    """Draw it, and return the events after which the library may be another."""
+    """Draw it, and return the events that may change the library."""
     open_paths = host.paths_are_open()
     with gr.Row():
         with gr.Column():
@@ -74,37 +74,39 @@ def _create(page: gr.Blocks) -> list[Any]:
                 taken = gr.Radio(
                     list(IF_EXISTS),
                     value=IF_EXISTS[0],
-                    label="Where the name is taken",
-                    info="Add: the same pictures, seen by another encoder, for other models.",
+                    label="If the name exists",
+                    info="Add: a vector of the same pictures by another encoder, for more models.",
                     elem_id=_id("taken"),
                 )
             encoders = gr.CheckboxGroup(
                 list(LABELS),
                 value=[next(iter(LABELS))],
                 label="Encoders",
-                info="A vector from each, so that one embedding serves several models.",
+                info="One vector from each, so that one embedding serves several models.",
                 elem_id=_id("encoders"),
             )
             state = gr.HTML(elem_id=_id("encoder_state"))
             with gr.Row():
-                fetch = gr.Button("Download what is absent", size="sm", elem_id=_id("download"))
+                fetch = gr.Button("Download missing encoders", size="sm", elem_id=_id("download"))
                 parts = [
                     gr.Button(f"Download the {part.label} ({part.size})", size="sm", elem_id=_id(f"download_{i}"))
                     for i, part in enumerate(PARTS)
                 ]
             other = gr.Textbox(
                 label="Encoder folder",
-                info="Another CLIP in transformers format, on the server. Empty: those above.",
+                info="Another CLIP in transformers format, on the server. Empty: the encoders above.",
                 lines=1,
                 max_lines=1,
                 visible=open_paths,
                 elem_id=_id("encoder_folder"),
             )
             batch_size = gr.Slider(
-                *(1, 64, 8),
+                minimum=1,
+                maximum=64,
+                value=8,
                 step=1,
-                label="Pictures at a time",
-                info="Halved where memory runs out.",
+                label="Batch size",
+                info="Pictures encoded at once. Halved when memory runs out.",
                 elem_id=_id("batch_size"),
             )
         with gr.Column():
@@ -115,7 +117,7 @@ def _create(page: gr.Blocks) -> list[Any]:
             gallery = gr.Gallery(label="Pictures, with their similarity to the mean", columns=4, elem_id=_id("gallery"))
 
     stop.click(creation.interrupt, inputs=[], outputs=[], show_progress="hidden")
-    state_of = {"fn": encoder_state, "inputs": [encoders], "outputs": [state, fetch, *parts]}
+    state_of: dict[str, Any] = {"fn": encoder_state, "inputs": [encoders], "outputs": [state, fetch, *parts]}
     page.load(**state_of, show_progress="hidden")
     encoders.change(**state_of, show_progress="hidden")
     fetched = [fetch.click(download, inputs=[encoders], outputs=[message])]
@@ -151,7 +153,7 @@ def create(
     seen, e, file = creation.create(
         name.strip(), chosen, chosen_encoders, encoder_folder, int(batch_size), taken, _report(progress)
     )
-    return [made(seen, e, str(file)), creation.thumbnails(seen[0])]
+    return [summary(seen, e, str(file)), creation.thumbnails(seen[0])]
 
 
 @errors_as_text(outputs=1)
@@ -179,7 +181,7 @@ def encoder_state(labels: list[str]) -> list[Any]:
     here = [part.is_here(host.clip_folders()) for part in PARTS]
     said = "".join(f"<p>{_where(encoder, place)}</p>" for encoder, place in places.items())
     for part, found in zip(PARTS, here, strict=True):
-        state = "on this machine." if found else f"<b>absent</b>: {part.size} to download."
+        state = "on this machine." if found else f"<b>missing</b>: {part.size} to download."
         said += f"<p>The {part.label}, {part.needed_by}, is {state}</p>"
     buttons = [not all(places.values()), *(not found for found in here)]
     return [f"<div class='aesthetic-state'>{said}</div>", *(gr.update(visible=shown) for shown in buttons)]
@@ -190,35 +192,35 @@ def _where(encoder: KnownEncoder, place: Any) -> str:
         return f"{encoder.label} is on this machine, at {_code(place)}."
     folder = host.encoder_folder() / encoder.name
     return (
-        f"{encoder.label} is <b>absent: {encoder.gigabytes:.2f} GB to download</b> from {_code(encoder.repository)}. "
-        f"Without network: put its {', '.join(map(_code, encoder.files))} into {_code(folder)}, or type into "
-        "Encoder folder where they are."
+        f"{encoder.label} is <b>missing: {encoder.gigabytes:.2f} GB to download</b>. Without a network, put "
+        f"{encoder.file_names} into {_code(folder)}. On another machine, this fetches only these files: "
+        f"{_code(encoder.download_command)}"
     )
 
 
-def made(seen: Sequence[Creation], e: AestheticEmbedding, file: str) -> str:
-    """What came out: how alike each encoder found the pictures, what was skipped, and what it is near to."""
-    lines = [f"<b>{escape(e.name)}</b> was made from {e.images} pictures, and saved as {_code(file)}."]
+def summary(seen: Sequence[Creation], e: AestheticEmbedding, file: str) -> str:
+    """How similar each encoder found the pictures, what was skipped, and which embeddings are near."""
+    lines = [f"<b>{escape(e.name)}</b> was made from {e.images} pictures and saved as {_code(file)}."]
     twin = next((entry.duplicate_of for entry in host.library.entries if entry.name == e.name), "")
     if twin:
-        lines.append(f"It equals <b>{escape(twin)}</b>, so the dropdowns go on to show it by that name alone.")
+        lines.append(f"It equals <b>{escape(twin)}</b>, so the dropdowns show only that name.")
     for found in seen:
         each = found.similarities
         if len(each) > 1:
-            least = found.files[int(each.argmin())].replace("\\", "/").split("/")[-1]
+            least = _file_name(found.files[int(each.argmin())])
             who = f", by {escape(found.embedding.encoder)}" if len(seen) > 1 else ""
             lines.append(
-                f"Similarity to their mean{who}: <b>{each.mean():.2f} ± {each.std():.2f}</b>, least {each.min():.2f} "
+                f"Similarity to their mean{who}: <b>{each.mean():.2f} ± {each.std():.2f}</b>, lowest {each.min():.2f} "
                 f"({escape(least)})."
             )
     if len(seen[0].similarities) > 1:
         lines.append(
-            "At 1 all would be the same picture; the lower it is, and the more it varies, the less they have in "
-            "common, and the vaguer the taste."
+            "1 means identical pictures. The lower it is, and the more it varies, the less the pictures have in "
+            "common, and the weaker the aesthetic."
         )
     lines.append(nearest(host.library, e))
     if seen[0].skipped:
-        skipped = [f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in seen[0].skipped]
+        skipped = [f"<li>{escape(_file_name(name))}: {escape(reason)}</li>" for name, reason in seen[0].skipped]
         lines.append(f"Skipped: {len(skipped)}<ul>{''.join(skipped)}</ul>")
     return "".join(f"<div>{line}</div>" for line in lines)
 
@@ -227,7 +229,7 @@ def made(seen: Sequence[Creation], e: AestheticEmbedding, file: str) -> str:
 
 
 def _manage() -> tuple[list[Any], gr.Dropdown]:
-    """Draw it, and return the events after which the library may be another, and the dropdown of all names."""
+    """Draw it, and return the events that may change the library, and the dropdown of all names."""
     with gr.Row():
         with gr.Column():
             chosen = gr.Dropdown(creation.names(), label="Aesthetic embedding", elem_id=_id("chosen"))
@@ -240,7 +242,7 @@ def _manage() -> tuple[list[Any], gr.Dropdown]:
         with gr.Column():
             new = gr.Textbox(label="New name", lines=1, max_lines=1, elem_id=_id("new_name"))
             rename_it = gr.Button("Rename", size="sm", elem_id=_id("rename"))
-            sure = gr.Checkbox(False, label="Yes, delete the file", elem_id=_id("sure"))
+            sure = gr.Checkbox(False, label="Confirm deletion", elem_id=_id("sure"))
             delete_it = gr.Button("Delete", size="sm", variant="stop", elem_id=_id("delete"))
         with gr.Column():
             recipe = gr.Textbox(
@@ -252,10 +254,10 @@ def _manage() -> tuple[list[Any], gr.Dropdown]:
                 elem_id=_id("recipe"),
             )
             blended = gr.Textbox(label="Name of the blend", lines=1, max_lines=1, elem_id=_id("blend_name"))
-            again = gr.Checkbox(False, label="Replace one of that name (blend)", elem_id=_id("blend_overwrite"))
+            again = gr.Checkbox(False, label="Replace an existing embedding (blend)", elem_id=_id("blend_overwrite"))
             blend_it = gr.Button("Blend", size="sm", elem_id=_id("blend"))
         with gr.Column():
-            file = gr.File(label="Exported as safetensors", interactive=False, elem_id=_id("exported"))
+            file = gr.File(label="Exported file", interactive=False, elem_id=_id("exported"))
             export_it = gr.Button("Export", size="sm", elem_id=_id("export"))
 
     chosen.change(show, inputs=[chosen], outputs=[about, picture], show_progress="hidden")
@@ -301,7 +303,7 @@ def rename(name: str | None, new: str) -> list[Any]:
 @errors_as_text(outputs=3)
 def delete(name: str | None, sure: bool) -> list[Any]:
     if not sure:
-        raise AestheticError("Tick the box above Delete first: a deleted file does not come back.")
+        raise AestheticError("Tick Confirm deletion first: a deleted file cannot be restored.")
     return [f"<p>Deleted {_code(host.library.delete(_named(name)))}.</p>", _choose(None), gr.update(value=False)]
 
 
@@ -322,6 +324,11 @@ def _named(name: str | None) -> str:
 
 
 # ---------------------------------------------------------------- HTML
+
+
+def _file_name(path: str) -> str:
+    """Without its folder: uploads lie in temporary ones."""
+    return path.replace("\\", "/").split("/")[-1]
 
 
 def _code(x: object) -> str:

@@ -1,17 +1,17 @@
 """`<aesthetic:NAME:WEIGHT>` in a prompt, any number of them, perhaps with settings: `<aesthetic:dusk:1:steps=5>`.
 
 The tags' aesthetics are added to the accordion's, which counts with weight 1. A tag works without the accordion's box;
-what it does not set is set as in the accordion, and of several tags the last has its way. Where all weights together
-are less than 1 the result is as much nearer to the plain one: a single tag of 0.5 is half of it, and of 0 nothing.
+what it does not set is set as in the accordion, and where several tags set the same, the last one counts. Where all
+weights together are less than 1 the result is as much nearer to the plain one: a single tag of 0.5 is half of it, and
+of 0 nothing. Each prompt of a batch has its own tags.
 
-Hosts take the tags out of the prompt, of a batch only the first prompt's (modules/extra_networks.py), and of the hires
-prompt apart. They leave the negative prompt alone, so its tags are taken out here: they are the negative prompt's own.
+Hosts take the tags out of the prompts, but parse only the first prompt's of a batch (modules/extra_networks.py). They
+leave the negative prompts alone, so their tags are taken out here.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -21,11 +21,12 @@ from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
 from ..settings import Settings
 from . import host
-from .request import Plan, Target, as_epsilon, known
+from .request import Request, Target, as_epsilon, setting_name
 
 NAME = "aesthetic"
-_TAG = re.compile(rf"<{NAME}:([^>]+)>")  # as modules/extra_networks.py, re_extra_net
-_KINDS = {f.name: type(f.default) for f in fields(Settings)}
+START, END = f"<{NAME}:", ">"  # as modules/extra_networks.py, re_extra_net
+LONGEST = 1000  # characters between START and END
+_TYPES: dict[str, type] = {f.name: type(f.default) for f in fields(Settings)}
 
 
 @dataclass(frozen=True)
@@ -35,50 +36,57 @@ class Tag:
     settings: Mapping[str, Any]
 
 
-def parsed(arguments: Sequence[str]) -> Tag:
+def parse(arguments: Sequence[str]) -> Tag:
     """What stands between the colons. Raises AestheticError where it is not as it should be."""
-    place = [each for each in arguments if "=" not in each]
-    if not 1 <= len(place) <= 2:
+    if sum(map(len, arguments)) > LONGEST:
+        raise AestheticError(f"A tag may have {LONGEST} characters, and one here has more: {arguments[0][:50]}...")
+    by_position = [each for each in arguments if "=" not in each]
+    if not 1 <= len(by_position) <= 2:
         raise AestheticError(f"<{NAME}:{':'.join(arguments)}> should be written like <{NAME}:dusk:0.7:steps=5>.")
     try:
-        weight = float(place[1]) if len(place) == 2 else 1.0
+        weight = float(by_position[1]) if len(by_position) == 2 else 1.0
     except ValueError:
-        raise AestheticError(f"The weight in <{NAME}:{place[0]}:{place[1]}> should be a number.") from None
+        raise AestheticError(f"The weight in <{NAME}:{':'.join(by_position)}> should be a number.") from None
     settings = {}
     for each in arguments:
-        key, given, text = each.partition("=")
-        if given:
-            name = known(key, _KINDS)
+        key, equals, text = each.partition("=")
+        if equals:
+            name = setting_name(key, _TYPES)
             settings[name] = _value(name, text)
-    return Tag(place[0], weight, settings)
+    return Tag(by_position[0], weight, settings)
 
 
 def in_text(text: str) -> list[list[str]]:
     """The arguments of each tag in `text`."""
-    return [found.split(":") for found in _TAG.findall(text)]
+    return [text[start + len(START) : end].split(":") for start, end in _places(text)]
 
 
-def without_tags(
-    prompts: Any, negative: bool, extra_network_data: Mapping[str, Any] | None
-) -> tuple[Any, list[list[str]]]:
-    """The prompts, for the host to encode, and the arguments of each tag that they had."""
-    if not negative:
-        return prompts, [params.items for params in (extra_network_data or {}).get(NAME, [])]
-    if not any(map(in_text, prompts)):
-        return prompts, []
-    return host.like(prompts, [_TAG.sub("", prompt) for prompt in prompts]), in_text(prompts[0])
+def of_prompts(
+    p: Any, prompts: Any, negative: bool, hires: bool, extra_network_data: Mapping[str, Any] | None
+) -> tuple[Any, list[list[list[str]]]]:
+    """The prompts, for the host to encode, and the arguments of each one's tags."""
+    if negative:
+        each = [in_text(prompt) for prompt in prompts]
+        if not any(each):
+            return prompts, each
+        return host.like(prompts, [_substituted(prompt, lambda arguments: "") for prompt in prompts]), each
+    first = [list(params.items) for params in (extra_network_data or {}).get(NAME, [])]
+    own = [in_text(prompt) for prompt in host.prompts_with_tags(p, hires)]
+    if len(own) == len(prompts) and own[:1] == [first]:
+        return prompts, own
+    return prompts, [first for _ in prompts]  # another extension has put its own prompts in their place
 
 
 def target(
-    plan: Plan, negative: bool, hires: bool, arguments: Iterable[Sequence[str]], library: Library
+    request: Request, negative: bool, hires: bool, arguments: Iterable[Sequence[str]], library: Library
 ) -> Target | None:
-    """The plan's target, and that of the tags. Raises AestheticError where one of them is wrong."""
-    tags = [parsed(each) for each in arguments]
-    if not tags or (hires and not plan.hires):
-        return plan.target(negative, hires)
-    settings = replace(plan.settings, **{name: value for tag in tags for name, value in tag.settings.items()})
-    own = plan.negative if negative else plan.positive
-    parts = [(own.embedding, 1.0)] if own else []
+    """The request's target together with that of the tags. Raises AestheticError where one of them is wrong."""
+    tags = [parse(each) for each in arguments]
+    if not tags or (hires and not request.hires):
+        return request.target(negative, hires)
+    settings = replace(request.settings, **{name: value for tag in tags for name, value in tag.settings.items()})
+    chosen = request.negative if negative else request.positive
+    parts = [(chosen.embedding, 1.0)] if chosen else []
     parts += [(library.blend(from_text(tag.name, library)), tag.weight) for tag in tags]
     total = min(1.0, sum(abs(weight) for _, weight in parts))
     settings = replace(settings, weight=settings.weight * total)
@@ -86,22 +94,38 @@ def target(
         return None
     if len(parts) == 1 and parts[0][1] > 0:  # the same content as from the accordion
         return Target(parts[0][0], settings)
-    named = " + ".join([*([own.embedding.name] if own else []), *(f"{tag.name}:{tag.weight:g}" for tag in tags)])
-    return Target(blend(parts, named), settings)
+    name = " + ".join([*([chosen.embedding.name] if chosen else []), *(f"{tag.name}:{tag.weight:g}" for tag in tags)])
+    return Target(blend(parts, name), settings)
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:
     """A prompt with other names in its tags: old -> new."""
 
-    def now(tag: re.Match[str]) -> str:
-        name, colon, rest = tag[1].partition(":")
-        return f"<{NAME}:{names.get(name, name)}{colon}{rest}>"
+    def tag(arguments: list[str]) -> str:
+        return START + ":".join([names.get(arguments[0], arguments[0]), *arguments[1:]]) + END
 
-    return _TAG.sub(now, text)
+    return _substituted(text, tag)
+
+
+def _places(text: str) -> Iterator[tuple[int, int]]:
+    """Where tags start, and where their END is. In linear time, also where a tag never ends."""
+    at = 0
+    while (start := text.find(START, at)) >= 0 and (end := text.find(END, start)) >= 0:
+        at = end + len(END)
+        if end > start + len(START):
+            yield start, end
+
+
+def _substituted(text: str, tag: Callable[[list[str]], str]) -> str:
+    parts, at = [], 0
+    for start, end in _places(text):
+        parts += [text[at:start], tag(text[start + len(START) : end].split(":"))]
+        at = end + len(END)
+    return "".join([*parts, text[at:]])
 
 
 def _value(name: str, text: str) -> Any:
-    kind = _KINDS[name]
+    kind = _TYPES[name]
     try:
         value = {"true": True, "false": False}[text.strip().lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):

@@ -1,7 +1,7 @@
 """The accordion's values as axes of the host's X/Y/Z plot (scripts/xyz_grid.py): `[Aesthetic] Steps`, and so on.
 
-An axis of embeddings ticks the accordion's box in its cells, or unticks it for None. The others count where it is
-ticked, and for the prompt's tags.
+An axis of embeddings turns the accordion on in its cells, or off for None. The others count where it is
+on, and for the prompt's tags.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ def axes(option: Callable[..., Any]) -> list[Any]:
     return made
 
 
-def chosen(p: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The accordion's values, as this cell of a plot has them."""
-    own: dict[str, Any] = vars(p).get("aesthetic_axes", {})
-    now = {**given, **own}
-    if own.keys() & SIDES.keys():
-        now |= {"pictures": None} if "embedding" in own else {}
-        now["enabled"] = has_aesthetic(now)
-    elif own and not now["enabled"] and not any(tags.in_text(str(p.prompt) + str(p.negative_prompt))):
+def cell_values(p: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The accordion's values, changed by the axes of this cell of a plot."""
+    axes: dict[str, Any] = vars(p).get("aesthetic_axes", {})
+    changed = {**values, **axes}
+    if axes.keys() & SIDES.keys():
+        changed |= {"pictures": None} if "embedding" in axes else {}
+        changed["enabled"] = has_aesthetic(changed)
+    elif axes and not changed["enabled"] and not any(tags.in_text(str(p.prompt) + str(p.negative_prompt))):
         raise AestheticError(f"An {PREFIX}axis changes nothing while no embedding is chosen. Choose one, tick the box.")
-    return now
+    return changed
 
 
 def _apply(name: str) -> Callable[[Any, Any, Any], None]:

@@ -65,8 +65,9 @@ def main() -> None:
     parser.add_argument("--others", nargs="*", default=[], help="another checkpoint's title, and perhaps a VAE's")
     parser.add_argument("--addons", type=Path, help="the host's folder, with the LoRAs and inversions of towers.py")
     parser.add_argument(
-        "--only", choices=("off", "on", "cache", "copies", "interruptions", "faults", "models", "towers")
+        "--only", choices=("off", "on", "cache", "copies", "interruptions", "faults", "models", "towers", "signatures")
     )
+    parser.add_argument("--source", type=Path, help="the host's folder, to compare the fake host's signatures with")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="relative to what tuning changes")
     arguments = parser.parse_args()
     host = Host(arguments.url)
@@ -89,6 +90,7 @@ def main() -> None:
         "towers": towers(host, Sd1(outside), embedding, name, arguments.addons, arguments.tolerance)
         if arguments.addons
         else (),
+        "signatures": _signatures(arguments.source) if arguments.source else (),
     }
     failed = 0
     for group, lines in tests.items():
@@ -96,6 +98,12 @@ def main() -> None:
             failed += not good
             print(f"{'ok ' if good else 'BAD'} {group}: {line}", flush=True)
     sys.exit(failed)
+
+
+def _signatures(folder: Path) -> Iterator[tuple[str, bool]]:
+    from .signatures import signatures  # needs gradio, of which the fake's page is made
+
+    yield from signatures(folder)
 
 
 def off(host: Host, pixels: dict[str, str], name: str) -> Iterator[tuple[str, bool]]:

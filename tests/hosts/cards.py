@@ -75,21 +75,21 @@ def main() -> None:
             editor = page.locator("#txt2img_aesthetics_edit_user_metadata")
             editor.get_by_label("Description").fill("Calm seas")
             editor.get_by_label("Notes").fill("from a test")
-            editor.get_by_label("Favourite").check()
+            editor.get_by_label("Favorite").check()
             editor.get_by_role("button", name="Save").click()
             card(page, "txt2img", NEW).get_by_text("★ Calm seas").wait_for()
             see("the editor: a description is on the card", True)
-            for words, shown in (("favourite", [True, False]), ("", [True, True])):
+            for words, shown in (("favorite", [True, False]), ("", [True, True])):
                 search.fill(words)
                 page.wait_for_timeout(500)
                 see(
-                    f"favourites, search {words!r}",
+                    f"favorites, search {words!r}",
                     [card(page, "txt2img", name).is_visible() for name in (NEW, arguments.name)] == shown,
                 )
             page.click("#txt2img_aesthetics_extra_refresh")
             page.wait_for_timeout(2000)
             see(
-                "favourites come first",
+                "favorites come first",
                 page.locator("#txt2img_aesthetics_cards .card").first.get_attribute("data-name") == NEW,
             )
 

@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,9 +111,9 @@ class TextualInversion(nn.Module):
             self.weight = wrapped.weight
         self.embeddings: Any = None  # the object that has `fixes`
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor) -> Tensor:
         fixes, self.embeddings.fixes = self.embeddings.fixes, None
-        out = self.wrapped(ids)
+        out = self.wrapped(input_ids)
         for row, found in enumerate(fixes or []):
             for at, vectors in found:
                 out = out.clone()
@@ -199,19 +199,19 @@ class Engine(nn.Module):
             close()
         return chunks
 
-    def process_tokens(self, ids: list[list[int]], multipliers: list[list[float]]) -> Tensor:
+    def process_tokens(self, remade_batch_tokens: list[list[int]], batch_multipliers: list[list[float]]) -> Tensor:
         """And emphasis, which keeps the mean: modules/sd_emphasis.py, EmphasisOriginal."""
-        z = self.encode_with_transformers(torch.asarray(ids))
+        z = self.encode_with_transformers(torch.asarray(remade_batch_tokens))
         mean = z.mean()
-        z = z * torch.asarray(multipliers)[..., None]
+        z = z * torch.asarray(batch_multipliers)[..., None]
         return z * (mean / z.mean())
 
-    def encode_with_transformers(self, ids: Tensor) -> Tensor:
+    def encode_with_transformers(self, tokens: Tensor) -> Tensor:
         (transformer,) = self.transformer
         if self.host.forge:  # the first forward after a load changes the tables' dtype, under inference_mode
             transformer.text_model.embeddings.to(torch.float32)
         skip = self.clip_skip if self.host.forge else self.host.opts.CLIP_stop_at_last_layers
-        out = transformer(input_ids=ids, output_hidden_states=True)
+        out = transformer(input_ids=tokens, output_hidden_states=True)
         if skip == 1 and not self.host.forge:
             return out.last_hidden_state
         return transformer.text_model.final_layer_norm(out.hidden_states[-skip])  # Forge: for 1 as well
@@ -295,7 +295,9 @@ def schedule(prompt: str, steps: int, hires_steps: int | None) -> list[tuple[int
     return [(hires_steps, after)] if hires_steps else [(int(float(found[3]) * steps), before), (steps, after)]
 
 
-def get_learned_conditioning(model: Any, prompts: Any, steps: int, hires_steps: Any = None, old: bool = False) -> Any:
+def get_learned_conditioning(
+    model: Any, prompts: Any, steps: int, hires_steps: Any = None, use_old_scheduling: bool = False
+) -> Any:
     """modules/prompt_parser.py, get_learned_conditioning: all schedules of a prompt in one call, equal prompts once."""
     cache: dict[str, list[Scheduled]] = {}
     for prompt in prompts:
@@ -308,11 +310,13 @@ def get_learned_conditioning(model: Any, prompts: Any, steps: int, hires_steps: 
     return [cache[prompt] for prompt in prompts]
 
 
-def get_multicond_learned_conditioning(model: Any, prompts: Any, *rest: Any) -> Any:
+def get_multicond_learned_conditioning(
+    model: Any, prompts: Any, steps: int, hires_steps: Any = None, use_old_scheduling: bool = False
+) -> Any:
     """modules/prompt_parser.py, get_multicond_learned_conditioning: the parts of AND one by one, equal ones once."""
     parts = [[part.strip() for part in re.split(r"\bAND\b", prompt)] for prompt in prompts]
     flat = SdConditioning(dict.fromkeys(part for some in parts for part in some), copy_from=prompts)
-    made = dict(zip(flat, get_learned_conditioning(model, flat, *rest), strict=True))
+    made = dict(zip(flat, get_learned_conditioning(model, flat, steps, hires_steps, use_old_scheduling), strict=True))
     batch = [[types.SimpleNamespace(schedules=made[part], weight=1.0) for part in some] for some in parts]
     return types.SimpleNamespace(shape=(len(prompts),), batch=batch)
 
@@ -341,15 +345,16 @@ class Job:
 
     def __init__(self, prompt: Any, negative_prompt: str = "", **more: Any) -> None:
         self.prompt, self.negative_prompt = prompt, negative_prompt
-        self.steps, self.width, self.n_iter, self.batch_size = 20, 512, 1, 1
+        self.steps, self.width, self.n_iter, self.batch_size, self.iteration = 20, 512, 1, 1, 0
         self.enable_hr, self.hr_prompt, self.hr_negative_prompt, self.hr_second_pass_steps = False, "", "", 0
-        self.scripts = self.host.scripts  # the ScriptRunner's; inner jobs of extensions have some of them, or none
-        self.script_args: dict[Any, tuple[Any, ...]] = {}
+        self.scripts = self.host.scripts  # inner jobs of extensions have a runner with some of them
+        self.script_args: list[Any] = []
         self.disable_extra_networks = False
         vars(self).update(more)
         self.comments: dict[str, int] = {}
         self.extra_generation_params: dict[str, Any] = {}
         self.extra_network_data: dict[str, Any] = {}
+        self.infotexts: list[dict[str, Any]] = []  # Processed's, here before they are text
         self.hr_extra_network_data: Any = None
         for name in ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc"):
             setattr(self, name, getattr(type(self), name))  # __post_init__: the class's own lists
@@ -358,12 +363,26 @@ class Job:
         self.comments[text] = 1
 
     def cached_params(
-        self, required_prompts: Any, steps: int, extra_network_data: Any, hires_steps: Any = None, old: bool = False
+        self,
+        required_prompts: Any,
+        steps: int,
+        extra_network_data: Any,
+        hires_steps: Any = None,
+        use_old_scheduling: bool = False,
     ) -> tuple[Any, ...]:
         """Says nothing of scripts."""
         opts, checkpoint = self.host.opts, self.host.shared.sd_model.sd_checkpoint_info
         skip = opts.CLIP_stop_at_last_layers
-        return (required_prompts, steps, hires_steps, old, skip, checkpoint, extra_network_data, self.width)
+        return (
+            required_prompts,
+            steps,
+            hires_steps,
+            use_old_scheduling,
+            skip,
+            checkpoint,
+            extra_network_data,
+            self.width,
+        )
 
     def get_conds_with_caching(
         self, function: Any, required_prompts: Any, steps: int, caches: Any, extra_network_data: Any, hires_steps=None
@@ -409,6 +428,17 @@ class Job:
         if not self.host.opts.persistent_cond_cache:
             for name in ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc"):
                 setattr(type(self), name, [None, None])  # of two elements in Forge too
+
+
+def create_infotext(p: Job, index: int) -> dict[str, Any]:
+    """modules/processing.py, create_infotext: values may be lists or functions; what is None is left out."""
+    params = dict(p.extra_generation_params)
+    for key, value in params.items():
+        if isinstance(value, list):
+            params[key] = value[index]
+        elif callable(value):
+            params[key] = value(p=p, index=index, iteration=0, use_main_prompt=False)
+    return {key: value for key, value in params.items() if value is not None}
 
 
 # ---------------------------------------------------------------- the host
@@ -487,6 +517,40 @@ def tool_button(value: str, tooltip: str | None = None, **more: Any) -> gr.Butto
     return gr.Button(value, elem_classes=["tool"], **more)
 
 
+class ScriptRunner:
+    """modules/scripts.py, ScriptRunner: the scripts of a tab, each with its place among a job's arguments."""
+
+    def __init__(self, host: Host, scripts: Sequence[Any] = ()) -> None:
+        self.host, self.alwayson_scripts = host, list(scripts)
+
+    def add(self, script: Any, arguments: int = 0, place: int | None = None) -> None:
+        script.args_from = max([0, *(other.args_to for other in self.alwayson_scripts)])
+        script.args_to = script.args_from + arguments
+        self.alwayson_scripts.insert(len(self.alwayson_scripts) if place is None else place, script)
+
+    def remove(self, script: Any) -> None:
+        self.alwayson_scripts.remove(script)
+
+    def arguments(self, values: dict[Any, list[Any]]) -> list[Any]:
+        """All scripts' arguments in a row; those of scripts without values are False."""
+        row: list[Any] = [False] * max([0, *(script.args_to for script in self.alwayson_scripts)])
+        for script, some in values.items():
+            row[script.args_from : script.args_to] = some
+        return row
+
+    def process(self, p: Job) -> None:
+        self.call("process", p)
+
+    def call(self, method: str, p: Job) -> None:
+        """Exceptions are logged, and generation goes on."""
+        for script in self.alwayson_scripts:
+            if hasattr(script, method):
+                try:
+                    getattr(script, method)(p, *p.script_args[script.args_from : script.args_to])
+                except Exception as error:
+                    self.host.faults.append(error)
+
+
 class Host:
     """One host with one loaded model, and our extension in it, freshly imported."""
 
@@ -495,7 +559,7 @@ class Host:
         self.opts = fake_options.Options(CLIP_stop_at_last_layers=1, persistent_cond_cache=True, samples_format="png")
         self.state = State()
         self.textual_inversions: dict[str, Tensor] = {}  # word -> vectors
-        self.scripts: list[Any] = []
+        self.scripts = ScriptRunner(self)
         self.extra_networks: dict[str, Any] = {}  # modules/extra_networks.py, extra_network_registry
         self.faults: list[Exception] = []  # of scripts; conftest.py expects none
         empty = [None, None, None] if self.forge else [None, None]  # Forge's third: what encoding noted for infotext
@@ -587,7 +651,7 @@ class Host:
     def add_extension(self) -> Any:
         """modules/scripts.py, load_scripts and ScriptRunner: one instance for a tab."""
         self.script = self.webui("script").AestheticGradients()
-        self.scripts.append(self.script)
+        self.scripts.add(self.script, len(self.webui("request").ARGUMENTS))
         self.webui("extra_network").register()  # in on_before_ui
         return self.script
 
@@ -595,10 +659,10 @@ class Host:
 
     def job(self, prompt: Any, negative_prompt: str = "", *, more: dict[str, Any] | None = None, **chosen: Any) -> Job:
         """A job with these values in the accordion; none: the box is not ticked. more: the job's own fields."""
-        names, defaults = self.webui("request").NAMES, self.webui("request").DEFAULTS
+        names, defaults = self.webui("request").ARGUMENTS, self.webui("request").DEFAULTS
         values = {**defaults, **({"enabled": True} if chosen else {}), **chosen}
         job = self.Job(prompt, negative_prompt, **(more or {}))
-        job.script_args = {self.script: tuple(values[name] for name in names)}
+        job.script_args = self.scripts.arguments({self.script: [values[name] for name in names]})
         return job
 
     def generate(self, p: Job) -> list[Picture]:
@@ -621,22 +685,23 @@ class Host:
             text if isinstance(text, list) else [text] * count for text in (p.prompt, p.hr_prompt or p.prompt)
         )
         negative, hr_negative = (
-            [text] * len(prompts) for text in (p.negative_prompt, p.hr_negative_prompt or p.negative_prompt)
+            text if isinstance(text, list) else [text] * len(prompts)
+            for text in (p.negative_prompt, p.hr_negative_prompt or p.negative_prompt)
         )
-        for script in p.scripts:
-            self._call(script, "process", p)
+        p.all_prompts, p.all_hr_prompts = prompts, hires
+        p.scripts.process(p)
         pictures = []
         with torch.inference_mode() if self.forge else torch.no_grad():
             for n in range(p.n_iter):
                 self.state.skipped = False
                 if self.state.interrupted:
                     break
-                here = slice(n * p.batch_size, (n + 1) * p.batch_size)
+                p.iteration, here = n, slice(n * p.batch_size, (n + 1) * p.batch_size)
                 p.prompts, p.negative_prompts = prompts[here], negative[here]
                 p.hr_prompts, p.hr_negative_prompts = hires[here], hr_negative[here]
+                p.scripts.call("before_process_batch", p)
                 self._activate_extra_networks(p)
-                for script in p.scripts:
-                    self._call(script, "process_batch", p)
+                p.scripts.call("process_batch", p)
                 p.setup_conds()
                 p.extra_generation_params.update((self.model if self.forge else self.hijack).extra_generation_params)
                 p.hr_c = p.hr_uc = None
@@ -645,8 +710,9 @@ class Host:
                 batch = [[part.schedules for part in parts] for parts in p.c.batch]
                 hr_batch = p.hr_c and [[part.schedules for part in parts] for parts in p.hr_c.batch]
                 pictures.append(copy.deepcopy(Picture(batch, p.uc, hr_batch, p.hr_uc)))
-                for script in p.scripts:
-                    self._call(script, "postprocess_image", p)
+                for i in range(len(p.prompts)):
+                    p.scripts.call("postprocess_image", p)
+                    p.infotexts.append(create_infotext(p, index=i))
         return pictures
 
     def _activate_extra_networks(self, p: Job) -> None:
@@ -664,14 +730,6 @@ class Host:
         for name, arguments in re.findall(r"<(\w+):([^>]+)>", prompts[0]):
             data.setdefault(name, []).append(ExtraNetworkParams(arguments.split(":")))
         return [re.sub(r"<(\w+):([^>]+)>", "", prompt) for prompt in prompts], data
-
-    def _call(self, script: Any, method: str, p: Job) -> None:
-        """modules/scripts.py, ScriptRunner.process: exceptions are logged, and generation goes on."""
-        if hasattr(script, method):
-            try:
-                getattr(script, method)(p, *p.script_args.get(script, ()))
-            except Exception as error:
-                self.faults.append(error)
 
 
 def forget_extension() -> None:

@@ -45,12 +45,12 @@ class ExtraNetworksPage:
     def create_html(self, tabname: str) -> str:
         """Cards, and the tree: as far as names and paths go."""
         self.items = {item["name"]: item for item in self.list_items()}
-        cards = [self.create_item_html(item) for item in self.items.values()]
+        cards = [self.create_item_html(tabname, item) for item in self.items.values()]
         return "".join(cards) + self.create_tree_view_html(tabname)
 
-    def create_item_html(self, item: dict[str, Any]) -> str:
+    def create_item_html(self, tabname: str, item: dict[str, Any]) -> str:
         terms = "".join(f"<span>{term}</span>" for term in item.get("search_terms", []))  # not escaped
-        onclick = html.escape(f"cardClicked('txt2img', {item['prompt']}, '', false);")
+        onclick = html.escape(f"cardClicked('{tabname}', {item['prompt']}, '', false);")
         description = html.escape(item.get("description", "") or "")
         return f'<div data-name="{html.escape(item["name"])}" onclick="{onclick}">{terms}{description}</div>'
 

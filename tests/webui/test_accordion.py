@@ -34,7 +34,7 @@ def page(host: Host) -> tuple[gr.Blocks, dict[str, dict[str, Any]]]:
         for tab in ("txt2img", "img2img"):
             script = host.webui("script").AestheticGradients()
             script.is_img2img = tab == "img2img"
-            inputs[tab] = dict(zip(host.webui("request").NAMES, script.ui(script.is_img2img), strict=True))
+            inputs[tab] = dict(zip(host.webui("request").ARGUMENTS, script.ui(script.is_img2img), strict=True))
     return blocks, inputs
 
 
@@ -82,7 +82,7 @@ def test_what_is_drawn_are_the_cores_defaults(host: Host):
         assert values["enabled"] is False
         assert values["embedding"] == values["negative"] == "None"
         values |= {"enabled": True, "embedding": "dusk"}
-        found = host.webui("request").plan(values, host.webui("host").library)
+        found = host.webui("request").read_request(values, host.webui("host").library)
         assert found.positive.settings == ae.Settings()
 
 
@@ -115,7 +115,7 @@ def test_presets(host: Host, preset: str):
     names = [name for name in inputs["txt2img"] if name in vars(PRESETS[preset]) and not name.startswith("text")]
     chosen = dict(zip(names, values, strict=True)) | {"enabled": True, "embedding": "dusk"}
     given = {**host.webui("request").DEFAULTS, **chosen}
-    found = host.webui("request").plan(given, host.webui("host").library)
+    found = host.webui("request").read_request(given, host.webui("host").library)
     assert found.positive.settings == PRESETS[preset]
 
 

@@ -127,7 +127,7 @@ def test_a_name_that_is_no_text(host: Host, client: TestClient):
 
 def test_schema_is_the_table_of_settings(host: Host, client: TestClient):
     schema = client.get(f"{V1}/schema").json()
-    assert schema["args"] == list(host.webui("request").NAMES)
+    assert schema["args"] == list(host.webui("request").ARGUMENTS)
     assert [row["name"] for row in schema["settings"]] == list(Settings.__dataclass_fields__)
     assert Settings(**{row["name"]: row["default"] for row in schema["settings"]}) == Settings()
     for row in schema["settings"]:
@@ -163,9 +163,9 @@ def test_created_from_uploads(host: Host, client: TestClient):
 def test_a_taken_name(client: TestClient):
     assert create(client).status_code == 200
     refused(create(client), 409, "'sea' already")
-    assert create(client, pictures=two()[:1], taken="replace").json()["images"] == 1
-    assert create(client, taken="add").json()["images"] == 2
-    refused(create(client, taken="perhaps"), 422, "refuse, replace, add")
+    assert create(client, pictures=two()[:1], if_exists="replace").json()["images"] == 1
+    assert create(client, if_exists="add").json()["images"] == 2
+    refused(create(client, if_exists="perhaps"), 422, "refuse, replace, add")
 
 
 @pytest.mark.parametrize(

@@ -139,17 +139,17 @@ def test_the_facts(page: Any):
     json.dumps(about)
 
 
-def test_favourites_come_first_and_are_found(page: Any):
+def test_favorites_come_first_and_are_found(page: Any):
     page.create_html("txt2img")
     editor = page.create_user_metadata_editor(None, "txt2img")
-    assert not editor.is_favourite("dusk")
+    assert not editor.is_favorite("dusk")
     editor.save_user_metadata("dusk", "Calm seas", "", True)
     page.create_html("txt2img")
     editor = page.create_user_metadata_editor(None, "txt2img")
-    assert editor.is_favourite("dusk")
+    assert editor.is_favorite("dusk")
     item = card(page)
     assert item["description"] == "★ Calm seas"
-    assert "favourite" in item["search_terms"]
+    assert "favorite" in item["search_terms"]
     assert item["sort_keys"]["default"] < card(page, "dawn")["sort_keys"]["default"]
     editor.save_user_metadata("dusk", "Calm seas", "", False)
     assert card(page)["description"] == "Calm seas"

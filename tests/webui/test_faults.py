@@ -17,7 +17,7 @@ from aesthetic_embeddings.storage import downloads
 
 from .conftest import embedding
 from .fake_host import Holder, Host, Job
-from .outside import cond
+from .outside import cond, uncond
 
 WANTED = {"embedding": "dusk", "steps": 5}
 
@@ -71,9 +71,22 @@ def test_the_buttons_end_tuning_within_a_step(host: Host, button: str, tunings: 
 
 
 def test_after_an_interrupt_the_hires_pass_is_not_tuned_either(host: Host, tunings: list):
-    host.state.on_text = lambda text: host.state.interrupt()
-    host.generate(host.job("a castle", "blurred", **WANTED, negative="dawn", more={"enable_hr": True, "n_iter": 3}))
-    assert len(tunings) <= 4  # one beginning for each conditioning of the first batch; there is no second batch
+    more, heard = {"enable_hr": True, "n_iter": 3}, []
+    (expected, *_) = host.generate(host.job("a castle", "blurred", more=more))
+
+    def press(text: str) -> None:
+        heard.append(text)
+        host.state.interrupt()
+
+    host.state.on_text = press
+    (picture,) = host.generate(p := host.job("a castle", "blurred", **WANTED, negative="dawn", more=more))
+    assert torch.equal(cond(picture), cond(expected))
+    assert torch.equal(uncond(picture), uncond(expected))
+    assert torch.equal(picture.hr_c[0][0][0].cond, expected.hr_c[0][0][0].cond)
+    assert torch.equal(picture.hr_uc[0][0].cond, expected.hr_uc[0][0].cond)
+    assert heard
+    assert all("step 0 of 5" in text for text in heard)  # each conditioning begins, and none makes a step
+    assert [*p.comments] == ["Aesthetic gradients: Interrupted, so the prompt stayed plain."]
 
 
 def test_a_skipped_picture_is_followed_by_a_tuned_one(host: Host, tunings: list):
@@ -178,7 +191,7 @@ def test_out_of_memory_on_the_gpu_goes_to_the_cpu(host: Host, monkeypatch: pytes
     monkeypatch.setattr(conditioner, "personalize_each", tune)
     monkeypatch.setattr(host.modules["modules.devices"], "torch_gc", lambda: freed.append(True))
     target = host.webui("request").Target(embedding("dusk", 1), ae.Settings())
-    _, notes = conditioner.Conditioner(host.model, target, [])._tune([], [record("cuda")], None)
+    _, notes = conditioner.Conditioner(host.model)._tune(target, [], [record("cuda")], None)
     assert tried == ["cuda", "cpu"]
     assert freed
     assert "CPU" in notes[0]
@@ -225,6 +238,34 @@ def test_an_encoder_that_does_not_compute_what_its_weights_say(host: Host, tunin
     adapter = layer.register_forward_hook(lambda _, __, out: out * 1.5)
     fails(host, "does not compute what its weights say", "LoRA")
     adapter.remove()
+    host.load("first")
+    works(host, tunings)
+
+
+@pytest.mark.parametrize("prompt", ["a castle AND the sea", "the sea AND a castle", ["a castle", "the sea"]], ids=str)
+def test_one_prompt_that_is_refused_leaves_all_of_its_set_plain(host: Host, prompt: Any, tunings: list):
+    """As sd-webui-regional-prompter does it in latent mode: a LoRA that is on for one region's prompt alone."""
+    region = {"on": False}
+
+    def switch(engine: Any, texts: tuple[list[str]]) -> None:
+        region["on"] = "sea" in texts[0][0]
+
+    fc1 = host.model.tower().text_model.encoder.layers[0].mlp.fc1
+    hooks = [
+        fc1.register_forward_hook(lambda _, __, out: out * 1.5 if region["on"] else out),
+        host.model.engine.register_forward_pre_hook(switch),
+    ]
+    more = {"batch_size": len(prompt)} if isinstance(prompt, list) else {}
+    (expected,) = host.generate(host.job(prompt, more=more))
+    (picture,) = host.generate(p := host.job(prompt, **WANTED, more=more))
+    for hook in hooks:
+        hook.remove()
+    for made, plain_one in zip(picture.c, expected.c, strict=True):
+        for part, plain_part in zip(made, plain_one, strict=True):
+            assert torch.equal(part[0].cond, plain_part[0].cond)
+    assert any("LoRA" in comment for comment in p.comments)
+    assert any("other prompts encoded with it stayed plain too" in comment for comment in p.comments)
+    assert not any("similarity" in comment for comment in p.comments)
     host.load("first")
     works(host, tunings)
 

@@ -21,13 +21,13 @@ WANTED = {"embedding": "dusk", "steps": 3}
 def test_off_is_the_hosts_own_and_leaves_no_trace(host: Host):
     p = host.job("a castle", "blurred")
     (picture,) = host.generate(p)
-    p.scripts = []
+    p.scripts = fake_host.ScriptRunner(host)
     (without,) = host.generate(p)
     assert torch.equal(cond(picture), cond(without))
     assert torch.equal(uncond(picture), uncond(without))
     assert p.comments == {}
     assert p.cached_c[0] == p.cached_params(["a castle"], 20, {})  # the host's own key
-    assert not {"get_conds_with_caching", "cached_params", "aesthetic_seam"} & set(vars(p))
+    assert not {"get_conds_with_caching", "cached_params", "aesthetic_hook"} & set(vars(p))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,8 @@ def test_scripts_are_loaded_anew(host: Host, tunings: list):
         (script,) = [x for x in loaded.values() if isinstance(x, type) and issubclass(x, fake_host.Script)]
         assert host.callbacks
         counts.add(tuple(len(registered) for registered in host.callbacks.values()))
-        host.script, host.scripts = (made := script()), [made]
+        host.script, host.scripts = script(), fake_host.ScriptRunner(host)
+        host.scripts.add(host.script, len(host.webui("request").ARGUMENTS))
         (picture,) = host.generate(host.job("a castle", **WANTED))
         (plain,) = host.generate(host.job("a castle"))
         assert not torch.equal(cond(picture), cond(plain))

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def written(host: Host, prompt: str = "a castle", **chosen: Any) -> dict[str, An
 
 
 def read(host: Host, params: dict[str, Any]) -> dict[str, Any]:
-    return host.webui("infotext").read(parsed(as_text(params)), host.webui("host").library)
+    return host.webui("infotext").read(parsed(as_text(params)), host.webui("host").library).values
 
 
 def test_off_writes_nothing_and_reads_as_off(host: Host):
@@ -178,8 +179,7 @@ def test_a_job_that_runs_again_or_is_copied_starts_clean(host: Host):
     host.generate(p)
     assert p.extra_generation_params["Aesthetic embedding"] == "dawn"
     assert "Aesthetic steps" not in p.extra_generation_params
-    p.script_args = {}
-    p.script_args = {host.script: (False,)}
+    p.script_args = [False]
     host.generate(p)
     assert p.extra_generation_params == {}
 
@@ -195,6 +195,88 @@ def test_every_component_but_what_has_no_key_has_a_field(host: Host):
         script.ui(True)
     # "Send to" pairs both tabs' fields by them; files cannot be sent
     assert [function for _, function in script.infotext_fields][:-1] == names == script.paste_field_names
+
+
+# ---------------------------------------------------------------- pasting
+
+
+def paste(host: Host, params: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """modules/infotext_utils.py, connect_paste (paste_func): the callbacks, then each field by itself; and warnings."""
+    import gradio as gr
+
+    script, warned = host.webui("script").AestheticGradients(), []
+    with gr.Blocks():
+        parts = script.ui(False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gr, "Warning", warned.append)
+        host.webui("infotext").on_paste("", params)
+        values = {part: function(params) for part, function in script.infotext_fields}
+    return dict(zip(host.webui("request").ARGUMENTS, map(values.get, parts), strict=True)), warned
+
+
+def test_one_paste_reads_the_folders_once(host: Host, monkeypatch: pytest.MonkeyPatch):
+    params, library = written(host, embedding="dusk:0.7 dawn:-0.3", negative="dawn"), host.webui("host").library
+    walks, refresh = [], type(library).refresh
+    monkeypatch.setattr(type(library), "refresh", lambda self: (walks.append(1), refresh(self))[1])
+    values, warned = paste(host, parsed(as_text(params)))
+    assert (values["embedding"], values["negative"], values["enabled"]) == ("dusk:0.7 dawn:-0.3", "dawn", True)
+    assert len(walks) == 1
+    assert warned == []
+
+
+def test_the_same_picture_pasted_again_sees_the_files_of_now(host: Host):
+    params = parsed(as_text(written(host, embedding="dusk")))
+    assert paste(host, params)[0]["embedding"] == "dusk"
+    library = host.webui("host").library
+    (host.root / "models/aesthetic_embeddings/dusk.safetensors").rename(library.folders[0] / "evening.safetensors")
+    assert paste(host, params)[0]["embedding"] == "evening"
+
+
+@pytest.mark.parametrize(
+    ("damage", "name", "expected"),
+    [
+        ({"Aesthetic steps": "many"}, "steps", 10),
+        ({"Aesthetic epsilon": "nan"}, "epsilon", 1e-4),
+        ({"Aesthetic epsilon": "1e999"}, "epsilon", 1e-4),
+        ({"Aesthetic text negative": "perhaps"}, "text_negative", False),
+        ({"Aesthetic LR": "fast"}, "epsilon", 1e-4),
+        ({"Aesthetic LR": "0.0005", "Aesthetic steps": "1.5.2"}, "steps", 5),
+    ],
+    ids=str,
+)
+def test_what_is_unreadable_is_the_default_and_said_once(host: Host, damage: dict[str, str], name: str, expected: Any):
+    values, warned = paste(host, {"Aesthetic embedding": "dusk", **damage})
+    assert values["embedding"] == "dusk"
+    assert values[name] == expected
+    (warning,) = warned
+    assert list(damage)[-1] in warning
+
+
+@pytest.mark.parametrize("unit", ["a", "a: 0", ", ", ": ", "a, ", "0123456789", "\n"])
+def test_a_megabyte_is_pasted_in_linear_time(host: Host, unit: str):
+    text = unit * (10**6 // len(unit))
+    for key in ("Aesthetic tag hashes", "Aesthetic embedding", "Aesthetic hash", "Aesthetic steps", "Aesthetic LR"):
+        params, start = {"Aesthetic embedding": "dusk", key: text}, time.process_time()
+        host.webui("infotext").on_paste("", params)
+        assert time.process_time() - start < 1
+
+
+def test_tag_hashes_come_back(host: Host):
+    text = "dusk: 0123456789, pale, sea: abcdef0123, a: b: 00000000aa"
+    assert host.webui("infotext")._tag_hashes(text) == {
+        "dusk": "0123456789",
+        "pale, sea": "abcdef0123",
+        "a: b": "00000000aa",
+    }
+    assert host.webui("infotext")._tag_hashes("nothing, here: 12") == {}
+
+
+def test_each_picture_of_a_batch_has_its_own_similarity(host: Host):
+    host.generate(p := host.job(["a castle", "the sea"], embedding="dusk", more={"batch_size": 2}))
+    each = [params["Aesthetic similarity"] for params in p.infotexts]
+    assert all(re.fullmatch(r"-?0\.\d{3} -> -?0\.\d{3}", text) for text in each)
+    alone = [written(host, prompt, embedding="dusk")["Aesthetic similarity"] for prompt in ("a castle", "the sea")]
+    assert each == alone
 
 
 # ---------------------------------------------------------------- the old extension's

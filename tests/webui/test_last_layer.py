@@ -85,4 +85,4 @@ def test_the_tab_offers_it_where_it_may_be_needed(host: Host):
     names = [part.label for part in host.webui("creation").PARTS]
     assert names == ["text projection", *(["last layer of OpenCLIP ViT-H/14"] if host.forge else [])]
     said, *_ = host.webui("tab").encoder_state([])
-    assert said.count("<b>absent</b>") == len(names) - 1  # the projection is there
+    assert said.count("<b>missing</b>") == len(names) - 1  # the projection is there

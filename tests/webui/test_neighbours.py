@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from .fake_host import Host, Job, Picture
+from .fake_host import Host, Job, Picture, ScriptRunner
 from .outside import close, cond, outside
 
 WANTED = {"embedding": "dusk", "steps": 2}
@@ -47,7 +47,7 @@ def test_a_copy_with_the_box_unticked(host: Host):
     pc.script_args = host.job("a castle").script_args
     (picture,) = host.process_images(pc)
     assert torch.equal(cond(picture), plain(host))
-    assert "aesthetic_seam" not in vars(pc)
+    assert "aesthetic_hook" not in vars(pc)
     assert is_tuned(host, *host.process_images(p))
 
 
@@ -68,7 +68,7 @@ class Inner:
     """Runs a job of its own for each picture, as a detailer does, with the scripts that it was told to."""
 
     def __init__(self, host: Host, scripts: list[Any]) -> None:
-        self.host, self.scripts, self.pictures = host, scripts, []
+        self.host, self.scripts, self.pictures = host, ScriptRunner(host, scripts), []
 
     def postprocess_image(self, p: Job) -> None:
         inner = self.host.Job(p.prompt, scripts=self.scripts, script_args=p.script_args)
@@ -76,7 +76,7 @@ class Inner:
 
 
 def test_an_inner_job_without_our_script_is_plain(host: Host):
-    host.scripts.append(inner := Inner(host, []))
+    host.scripts.add(inner := Inner(host, []))
     (picture,) = host.generate(host.job("a castle", **WANTED, more={"n_iter": 1}))
     host.scripts.remove(inner)
     assert torch.equal(cond(inner.pictures[0]), plain(host))
@@ -84,7 +84,7 @@ def test_an_inner_job_without_our_script_is_plain(host: Host):
 
 
 def test_an_inner_job_with_our_script_is_tuned(host: Host, tunings: list):
-    host.scripts.append(inner := Inner(host, [host.script]))
+    host.scripts.add(inner := Inner(host, [host.script]))
     host.generate(host.job("a castle", **WANTED))
     host.scripts.remove(inner)
     assert is_tuned(host, *inner.pictures)
@@ -95,14 +95,74 @@ def test_an_inner_job_that_is_a_copy_leaves_the_outer_one_alone(host: Host):
     class Copies(Inner):
         def postprocess_image(self, p: Job) -> None:
             pc = copy.copy(p)
-            pc.scripts, pc.n_iter, pc.prompt = [host.script], 1, "a ship"
+            pc.scripts, pc.n_iter, pc.prompt = ScriptRunner(host, [host.script]), 1, "a ship"
             self.pictures += self.host.process_images(pc)
 
-    host.scripts.append(inner := Copies(host, []))
+    host.scripts.add(inner := Copies(host, []))
     pictures = host.generate(host.job(["a castle"] * 2, **WANTED, more={"n_iter": 2}))
     host.scripts.remove(inner)
     assert all(is_tuned(host, picture) for picture in pictures)
     assert all(is_tuned(host, picture, "a ship") for picture in inner.pictures)
+
+
+class ADetailer:
+    """Bing-su/adetailer, scripts/!adetailer.py: after each picture it runs a job of its own, and calls the scripts'
+    `process` for a copy of the outer one (postprocess_image)."""
+
+    def title(self) -> str:
+        return "ADetailer"
+
+    def postprocess_image(self, p: Job, *arguments: Any) -> None:
+        p.scripts.process(copy.copy(p))
+
+
+@pytest.mark.parametrize("prompt", ["a castle", "a castle<aesthetic:dawn:0.5>"])
+def test_a_copy_that_scripts_process_leaves_the_infotext_alone(host: Host, prompt: str):
+    (_, p) = host.generate(first := host.job(prompt, **WANTED)), first
+    expected = p.infotexts[0]
+    assert "Aesthetic similarity" in expected
+    host.scripts.add(other := ADetailer())
+    host.generate(p := host.job(prompt, **WANTED, more={"n_iter": 2}))
+    host.scripts.remove(other)
+    assert p.infotexts == [expected, expected]
+
+
+def test_a_copy_that_scripts_process_leaves_the_error_alone(host: Host):
+    host.state.on_text = lambda text: host.state.skip()
+    host.scripts.add(other := ADetailer())
+    host.generate(p := host.job("a castle", **WANTED))
+    host.scripts.remove(other)
+    assert p.infotexts[0]["Aesthetic error"] == "Interrupted, so the prompt stayed plain."
+    assert "Aesthetic similarity" not in p.infotexts[0]
+
+
+@pytest.mark.parametrize("flavour", ["a1111"])
+@pytest.mark.parametrize(
+    ("arguments", "options", "expected"),
+    [
+        ([True, False, {"ad_model": "face_yolov8n.pt"}], {}, True),
+        ([{"ad_model": "face_yolov8n.pt"}], {}, True),
+        ([False, False, {"ad_model": "face_yolov8n.pt"}], {}, False),
+        ([True, False, {"ad_model": "None"}], {}, False),
+        ([True, False, {"ad_model": "face.pt", "ad_tab_enable": False}], {}, False),
+        ([True, False, {"ad_model": "face.pt"}], {"ad_script_names": "dynamic_prompting, aesthetic_gradients"}, False),
+        ([True, False, {"ad_model": "face.pt"}], {"ad_script_names": "dynamic_prompting"}, True),
+        ([True, False, {"ad_model": "face.pt"}], {"ad_only_selected_scripts": False}, False),
+    ],
+)
+def test_adetailers_plain_faces_are_mentioned(host: Host, arguments: list, options: dict[str, Any], expected: bool):
+    for name, value in options.items():
+        setattr(host.opts, name, value)
+    host.scripts.add(other := ADetailer(), len(arguments))
+    p = host.job("a castle", **WANTED, more={"n_iter": 2})
+    p.script_args[other.args_from :] = arguments
+    host.generate(p)
+    off = host.job("a castle")
+    off.script_args[other.args_from :] = arguments
+    host.generate(off)
+    host.scripts.remove(other)
+    assert sum("ADetailer repaints" in comment for comment in p.comments) == expected
+    assert off.comments == {}
 
 
 class Wrapper:
@@ -126,7 +186,7 @@ class Wrapper:
 @pytest.mark.parametrize("place", ["inside", "around", "around, in each batch"])
 def test_another_extensions_wrapper(host: Host, place: str, tunings: list):
     other = Wrapper("process_batch" if "batch" in place else "process")
-    host.scripts.insert(0 if place == "inside" else 1, other)
+    host.scripts.add(other, place=0 if place == "inside" else 1)
     p = host.job("a castle", "blurred", **WANTED)
     (picture,) = host.generate(p)
     assert other.calls == 2
@@ -142,7 +202,7 @@ def test_another_extensions_wrapper(host: Host, place: str, tunings: list):
 @pytest.mark.parametrize("place", ["inside", "around"])
 def test_another_extensions_wrapper_on_a_job_used_again(host: Host, place: str, tunings: list):
     other = Wrapper("process")
-    host.scripts.insert(0 if place == "inside" else 1, other)
+    host.scripts.add(other, place=0 if place == "inside" else 1)
     p = host.job("a castle", **WANTED)
     pictures = [host.process_images(p)[0] for _ in range(3)]
     p.script_args = host.job("a castle").script_args
@@ -153,13 +213,32 @@ def test_another_extensions_wrapper_on_a_job_used_again(host: Host, place: str, 
     assert len(tunings) == 1
 
 
+def test_a_copy_of_a_wrapped_job_is_tuned_once_and_leaves_the_outer_one_tuned(host: Host, tunings: list):
+    class Copies(Inner):
+        def postprocess_image(self, p: Job) -> None:
+            pc = copy.copy(p)
+            pc.scripts, pc.n_iter = ScriptRunner(host, [host.script]), 1
+            pc.script_args = host.job("a castle", **WANTED | {"steps": 3}).script_args
+            self.pictures += self.host.process_images(pc)
+
+    host.scripts.add(other := Wrapper("process"))
+    host.scripts.add(inner := Copies(host, []))
+    pictures = host.generate(host.job(["a castle", "a ship"], **WANTED, more={"n_iter": 2}))
+    host.scripts.remove(other)
+    host.scripts.remove(inner)
+    assert is_tuned(host, pictures[0])
+    assert is_tuned(host, pictures[1], "a ship")
+    assert is_tuned(host, inner.pictures[0], steps=3)
+    assert len(tunings) == 4
+
+
 def test_the_job_is_not_held_up_where_another_replaces_the_methods(host: Host):
     class Replaces:
         def process(self, p: Job) -> None:
             p.get_conds_with_caching = lambda *args, **kwargs: type(p).get_conds_with_caching(p, *args, **kwargs)
             p.cached_params = lambda *args, **kwargs: type(p).cached_params(p, *args, **kwargs)
 
-    host.scripts.append(other := Replaces())
+    host.scripts.add(other := Replaces())
     (picture,) = host.generate(host.job("a castle", **WANTED))
     host.scripts.remove(other)
     assert torch.equal(cond(picture), plain(host))

@@ -26,7 +26,7 @@ def button(host: Host, name: str) -> Any:
 
 
 def test_saved_loaded_and_deleted(host: Host):
-    kept = host.webui("presets").KEPT
+    kept = host.webui("presets").STORED
     values = {
         **{name: host.webui("request").DEFAULTS[name] for name in kept},
         "steps": 7,
@@ -48,14 +48,14 @@ def test_an_exponent_of_an_older_version_loads_as_its_epsilon(host: Host):
 
 def test_a_preset_of_an_older_version_leaves_the_rest(host: Host):
     host.webui("host").presets_file().write_text('{"mine": {"steps": 3, "gone": 1}}')
-    loaded = dict(zip(host.webui("presets").KEPT, button(host, "load")("mine"), strict=True))
+    loaded = dict(zip(host.webui("presets").STORED, button(host, "load")("mine"), strict=True))
     assert loaded.pop("steps") == 3
     assert all(value == gr.update() for value in loaded.values())
 
 
 @pytest.mark.parametrize(("name", "given"), [("load", "none"), ("delete", None), ("save", " ")])
 def test_what_cannot_be_done_is_said(host: Host, warnings: list[str], name: str, given: str | None):
-    values = [0] * len(host.webui("presets").KEPT) if name == "save" else []
+    values = [0] * len(host.webui("presets").STORED) if name == "save" else []
     button(host, name)(given, *values)
     assert len(warnings) == 1
 
@@ -64,6 +64,6 @@ def test_a_damaged_file_is_kept_and_said(host: Host, warnings: list[str]):
     file = host.webui("host").presets_file()
     for damaged in ("{", "[]", '{"mine": 3}'):
         file.write_text(damaged)
-        button(host, "save")("mine", *[0] * len(host.webui("presets").KEPT))
+        button(host, "save")("mine", *[0] * len(host.webui("presets").STORED))
         assert file.read_text() == damaged
     assert len(warnings) == 3

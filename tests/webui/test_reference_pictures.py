@@ -41,6 +41,7 @@ def looks(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
     module = host.webui("reference_pictures")
     (host.root / "models/CLIP/clip-vit-large-patch14").mkdir(parents=True)
     (host.root / "models/CLIP/clip-vit-large-patch14/config.json").write_text("{}")
+    (host.root / "models/CLIP/clip-vit-large-patch14/model.safetensors").touch()
     calls: list[list[Any]] = []
 
     def create_each(pictures: Any, encoders: Any, name: str, on_progress: Any, **_: Any) -> tuple[Creation, ...]:
@@ -76,7 +77,7 @@ def test_from_the_api_they_are_text_and_no_paths(host: Host, looks: list, tmp_pa
     text = base64.b64encode(png("red")).decode()
     module = host.webui("request")
     for each in (text, f"data:image/png;base64,{text}"):
-        given = module.named([{"pictures": [each]}])
+        given = module.by_name([{"pictures": [each]}])
         assert given["enabled"]
         assert module.plan(given, host.webui("host").library).positive.embedding.name == "1 picture"
     (tmp_path / "secret.png").write_bytes(png("red"))
@@ -110,11 +111,11 @@ def test_what_is_no_picture_is_said(host: Host, looks: list, tmp_path: Path, dat
 
 def test_pasted_it_stays_off(host: Host, looks: list, tmp_path: Path):
     _, p = made(host, pictures=[upload(tmp_path / "red.png", png("red"))], weight=0.5)
-    back = host.webui("infotext").read(p.extra_generation_params, host.webui("host").library)
+    back = host.webui("infotext").read(p.extra_generation_params, host.webui("host").library).values
     assert (back["enabled"], back["embedding"], back["weight"]) == (False, "None", 0.5)
     embedding("1 picture", 4).save(host.root / "models/aesthetic_embeddings/1 picture.safetensors")
     _, p = made(host, embedding="1 picture")
-    assert host.webui("infotext").read(p.extra_generation_params, host.webui("host").library)["enabled"]
+    assert host.webui("infotext").read(p.extra_generation_params, host.webui("host").library).values["enabled"]
 
 
 def test_interrupt_ends_it(host: Host, looks: list, tmp_path: Path):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
 def planned(host: Host, **chosen: Any) -> Any:
     module = host.webui("request")
     values = {**module.DEFAULTS, "enabled": True, "embedding": "dusk", **chosen}
-    return module.plan(module.named([values[name] for name in module.NAMES]), host.webui("host").library)
+    return module.read_request(module.by_name([values[name] for name in module.ARGUMENTS]), host.webui("host").library)
 
 
 def test_the_defaults_are_the_cores(host: Host):
@@ -27,11 +27,13 @@ def test_the_defaults_are_the_cores(host: Host):
 
 @pytest.mark.parametrize("given", [(), (False,), (False, "dusk")])
 def test_off_with_missing_arguments(host: Host, given: tuple):
-    assert host.webui("request").plan(host.webui("request").named(given), host.webui("host").library) is None
+    assert host.webui("request").read_request(host.webui("request").by_name(given), host.webui("host").library) is None
 
 
 def test_missing_arguments_at_the_end_are_defaults(host: Host):
-    found = host.webui("request").plan(host.webui("request").named((True, "dusk", 7)), host.webui("host").library)
+    found = host.webui("request").read_request(
+        host.webui("request").by_name((True, "dusk", 7)), host.webui("host").library
+    )
     assert found.positive.settings == ae.Settings(steps=7)
     assert found.negative is None
     assert found.hires
@@ -47,10 +49,10 @@ def test_epsilon_is_itself(host: Host, epsilon: float):
 )
 def test_a_negative_epsilon_is_a_power_of_ten_as_it_once_was(host: Host, given: float, epsilon: float):
     assert planned(host, epsilon=given).positive.settings.epsilon == pytest.approx(epsilon, rel=1e-10)
-    by_name = host.webui("request").named([{"embedding": "dusk", "step_size": given}])
-    assert host.webui("request").plan(by_name, host.webui("host").library).positive.settings.epsilon == pytest.approx(
-        epsilon, rel=1e-10
-    )
+    by_name = host.webui("request").by_name([{"embedding": "dusk", "step_size": given}])
+    assert host.webui("request").read_request(
+        by_name, host.webui("host").library
+    ).positive.settings.epsilon == pytest.approx(epsilon, rel=1e-10)
 
 
 @pytest.mark.parametrize("nothing", [{"steps": 0}, {"epsilon": 0}, {"weight": 0}])
@@ -99,7 +101,7 @@ def test_sides_and_passes(host: Host):
 
 def test_every_value_has_its_place(host: Host):
     module = host.webui("request")
-    assert sorted(module.NAMES) == sorted(module.DEFAULTS)
+    assert sorted(module.ARGUMENTS) == sorted(module.DEFAULTS)
 
 
 @pytest.mark.parametrize(
@@ -116,12 +118,12 @@ def test_every_value_has_its_place(host: Host):
 )
 def test_a_dict_in_place_of_the_first(host: Host, given: dict[str, Any], expected: dict[str, Any]):
     module = host.webui("request")
-    assert module.named([given]) == module.DEFAULTS | expected
+    assert module.by_name([given]) == module.DEFAULTS | expected
 
 
 def test_what_a_dict_leaves_out_is_the_pages_default(host: Host):
     module = host.webui("request")
-    found = module.named([{"steps": 5}, "dusk", 20, -3.0])
+    found = module.by_name([{"steps": 5}, "dusk", 20, -3.0])
     assert [found[name] for name in ("enabled", "embedding", "steps", "epsilon")] == [True, "dusk", 5, -3.0]
 
 
@@ -130,4 +132,4 @@ def test_what_a_dict_leaves_out_is_the_pages_default(host: Host):
 )
 def test_a_name_that_is_none(host: Host, name: Any, nearest: str):
     with pytest.raises(ae.AestheticError, match=nearest):
-        host.webui("request").named([{name: 1}])
+        host.webui("request").by_name([{name: 1}])

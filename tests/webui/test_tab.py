@@ -129,7 +129,8 @@ def test_created_from_uploads(host: Host, tab: Any, tmp_path: Path):
     assert made.images == 12
     expected = ae.create(SAMPLES, POCKET)
     assert made.content_hash == expected.content_hash
-    assert "Skipped: 1" in said
+    assert "Skipped: 1<ul><li>broken.png: " in said  # not where the server has put it
+    assert str(folder) not in said
     assert "broken.png: not a picture" in said
     assert ".txt" not in said
     assert "Similarity to their mean" in said
@@ -373,11 +374,25 @@ class Hub(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_an_absent_encoder_says_what_it_takes(tab: Any, hub: Hub, host: Host):
+def test_a_missing_encoder_names_its_files_their_size_and_folder(tab: Any, hub: Hub, host: Host):
     said, button, _ = tab.encoder_state([next(iter(tab.LABELS))])
-    assert "absent: 1.71 GB to download" in said
+    assert "missing: 1.71 GB to download" in said
     assert str(host.root / "models" / "CLIP" / "clip-vit-large-patch14") in said
+    assert "config.json, preprocessor_config.json and model.safetensors" in said
+    # only these files of a repository of 6.8 GB
+    files = "config.json preprocessor_config.json model.safetensors"
+    assert f"hf download openai/clip-vit-large-patch14 {files} --local-dir ." in said
     assert button["visible"]
+    error, _ = create(tab, path=str(SAMPLES), encoder_folder="")
+    for words in ("model.safetensors", "1.71 GB", str(host.root / "models" / "CLIP" / "clip-vit-large-patch14")):
+        assert words in error
+
+
+def test_an_encoder_whose_weights_are_not_there_yet_is_missing(tab: Any, hub: Hub, creating: Any):
+    folder = creating.ENCODERS[0].folder
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert creating.located(creating.ENCODERS[0]) is None
 
 
 def test_an_encoder_of_the_host(tab: Any, creating: Any, hub: Hub, host: Host):
@@ -409,7 +424,7 @@ def test_a_vector_from_each_encoder_in_one_go(host: Host, tab: Any, creating: An
     assert len(gallery) == 12
     assert "Choose an encoder" in create(tab, path=str(SAMPLES), name="other", encoders=[], encoder_folder="")[0]
     states, *_ = tab.encoder_state([first, second, third])
-    assert (states.count("is on this machine, at"), states.count("absent: 3.94 GB")) == (2, 1)
+    assert (states.count("is on this machine, at"), states.count("missing: 3.94 GB")) == (2, 1)
 
 
 def test_the_eye_of_bigg_comes_from_a_folder_of_its_repository(creating: Any, tab: Any, hub: Hub):
@@ -453,7 +468,7 @@ def test_the_text_projection(tab: Any, creating: Any, hub: Hub, host: Host, monk
     assert not button["visible"]
     monkeypatch.setenv("AESTHETIC_CACHE", str(host.root / "empty"))
     said, _, button = tab.encoder_state([next(iter(tab.LABELS))])
-    assert "<b>absent</b>" in said
+    assert "<b>missing</b>" in said
     assert button["visible"]
     assert "could not be fetched" in tab.downloading(creating.PARTS[0])(quiet)  # that of our hub is not right
 

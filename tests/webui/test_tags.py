@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_tag_is_as_the_accordion(host: Host, tunings: list):
 
 def test_without_a_tag_nothing_is_left_on_the_job(host: Host):
     _, p = made(host, "a castle<lora:mine:1>")
-    assert not {"get_conds_with_caching", "cached_params", "aesthetic_seam"} & set(vars(p))
+    assert not {"get_conds_with_caching", "cached_params", "aesthetic_hook"} & set(vars(p))
     assert p.extra_generation_params == {}
 
 
@@ -145,24 +146,97 @@ def test_a_fault_in_the_accordion_leaves_all_of_it_plain(host: Host):
     assert "dust" in p.extra_generation_params["Aesthetic error"]
 
 
-def test_a_batch_goes_by_its_first_prompt(host: Host):
-    prompts = ["a castle<aesthetic:dusk:1>", "the sea"]
-    (picture,) = host.generate(host.job(prompts, more={"batch_size": 2}))
-    assert torch.equal(cond(picture, 1), cond(made(host, "the sea", embedding="dusk")[0]))
-    _, second = host.generate(p := host.job(prompts, more={"n_iter": 2}))
-    assert torch.equal(cond(second), cond(made(host, "the sea")[0]))
-    assert "Aesthetic similarity" not in p.extra_generation_params  # the second picture has none
+PROMPTS = ["a castle<aesthetic:dusk:1>", "the sea", "a castle<aesthetic:dawn:1:steps=3>", "a castle"]
+
+
+def test_each_prompt_of_a_batch_has_its_own_tags(host: Host, tunings: list):
+    alone = [cond(made(host, prompt)[0]) for prompt in PROMPTS]
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
+        (picture,) = host.generate(p := host.job([PROMPTS[i] for i in order], more={"batch_size": 4}))
+        for place, i in enumerate(order):
+            assert torch.equal(cond(picture, place), alone[i])
+        told = [params.get("Aesthetic similarity") for params in p.infotexts]
+        assert [bool(told[order.index(i)]) for i in range(4)] == [True, False, True, False]
+        assert told[order.index(0)] != told[order.index(2)]
+        assert sorted(part.split(":")[0] for part in p.infotexts[0]["Aesthetic tag hashes"].split(", ")) == [
+            "dawn",
+            "dusk",
+        ]
+    assert len(tunings) == 2
+
+
+def test_the_cache_knows_each_prompts_tags(host: Host):
+    (first,) = host.generate(host.job(["a castle<aesthetic:dusk:1>", "a castle"], more={"batch_size": 2}))
+    (second,) = host.generate(host.job(["a castle", "a castle<aesthetic:dusk:1>"], more={"batch_size": 2}))
+    assert torch.equal(cond(first, 0), cond(second, 1))
+    assert torch.equal(cond(first, 1), cond(second, 0))
+    assert not torch.equal(cond(first, 0), cond(first, 1))
+
+
+def test_each_negative_and_each_hires_prompt_has_its_own_tags(host: Host):
+    negative = ["blurred", "blurred<aesthetic:dawn:1>"]
+    more = {"batch_size": 2, "enable_hr": True, "hr_prompt": ["a hill", "a hill<aesthetic:dusk:1>"]}
+    (picture,) = host.generate(host.job(["a castle"] * 2, negative, more=more))
+    plain, _ = made(host, "a castle")
+    assert torch.equal(uncond(picture, 0), uncond(plain))
+    assert torch.equal(uncond(picture, 1), uncond(made(host, "a castle", negative[1])[0]))
+    hires = [part[0][0].cond for part in picture.hr_c]
+    assert torch.equal(hires[0], cond(made(host, "a hill")[0]))
+    assert torch.equal(hires[1], cond(made(host, "a hill<aesthetic:dusk:1>")[0]))
+
+
+def test_prompts_that_another_extension_puts_in_place(host: Host):
+    class Prompts:
+        def before_process_batch(self, p: Any) -> None:
+            p.prompts = ["a castle<aesthetic:dusk:1>"] * 2
+
+    alone = cond(made(host, "a castle<aesthetic:dusk:1>")[0])
+    host.scripts.add(other := Prompts())
+    (picture,) = host.generate(host.job(["a sea", "a ship<aesthetic:dawn:1>"], more={"batch_size": 2}))
+    host.scripts.remove(other)
+    assert torch.equal(cond(picture, 0), alone)
+    assert torch.equal(cond(picture, 1), alone)
+
+
+def test_a_wrong_tag_in_one_prompt_leaves_the_batch_plain(host: Host):
+    prompts = ["a castle<aesthetic:dusk:1>", "the sea<aesthetic:dust:1>"]
+    (picture,) = host.generate(p := host.job(prompts, more={"batch_size": 2}))
+    for i, prompt in enumerate(["a castle", "the sea"]):
+        assert torch.equal(cond(picture, i), cond(made(host, prompt)[0]))
+        assert "Did you mean dusk" in p.infotexts[i]["Aesthetic error"]
+        assert "Aesthetic similarity" not in p.infotexts[i]
+
+
+def test_batches_one_after_the_other_report_their_own(host: Host):
+    host.generate(p := host.job(["a castle<aesthetic:dusk:1>", "the sea"], more={"n_iter": 2}))
+    assert ["Aesthetic similarity" in params for params in p.infotexts] == [True, False]
+
+
+@pytest.mark.parametrize("flavour", ["a1111"])
+@pytest.mark.parametrize("text", ["<aesthetic:" * 100_000, "<aesthetic:a>" * 80_000, "<" * 10**6, ">" * 10**6])
+def test_a_megabyte_takes_linear_time(host: Host, text: str):
+    tags, start = host.webui("tags"), time.process_time()
+    found = tags.in_text(text)
+    assert tags.renamed(text, {}) == text
+    assert time.process_time() - start < 0.5
+    assert len(found) == text.count(":a>")
+
+
+@pytest.mark.parametrize("flavour", ["a1111"])
+def test_a_tag_of_a_megabyte_has_a_short_error(host: Host):
+    _, p = made(host, f"a castle<aesthetic:{'a' * 10**6}>")
+    assert len(p.extra_generation_params["Aesthetic error"]) < 200
 
 
 def test_infotext_has_what_the_tag_leaves_open(host: Host):
     _, p = made(host, "a castle<aesthetic:dusk:1:epsilon=1e-3>", enabled=False, steps=4)
     params = p.extra_generation_params
     assert list(params) == ["Aesthetic steps", "Aesthetic tag hashes", "Aesthetic similarity"]
-    back = host.webui("infotext").read(params, host.webui("host").library)
+    back = host.webui("infotext").read(params, host.webui("host").library).values
     assert (back["enabled"], back["steps"]) == (False, 4)
     host.webui("host").library.rename("dusk", "evening")
     params["Prompt"] = "a castle<aesthetic:dusk:1:epsilon=1e-3>"
-    host.webui("infotext").pasted("", params)
+    host.webui("infotext").on_paste("", params)
     assert params["Prompt"] == "a castle<aesthetic:evening:1:epsilon=1e-3>"
 
 
