@@ -60,7 +60,7 @@ class PersonalizedModel:
     last: TunedPrompt | None = None
 
     def __init__(self, model: Any, embedding: AestheticEmbedding, settings: Settings, text: Tokens = None) -> None:
-        self._model = model._model if isinstance(model, PersonalizedModel) else model  # the later node counts
+        self._model: Any = model._model if isinstance(model, PersonalizedModel) else model  # the later node counts
         self._embedding, self._settings, self._text = embedding, settings, text
 
     def __getattr__(self, name: str) -> Any:

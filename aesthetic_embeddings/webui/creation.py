@@ -66,13 +66,15 @@ def usable(encoders: Sequence[KnownEncoder | Path], folder: str = "") -> list[st
         raise AestheticError("Choose an encoder, or several for several models.")
     found = []
     for encoder in encoders:
-        place = encoder if isinstance(encoder, Path) else located(encoder)
-        if place is None:
+        if isinstance(encoder, Path):
+            found.append(str(encoder))
+        elif place := located(encoder):
+            found.append(str(place))
+        else:
             raise AestheticError(
                 f"{encoder.label} is not on this machine yet. {how_to_get(encoder)} Or type the folder of another CLIP "
                 "into Encoder folder."
             )
-        found.append(str(place))
     return found
 
 

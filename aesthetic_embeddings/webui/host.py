@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from modules import call_queue, devices, paths, script_callbacks, scripts, shared  # type: ignore
-from modules.ui_components import InputAccordion, ToolButton  # type: ignore
+from modules import call_queue, devices, paths, script_callbacks, scripts, shared
+from modules.ui_components import InputAccordion, ToolButton
 
 from ..aesthetics.library import Library
 from ..errors import Interrupted

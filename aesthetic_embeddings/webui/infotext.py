@@ -122,7 +122,8 @@ def read(params: Mapping[str, Any], library: Library) -> Pasted:
         return _read_old(params)
     values, fields = dict(DEFAULTS), _Fields(params)
     for f in dataclasses.fields(Settings):
-        values[f.name] = fields.get(SETTINGS[f.name], f.default)
+        default: Any = f.default
+        values[f.name] = fields.get(SETTINGS[f.name], default)
     for side in SIDES:
         if text := _raw(params, SIDES[side]):
             values[side] = _current_names(text, _raw(params, HASHES[side]) or "", library)

@@ -49,7 +49,7 @@ def forget_page() -> None:
     host.hints.clear()
 
 
-class AestheticGradients(host.scripts.Script):
+class AestheticGradients(host.scripts.Script):  # type: ignore[misc]
     """One per tab. Hosts know it by its title, in the API too: `alwayson_scripts: {"aesthetic gradients": ...}`."""
 
     def title(self) -> str:

@@ -15,11 +15,12 @@ from ..aesthetics.creation import Creation
 from ..aesthetics.embedding import AestheticEmbedding
 from ..aesthetics.families import serves
 from ..errors import AestheticError
+from ..text_encoder.missing_parts import Part
 from ..ui.facts import facts as embedding_facts
 from ..ui.facts import nearest
 from ..ui.messages import errors_as_text
 from . import accordion, creation, host
-from .creation import ENCODERS, IF_EXISTS, PARTS, KnownEncoder, Part
+from .creation import ENCODERS, IF_EXISTS, PARTS, KnownEncoder
 
 LABELS = {f"{encoder.label}, for {serves([encoder.family])}": encoder for encoder in ENCODERS}
 
