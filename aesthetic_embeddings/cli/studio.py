@@ -41,15 +41,15 @@ from .terminal import say, status
 def studio(folders: Folders, /, paths: Sequence[Path], host: str, port: int | None, password: str, **more: Any) -> None:
     """Serve a page that shows the method in a browser, and makes aesthetics."""
     try:
-        from ..studio import app
+        from ..studio import app, server
     except ModuleNotFoundError as error:
         missing = "The studio is not installed"
         raise AestheticError(f"{missing} ({error.name} is missing): pip install '.[studio]'") from error
 
-    app.check_host(host, password)
+    server.check_host(host, password)
     with status("loading the model"), ExitStack() as ending:
-        served = ending.enter_context(app.studio(folders=list(paths) or folders.paths, **more))
-        page = app.launch(served, host, port, password)
+        served = ending.enter_context(app.open_studio(folders=list(paths) or folders.paths, **more))
+        page = server.launch(served, host, port, password)
         ending = ending.pop_all()
     with ending:
         say(f"The studio is at {page.local_url}, until Ctrl+C.")

@@ -1,12 +1,13 @@
 """The stand-alone page, on current gradio and diffusers: `aesthetic-gradients studio`.
 
-app.py      the page of three tabs, and how it is served
-state.py    what the tabs share
-said.py     what handlers say: results, and faults in plain words
-engine.py   the pipeline, and what is done with it
-compare.py  the tab Compare
-create.py   the tab Create
-shelf.py    the tab Library
-plots.py    what is drawn
-tiles.py    pictures with words and buttons
+app.py           the page of three tabs
+server.py        how it is served
+state.py         what the tabs share
+engine.py        the model, and the queue before it
+job.py           rows of pictures, and how they are made
+compare/         the tab Compare
+create/          the tab Create
+library/         the tab Library
+plots.py         plots and tables
+picture_html.py  pictures with words and buttons
 """

@@ -1,4 +1,4 @@
-"""Pictures with words and buttons, as HTML: gradio's own gallery has room for one line, and for no button of ours.
+"""Pictures with words and buttons, as HTML: gradio's gallery has one line for each picture, and no buttons.
 
 A button names an event of the component that it stands in (`gr.HTML(js_on_load=CLICKS)`) and a key; a handler finds the
 key by `key(event)`.
@@ -29,8 +29,8 @@ element.addEventListener('click', event => {
 
 
 def key(event: gr.EventData) -> str:
-    """Of the tile whose button was clicked. It came from the browser: only what is known to the page counts."""
-    return str(event._data.get("key", ""))
+    """The key of the tile whose button was clicked, as the browser sent it."""
+    return str(event._data.get("key", ""))[:300]
 
 
 def grid(tiles: Iterable[str]) -> str:

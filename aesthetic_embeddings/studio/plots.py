@@ -1,4 +1,4 @@
-"""What is drawn."""
+"""Plots and tables."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import Tensor
 from ..aesthetics.vectors import unit
 
 COLORS = ("#6366f1", "#f59e0b", "#10b981", "#e11d48", "#0ea5e9", "#a855f7", "#84cc16", "#64748b")
-USUAL, ODD = "like the others", "unlike the others"
+TYPICAL, ODD = "like the others", "unlike the others"
 
 
 def likeness_plot(elem_id: str) -> gr.BarPlot:
-    """Of `likeness`."""
+    """The plot that shows `likeness`."""
     return gr.BarPlot(
         x="picture",
         y="similarity",
         color="kind",
-        color_map={USUAL: "#6366f1", ODD: "#e11d48"},
+        color_map={TYPICAL: "#6366f1", ODD: "#e11d48"},
         color_title=" ",
         x_title="pictures",
         y_title="similarity to their mean",
@@ -41,7 +41,7 @@ def likeness(names: Sequence[str], similarities: Tensor, odd: Sequence[bool]) ->
     """A row for each picture."""
     import pandas
 
-    kinds = [ODD if each else USUAL for each in odd]
+    kinds = [ODD if each else TYPICAL for each in odd]
     numbered = [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names, 1)]
     return pandas.DataFrame({"picture": numbered, "similarity": similarities.tolist(), "kind": kinds})
 
@@ -49,7 +49,7 @@ def likeness(names: Sequence[str], similarities: Tensor, odd: Sequence[bool]) ->
 def heat_map(names: Sequence[str], vectors: Tensor) -> str:
     """The cosine of each vector, `[names, dim]`, with each, as an HTML table; alike ones stand together.
 
-    A table and not a picture: it has the page's colours and text size, scrolls on a phone, and can be read aloud.
+    A table and not a picture: it has the page's colors and text size, scrolls on a phone, and can be read aloud.
     """
     cosines = unit(vectors) @ unit(vectors).T
     order = _seriation(cosines)
@@ -62,8 +62,8 @@ def heat_map(names: Sequence[str], vectors: Tensor) -> str:
 
 
 def _cell(cosine: float) -> str:
-    colour = "99 102 241" if cosine > 0 else "225 29 72"
-    return f"<td style='background: rgb({colour} / {round(80 * abs(cosine))}%)'>{cosine:.2f}</td>"
+    color = "99 102 241" if cosine > 0 else "225 29 72"
+    return f"<td style='background: rgb({color} / {round(80 * abs(cosine))}%)'>{cosine:.2f}</td>"
 
 
 def _seriation(cosines: Tensor) -> list[int]:
@@ -73,7 +73,7 @@ def _seriation(cosines: Tensor) -> list[int]:
 
 
 def curves_plot(elem_id: str) -> gr.LinePlot:
-    """Of `curves`."""
+    """The plot that shows `curves`."""
     return gr.LinePlot(
         x="step",
         y="similarity",
@@ -90,7 +90,7 @@ def curves_plot(elem_id: str) -> gr.LinePlot:
 
 
 def colors(labels: Sequence[str]) -> dict[str, str]:
-    """A colour for each curve."""
+    """A color for each curve."""
     return dict(zip(labels, itertools.cycle(COLORS), strict=False))
 
 

@@ -6,6 +6,7 @@ import itertools
 import shutil
 import tempfile
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,36 +15,45 @@ from ..aesthetics.library import Library
 from .engine import Engine
 
 _versions = itertools.count(1)
-_KEPT = 48  # jobs whose pictures are kept
+_KEPT_JOBS = 48  # whose pictures stay on the disk
+
+#: Options of an event that is none of the page's API, and that does not dim what it changes.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+#: Options of an event that changes the library: one at a time.
+CHANGES_LIBRARY: dict[str, Any] = {**QUIET, "concurrency_id": "library", "concurrency_limit": 1}
 
 
 @dataclass
 class Studio:
-    """One page and what it works with.
+    """One page, and what it works with.
 
-    encoders: the CLIPs that look at pictures, as folders or hub ids: what `creation.create_with_report` takes.
-    folder: for files that pages are given, such as pictures just made; gone when the studio ends.
+    encoders: the CLIPs that embed pictures, as folders or hub ids.
+    folder: for files that pages are given, such as pictures just made; deleted when the studio ends.
     version: a `gr.State`, set while the page is built. Whoever changes the library puts `changed()` into it, as an
         output; whoever shows the library listens to its `change`, and to the page's `load`.
     """
 
     library: Library
     engine: Engine
-    encoders: tuple[str, ...]
+    encoders: Sequence[str]
     folder: Path
     version: Any = None
-    _folders: deque[Path] = field(default_factory=deque)
+    _job_folders: deque[Path] = field(default_factory=deque)
 
     def changed(self) -> int:
         """The library's next version: a number that was not there before."""
         return next(_versions)
 
+    def aesthetics(self) -> list[str]:
+        """The names of those that suit the model."""
+        return [name for name in self.library.names() if self.engine.supports(self.library.get(name))]
+
     def new_folder(self) -> Path:
-        """For the pictures of one job. There are as many as jobs may still be looked at: the oldest goes."""
+        """For the pictures of one job. The oldest job's folder is deleted where there are too many."""
         made = Path(tempfile.mkdtemp(dir=self.folder, prefix="pictures-"))
-        self._folders.append(made)
-        while len(self._folders) > _KEPT:
-            shutil.rmtree(self._folders.popleft(), ignore_errors=True)
+        self._job_folders.append(made)
+        while len(self._job_folders) > _KEPT_JOBS:
+            shutil.rmtree(self._job_folders.popleft(), ignore_errors=True)
         return made
 
 

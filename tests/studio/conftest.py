@@ -29,15 +29,15 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """With an empty folder of one's own beside the bundled aesthetics."""
     from aesthetic_embeddings.studio import app
 
-    with app.studio(folders=[tmp_path_factory.mktemp("library")]) as studio:
+    with app.open_studio(folders=[tmp_path_factory.mktemp("library")]) as studio:
         yield studio
 
 
 @pytest.fixture(scope="module")
 def url(studio: Any) -> Iterator[str]:
-    from aesthetic_embeddings.studio import app
+    from aesthetic_embeddings.studio import server
 
-    page = app.launch(studio)
+    page = server.launch(studio)
     yield page.local_url
     page.close()
 
@@ -56,7 +56,7 @@ def again(chromium: Any, url: str) -> Iterator[Callable[..., Any]]:
     def opened(**options: Any) -> Any:
         context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         contexts.append(context)
-        context.set_default_timeout(20_000)  # machines under test are busy
+        context.set_default_timeout(90_000)  # machines under test are busy
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(error))
         page.goto(url)

@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from aesthetic_embeddings.studio import app
+from aesthetic_embeddings.studio import app, server
 
 from .conftest import CHROMIUM
 from .test_compare import ask, at, generate, shown
@@ -18,8 +18,12 @@ WIDTH = 1280
 
 
 def main(folder: Path) -> None:
-    with tempfile.TemporaryDirectory() as library, app.studio(folders=[library]) as studio, sync_playwright() as driver:
-        served = app.launch(studio)
+    with (
+        tempfile.TemporaryDirectory() as library,
+        app.open_studio(folders=[library]) as studio,
+        sync_playwright() as driver,
+    ):
+        served = server.launch(studio)
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})
         page.goto(served.local_url)
@@ -33,7 +37,7 @@ def _compare(page: Any) -> None:
     ask(page, "a lighthouse in the snow", "glowwave", seed=11)
     at(page, "more").get_by_role("button", name="More").click()
     generate(page)
-    shown(page, "personalised")
+    shown(page, "personalized")
     page.mouse.move(0, 0)
     page.wait_for_timeout(500)  # for the plot to settle
 

@@ -24,7 +24,7 @@ from transformers import CLIPTokenizer
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings.cli import main
-from aesthetic_embeddings.studio import app
+from aesthetic_embeddings.studio import app, server
 
 from .. import checkpoints
 from .test_compare import ask, at, generate, said, shown
@@ -66,7 +66,7 @@ def test_on_a_phone(again: Callable[..., Any]):
     ask(page, "a pyramid at sea", count=2, sampler_steps=3)
     generate(page)
     shown(page, "original")
-    left, right = (at(page, name).bounding_box() for name in ("original", "personalised"))
+    left, right = (at(page, name).bounding_box() for name in ("original", "personalized"))
     assert abs(left["y"] - right["y"]) < 2
     assert left["x"] + left["width"] <= right["x"]
     assert right["width"] > 140
@@ -149,8 +149,8 @@ def test_element_ids_are_unique(page: Any):
 def test_a_model_without_any_aesthetics(chromium: Any, tmp_path: Path):
     tokenizer = CLIPTokenizer.from_pretrained(pocket.MODEL)
     checkpoints.small_sd1(tokenizer).save_pretrained(tmp_path / "model")
-    with app.studio(tmp_path / "model", [tmp_path / "library"]) as studio:
-        served = app.launch(studio)
+    with app.open_studio(tmp_path / "model", [tmp_path / "library"]) as studio:
+        served = server.launch(studio)
         page = chromium.new_page()
         page.goto(served.local_url)
         at(page, "generate").click()
@@ -193,10 +193,10 @@ def test_nothing_is_served_beside_the_page(url: str, studio: Any, tmp_path: Path
 
 
 def test_uploads_are_bounded(url: str):
-    headers = {"Content-Length": str(app.UPLOAD_LIMIT + 1), "Content-Type": "multipart/form-data; boundary=x"}
+    headers = {"Content-Length": str(server.UPLOAD_LIMIT + 1), "Content-Type": "multipart/form-data; boundary=x"}
     assert status(url, "/gradio_api/upload", method="POST", headers=headers) == 413
     part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
-    body = part + b"0" * (app.FILE_LIMIT + 1) + b"\r\n--x--\r\n"
+    body = part + b"0" * (server.FILE_LIMIT + 1) + b"\r\n--x--\r\n"
     headers["Content-Length"] = str(len(body))
     assert status(url, "/gradio_api/upload", method="POST", headers=headers, body=body) == 413
 
@@ -204,17 +204,17 @@ def test_uploads_are_bounded(url: str):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "studio.example", ""])
 def test_other_machines_need_a_password(host: str):
     with pytest.raises(ae.AestheticError, match="--password"):
-        app.check_host(host, "")
-    app.check_host(host, "open sesame")
+        server.check_host(host, "")
+    server.check_host(host, "open sesame")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_this_machine_does_not(host: str):
-    app.check_host(host, "")
+    server.check_host(host, "")
 
 
 def test_the_password_is_asked_for(studio: Any):
-    page = app.launch(studio, password="open sesame")
+    page = server.launch(studio, password="open sesame")
     try:
         for path in ("/config", "/gradio_api/info", "/gradio_api/file=x"):
             assert status(page.local_url, path) == 401
@@ -228,7 +228,7 @@ def test_the_password_is_asked_for(studio: Any):
 
 def test_a_port_that_is_taken(studio: Any, url: str):
     with pytest.raises(ae.AestheticError, match="--port"):
-        app.launch(studio, port=urlsplit(url).port)
+        server.launch(studio, port=urlsplit(url).port)
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from aesthetic_embeddings.diffusion.png_metadata import read_about, save_picture
-from aesthetic_embeddings.studio.compare_tab import GRID, PAIR, STRIP
+from aesthetic_embeddings.studio.compare.request import GRID, LAYOUTS, PAIRS, STRIP
 
 
 def at(page: Any, name: str) -> Any:
@@ -23,7 +23,7 @@ def number(page: Any, name: str) -> Any:
     return at(page, name).locator("input[type=number]").first
 
 
-def ask(page: Any, prompt: str = "", aesthetic: str = "", kind: str = "", **numbers: float) -> None:
+def ask(page: Any, prompt: str = "", aesthetic: str = "", layout: str = "", **numbers: float) -> None:
     """Fill in. The others' prompts make little work: a picture of few steps."""
     if not number(page, "last_layers").is_visible():
         at(page, "more").get_by_role("button", name="More").click()
@@ -38,8 +38,12 @@ def ask(page: Any, prompt: str = "", aesthetic: str = "", kind: str = "", **numb
         box = at(page, "aesthetic").locator("input").first
         box.fill(aesthetic)
         box.press("Enter")
-    if kind:
-        page.get_by_label(kind, exact=True).check()
+    if layout:
+        page.get_by_label(_label(layout), exact=True).check()
+
+
+def _label(layout: str) -> str:
+    return next(label for label, name in LAYOUTS.items() if name == layout)
 
 
 def generate(page: Any, press: Callable[[], Any] | None = None) -> str:
@@ -98,16 +102,16 @@ def test_an_example_is_one_click(page: Any):
     at(page, "example_2").click()
     words = said(page, "Done in")
     assert re.search(r"Similarity to gloomcore: -?0\.\d{3} → 0\.\d{3}", words)
-    assert shown(page, "original") != shown(page, "personalised")
+    assert shown(page, "original") != shown(page, "personalized")
     assert at(page, "prompt").locator("textarea").input_value() == "a lighthouse in the snow"
     at(page, "curve").locator("svg, canvas").first.wait_for()
 
     small = at(page, "thumbnails").locator("button img")
     assert small.count() == 4
-    before = shown(page, "original"), shown(page, "personalised")
+    before = shown(page, "original"), shown(page, "personalized")
     small.nth(2).click()
     page.wait_for_function("before => document.querySelector('#studio_original img').src !== before", arg=before[0])
-    assert not {shown(page, "original"), shown(page, "personalised")} & {*before}
+    assert not {shown(page, "original"), shown(page, "personalized")} & {*before}
 
     page.get_by_label("Slider", exact=True).check()
     at(page, "slider").locator("img").first.wait_for()
@@ -121,7 +125,7 @@ def test_a_downloaded_picture_brings_its_settings_back(page: Any, tmp_path: Path
     at(page, "negative_prompt").locator("input, textarea").first.fill("a tree")
     generate(page)
     file = download(page, tmp_path)
-    assert file.name == "a-ship-at-sea-5-personalised.png"
+    assert file.name == "a-ship-at-sea-5-personalized.png"
     about = read_about(file)
     assert about["aesthetic"] == "cloudcore:0.7 gloomcore:0.3"
     assert about["settings"]["epsilon"] == 5e-5
@@ -130,7 +134,7 @@ def test_a_downloaded_picture_brings_its_settings_back(page: Any, tmp_path: Path
 
     other = again()
     at(other, "restore").locator("input[type=file]").set_input_files(file)
-    assert said(other, "restored") == "Settings restored from a-ship-at-sea-5-personalised.png."
+    assert said(other, "restored") == "Settings restored from a-ship-at-sea-5-personalized.png."
     ask(other)
     assert values(other) == values(page) | {"count": 1}
     generate(other)
@@ -162,7 +166,7 @@ def test_cancelling_stops_the_work(page: Any, studio: Any):
     at(page, "cancel").click()
     said(page, "^Cancelled.$")
     end = time.monotonic() + 5
-    while studio.engine._line:
+    while studio.engine._queue:
         assert time.monotonic() < end, "it goes on"
         time.sleep(0.05)
     ask(page, count=1, sampler_steps=3)
@@ -181,7 +185,7 @@ def read_count(page: Any) -> int:
 def test_a_strip_over_steps(page: Any, tmp_path: Path, again: Callable[[], Any]):
     ask(page, "a tree in the snow", "glowwave", STRIP, seed=3, count=1, sampler_steps=3)
     generate(page)
-    shown(page, "figure")
+    shown(page, "sheet")
     at(page, "curve").get_by_text("n = 20").wait_for()
     file = download(page, tmp_path)
     about = read_about(file)
@@ -193,25 +197,25 @@ def test_a_strip_over_steps(page: Any, tmp_path: Path, again: Callable[[], Any])
     other = again()
     at(other, "restore").locator("input[type=file]").set_input_files(file)
     said(other, "restored")
-    assert other.get_by_label(STRIP, exact=True).is_checked()
+    assert other.get_by_label(_label(STRIP), exact=True).is_checked()
 
 
 def test_a_grid_of_aesthetics_with_the_keyword_beside(page: Any, tmp_path: Path):
-    ask(page, "a castle at sea", kind=GRID, seed=3, sampler_steps=2)
+    ask(page, "a castle at sea", layout=GRID, seed=3, sampler_steps=2)
     at(page, "grid").get_by_label("Remove gloomcore").or_(
         at(page, "grid").locator(".token-remove").nth(2)
     ).first.click()
     generate(page)
-    shown(page, "figure")
+    shown(page, "sheet")
     assert not at(page, "original").is_visible()
     about = read_about(download(page, tmp_path))
     assert about["aesthetics"] == ["aivazovsky", "cloudcore", "glowwave"]
     at(page, "curve").get_by_text("cloudcore").wait_for()
 
-    ask(page, kind=PAIR, count=1)
+    ask(page, layout=PAIRS, count=1)
     generate(page)
     shown(page, "original")
-    assert not at(page, "figure").is_visible()
+    assert not at(page, "sheet").is_visible()
 
 
 # ---- what goes wrong ------------------------------------------------------------------------------------------------
@@ -235,7 +239,7 @@ def test_faults_are_said_beside_the_button(page: Any, wrong: dict[str, str], wor
 def test_files_that_bring_nothing_back(page: Any, tmp_path: Path):
     image = Image.new("RGB", (8, 8))
     image.save(tmp_path / "plain.png")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("text")
     good = {"prompt": "x", "sampler_steps": 5, "cfg": 5, "aesthetic": "gone", "aesthetic_hash": "0" * 64, "seed": 1}
     good |= {"model": "another", "settings": {}}
     save_picture(image, tmp_path / "list.png", good | {"settings": [1]})
@@ -246,13 +250,13 @@ def test_files_that_bring_nothing_back(page: Any, tmp_path: Path):
     save_picture(image, tmp_path / "gone.png", good)
     for name, words in {
         "plain.png": "plain.png holds no settings",
-        "text.png": "text.png is no picture",
-        "list.png": "list.png is no picture with settings",
+        "text.png": "text.png is not a picture",
+        "list.png": "list.png is not a picture with settings",
         "large.png": "sampler steps should be a whole number between 1 and 100",
-        "unknown.png": "unknown.png is no picture with settings",
+        "unknown.png": "unknown.png is not a picture with settings",
         "huge.png": "huge.png is too large: 9000 × 9000 pixels.",
-        "bomb.png": "bomb.png is no picture",
-        "gone.png": "made with another; here is pocket. The aesthetic 'gone' that it was made with is not here",
+        "bomb.png": "bomb.png is not a picture",
+        "gone.png": "made with another; this studio runs pocket. Its aesthetic 'gone' is not here",
     }.items():
         at(page, "restore").locator("input[type=file]").set_input_files(tmp_path / name)
         assert words in said(page, re.escape(words[:20]))
@@ -308,6 +312,6 @@ def test_a_page_left_in_the_middle_ends_its_job(page: Any, again: Callable[[], A
     said(other, "Picture 1 of 16")
     other.close()
     end = time.monotonic() + 10
-    while studio.engine._line:
+    while studio.engine._queue:
         assert time.monotonic() < end, "it goes on"
         time.sleep(0.05)

@@ -14,7 +14,8 @@ from PIL import Image
 
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings.errors import AestheticError
-from aesthetic_embeddings.studio import create_tab, picture_html
+from aesthetic_embeddings.studio import picture_html
+from aesthetic_embeddings.studio.create import uploads
 
 SAMPLES = pocket.SAMPLES / "aivazovsky"
 ENCODERS = (str(pocket.MODEL),)
@@ -84,7 +85,7 @@ def test_from_a_folder_without_its_outlier_to_compare_and_library(
     tab.get_by_text("There is an aesthetic called 'holiday' already").wait_for()
     tab.get_by_role("button", name="Remove 02.png").click()
     seen(tab, 10)
-    tab.get_by_label("Replace one of that name").check()
+    tab.get_by_label("Replace the aesthetic of this name").check()
     save(tab, "holiday")
     tab.get_by_text("Saved as holiday, from 10 pictures").wait_for()
 
@@ -124,7 +125,7 @@ def test_more_pictures_join_those_before(tab: Any):
     seen(tab, 4)
     drop(tab, *files[2:7])
     seen(tab, 7)
-    tab.get_by_role("button", name="Start anew").click()
+    tab.get_by_role("button", name="Reset").click()
     tab.locator("#studio_pictures .tile").first.wait_for(state="hidden")
     drop(tab, *files[:3])
     seen(tab, 3)
@@ -165,7 +166,7 @@ def test_cancel(tab: Any, monkeypatch: pytest.MonkeyPatch):
             on_progress(i, 600)
             time.sleep(0.05)
 
-    monkeypatch.setattr(create_tab, "create_with_report", waiting)
+    monkeypatch.setattr(uploads, "create_with_report", waiting)
     monkeypatch.setattr(picture_html, "thumbnail", slow)
     drop(tab, *sorted(SAMPLES.iterdir()))
     tab.get_by_text(re.compile(r"\d+ of 600 pictures")).first.wait_for()
@@ -233,28 +234,28 @@ def test_only_what_was_uploaded_is_read(studio: Any, url: str, library: Path):
 
 
 def test_pictures_are_bounded_in_number_and_pixels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(create_tab, "MAX_PICTURES", 3)
-    monkeypatch.setattr(create_tab, "MAX_PIXELS", 128 * 128)
+    monkeypatch.setattr(uploads, "MAX_PICTURES", 3)
+    monkeypatch.setattr(uploads, "MAX_PIXELS", 128 * 128)
     Image.new("RGB", (256, 128)).save(tmp_path / "wide.png")
     files = [str(tmp_path / "wide.png"), *map(str, sorted(SAMPLES.iterdir()))]
-    two = create_tab.added(create_tab.Pictures(), files[1:3], ENCODERS, quiet)
-    full = create_tab.added(two, files, ENCODERS, quiet)
-    assert full.seen[0].files == tuple(files[1:4])
+    two = uploads.add(uploads.Pictures(), files[1:3], ENCODERS, quiet)
+    full = uploads.add(two, files, ENCODERS, quiet)
+    assert full.creations[0].files == tuple(files[1:4])
     reasons = dict(full.refused)
     assert reasons[files[0]].startswith("too large: 256 × 128 pixels")
-    assert reasons[files[4]] == "too many: 3 are taken at most"
-    with pytest.raises(AestheticError, match=r"None of the pictures was taken, 1 in all. 12.png: too many"):
-        create_tab.added(full, files[-1:], ENCODERS, quiet)
+    assert reasons[files[4]] == "too many: the limit is 3"
+    with pytest.raises(AestheticError, match=r"All 1 pictures were refused. 12.png: too many"):
+        uploads.add(full, files[-1:], ENCODERS, quiet)
 
 
 def test_a_mean_of_what_is_left_is_that_of_the_pictures():
     files = [str(file) for file in sorted(SAMPLES.iterdir())]
-    chosen = create_tab.without(create_tab.added(create_tab.Pictures(), files, ENCODERS, quiet), files[:5])
-    expected = create_tab.added(create_tab.Pictures(), files[5:], ENCODERS, quiet)
-    e, other = create_tab.aesthetic(chosen, "dusk"), create_tab.aesthetic(expected, "dusk")
+    chosen = uploads.add(uploads.Pictures(), files, ENCODERS, quiet).without(files[:5])
+    expected = uploads.add(uploads.Pictures(), files[5:], ENCODERS, quiet)
+    e, other = chosen.aesthetic("dusk"), expected.aesthetic("dusk")
     assert (e.name, e.images, e.encoder) == ("dusk", 7, "pocket")
     torch.testing.assert_close(e.vectors, other.vectors)
-    assert create_tab.without(chosen, files) == create_tab.Pictures()
+    assert chosen.without(files) == uploads.Pictures()
 
 
 def test_several_encoders_make_a_vector_each(tmp_path: Path):
@@ -266,14 +267,12 @@ def test_several_encoders_make_a_vector_each(tmp_path: Path):
     model.text_projection = torch.nn.Linear(192, 32, bias=False)
     model.config.projection_dim = 32
     model.save_pretrained(tmp_path / "other")
-    chosen = create_tab.added(
-        create_tab.Pictures(), [str(SAMPLES / "01.png")], (*ENCODERS, str(tmp_path / "other")), quiet
-    )
-    assert set(create_tab.aesthetic(chosen, "two").vectors) == {"clip-192x3-64", "clip-192x3-32"}
+    chosen = uploads.add(uploads.Pictures(), [str(SAMPLES / "01.png")], (*ENCODERS, str(tmp_path / "other")), quiet)
+    assert set(chosen.aesthetic("two").vectors) == {"clip-192x3-64", "clip-192x3-32"}
 
 
 def test_outliers():
     alike = torch.tensor([0.7, 0.72, 0.75, 0.71, 0.69, 0.73])
-    assert create_tab.outliers(alike) == [False] * 6
-    assert create_tab.outliers(torch.cat([alike, torch.tensor([0.2])])) == [False] * 6 + [True]
-    assert create_tab.outliers(torch.tensor([0.9, 0.9, 0.9, 0.1])) == [False] * 4  # too few to say
+    assert uploads.outliers(alike) == [False] * 6
+    assert uploads.outliers(torch.cat([alike, torch.tensor([0.2])])) == [False] * 6 + [True]
+    assert uploads.outliers(torch.tensor([0.9, 0.9, 0.9, 0.1])) == [False] * 4  # too few to say

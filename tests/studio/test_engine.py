@@ -16,7 +16,9 @@ import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings.diffusion.sampling import load_pipeline, pictures
 from aesthetic_embeddings.studio import engine as engines
-from aesthetic_embeddings.studio.engine import Cell, Engine, Job, State
+from aesthetic_embeddings.studio import job as jobs
+from aesthetic_embeddings.studio.engine import Engine
+from aesthetic_embeddings.studio.job import Cell, Job, Progress
 
 from ..core.test_pipelines import G, L, sdxl, vectors
 
@@ -42,7 +44,7 @@ def _nothing_left(engine: Engine) -> Iterator[None]:
 def idle(engine: Engine) -> None:
     """Wait until nobody is in line."""
     end = time.monotonic() + 20
-    while engine._line:
+    while engine._queue:
         assert time.monotonic() < end
         time.sleep(0.01)
 
@@ -54,7 +56,7 @@ def plain(*prompts: str, seed: int = 1, steps: int = 3) -> Job:
 LONG = Job((tuple(Cell(PROMPT, seed) for seed in range(50)),), sampler_steps=1000)
 
 
-def last(states: Iterator[State]) -> State:
+def last(states: Iterator[Progress]) -> Progress:
     return list(states)[-1]
 
 
@@ -71,7 +73,7 @@ def test_a_pair_is_what_the_functions_below_make(engine: Engine, gloomcore: Any)
     wanted = [next(pictures(engine.pipeline, each, [7], steps=3, cfg=4.0)) for each in asked]
     assert [pixels(image) for image in state.pictures[0]] == [pixels(image) for image in wanted]
     assert state.curves == {"dark": conditioning.similarities["clip-192x3-64"]}
-    assert state.share == 1
+    assert state.fraction == 1
     assert engine.labels(job) == ["dark"]
 
 
@@ -85,13 +87,13 @@ def test_equal_cells_are_one_picture(engine: Engine, gloomcore: Any):
 
 
 def test_it_says_how_far_it_is(engine: Engine, gloomcore: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(engines, "_BEAT", 0.001)
+    monkeypatch.setattr(engines, "_REPORT_INTERVAL", 0.001)
     cells = (Cell(PROMPT, 1), Cell(PROMPT, 1, gloomcore, ae.Settings(steps=30), "dark"))
     states = list(engine.run(Job((cells,), sampler_steps=30)))
-    shares = [state.share for state in states]
+    shares = [state.fraction for state in states]
     assert shares == sorted(shares)
     assert len(set(shares)) > 3
-    assert any(state.words.startswith("Tuning towards gloomcore: step") for state in states)
+    assert any(state.message.startswith("Tuning towards gloomcore: step") for state in states)
     assert any([image is None for image in state.pictures[0]] == [False, True] for state in states if state.pictures)
 
 
@@ -118,7 +120,7 @@ def test_a_job_that_is_waiting_can_be_cancelled(engine: Engine):
     first = engine.run(LONG)
     next(first)
     second = engine.run(plain(PROMPT))
-    assert list(islice(second, 3))[-1].words == "Waiting: 1 before you"
+    assert list(islice(second, 3))[-1].message == "Waiting: 1 before you"
     second.close()
     first.close()
 
@@ -131,7 +133,7 @@ def test_jobs_are_done_in_turn_and_do_not_mix(engine: Engine, gloomcore: Any):
         rows = [(Cell(prompts[number], s), Cell(prompts[number], s, gloomcore, settings, "dark")) for s in range(2)]
         return Job(tuple(rows), sampler_steps=3)
 
-    def result(state: State) -> Any:
+    def result(state: Progress) -> Any:
         return [[pixels(image) for image in row] for row in state.pictures], state.curves
 
     alone = [result(last(engine.run(job(number)))) for number in range(3)]
@@ -147,7 +149,7 @@ def test_jobs_are_done_in_turn_and_do_not_mix(engine: Engine, gloomcore: Any):
 
 
 def test_a_curve_for_each_text_encoder(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(engines, "pictures", lambda *_, **__: iter([Image.new("RGB", (8, 8))]))
+    monkeypatch.setattr(jobs, "pictures", lambda *_, **__: iter([Image.new("RGB", (8, 8))]))
     engine = Engine(sdxl(), "small", torch.randn(24, 32))
     assert engine.families == {L, G}
     e = vectors(**{L: 24, G: 28})
@@ -161,7 +163,7 @@ def test_a_curve_for_each_text_encoder(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_only_so_many_may_wait(engine: Engine, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(engines, "_WAITING", 2)
+    monkeypatch.setattr(engines, "_QUEUE_LIMIT", 2)
     running = [engine.run(LONG) for _ in range(2)]
     for states in running:
         next(states)
@@ -173,7 +175,7 @@ def test_only_so_many_may_wait(engine: Engine, monkeypatch: pytest.MonkeyPatch):
 
 def test_faults_reach_whoever_asked_and_the_next_job_is_done(engine: Engine):
     stranger = ae.AestheticEmbedding({"clip-vit-l-14": torch.ones(768)}, name="stranger")
-    assert not engine.serves(stranger)
+    assert not engine.supports(stranger)
     with pytest.raises(ae.EncoderError, match="stranger"):
         last(engine.run(Job(((Cell(PROMPT, 1, stranger, label="x"),),), sampler_steps=2)))
     assert last(engine.run(plain(PROMPT))).pictures[0][0] is not None

@@ -16,7 +16,8 @@ import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings.aesthetics.library import Library
 from aesthetic_embeddings.errors import AestheticError
-from aesthetic_embeddings.studio import library_tab, plots
+from aesthetic_embeddings.studio import plots
+from aesthetic_embeddings.studio.library import cards, files, likeness
 
 FAMILY = "clip-192x3-64"
 
@@ -180,21 +181,19 @@ def test_ids_are_alone(tab: Any):
 
 def test_saving_says_where_it_is_listed(tmp_path: Path):
     library = Library([tmp_path])
-    assert "Choose it under Compare" in library_tab.saved(library, embedding("a", 1), None)
-    assert "It equals a, and is listed under Compare by that name." in library_tab.saved(
-        library, embedding("b", 1), None
-    )
+    assert "Choose it under Compare" in files.save(library, embedding("a", 1), None)
+    assert "It equals a, and Compare lists it by that name." in files.save(library, embedding("b", 1), None)
 
 
 def test_undo_does_not_overwrite(tmp_path: Path):
     library = Library([tmp_path])
     library.save(embedding("a", 1))
-    gone = library_tab.deletion(library, "a")
+    gone = files.delete(library, "a")
     library.save(embedding("a", 2))
     with pytest.raises(AestheticError, match="There is another a by now"):
-        library_tab.restore(library, gone)
+        files.restore(library, gone)
     library.rename("a", "b")
-    library_tab.restore(library, gone)
+    files.restore(library, gone)
     assert library.get("a").content_hash == embedding("a", 1).content_hash
     assert library.names() == ["a", "b"]
 
@@ -205,12 +204,12 @@ def test_deleting_leaves_what_belongs_to_another(tmp_path: Path):
     torch.save(torch.randn(768), tmp_path / "a.pt")
     (tmp_path / "a.txt").write_text("mine")
     library.refresh()
-    gone = library_tab.deletion(library, "a")
+    gone = files.delete(library, "a")
     assert [file.name for file, _ in gone.files] == ["a.safetensors"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pt", "a.txt"]
 
 
-def test_cards_of_files_that_are_no_good(tmp_path: Path):
+def test_cards_of_unreadable_files(tmp_path: Path):
     library = Library([tmp_path])
     library.save(embedding("a & b", 1))
     library.save(embedding("twin", 1))
@@ -218,41 +217,41 @@ def test_cards_of_files_that_are_no_good(tmp_path: Path):
     (tmp_path / "junk.pt").write_text("junk")
     (tmp_path / "junk.preview.png").write_text("no picture")
     library.refresh()
-    studio = SimpleNamespace(library=library, engine=SimpleNamespace(serves=lambda e: True))
-    html = library_tab.listed(studio, "junk")
+    studio = SimpleNamespace(library=library, engine=SimpleNamespace(supports=lambda e: True))
+    html = cards.cards(studio, "junk")
     assert "<b>a &amp; b</b>" in html
     assert "the same as a &amp; b" in html
     assert "hidden: another file has this name" in html
     assert html.count(" disabled") == 1
-    assert "cannot be used" in html
-    assert "is neither a safetensors" in library_tab.facts(library, library_tab._entry(library.entries, "junk"))
+    assert "unreadable" in html
+    assert "is neither a safetensors" in cards.facts(library, cards.find(library.entries, "junk"))
 
 
 def test_names_for_imports_are_free(tmp_path: Path):
     library = Library([tmp_path / "library"])
     for i in range(3):
         embedding("a", i).save(tmp_path / str(i) / "A.safetensors")
-        library_tab.taken_in(library, [tmp_path / str(i) / "A.safetensors"])
+        files.import_files(library, [tmp_path / str(i) / "A.safetensors"])
     assert library.names() == ["A", "A 2", "A 3"]
-    many = [tmp_path / "0" / "A.safetensors"] * (library_tab.MAX_FILES + 1)
-    assert f"The first {library_tab.MAX_FILES} files were taken, of 51." in library_tab.taken_in(library, many)
+    many = [tmp_path / "0" / "A.safetensors"] * (files.MAX_IMPORTS + 1)
+    assert f"Only the first {files.MAX_IMPORTS} of 51 files were imported." in files.import_files(library, many)
 
 
 def test_the_legacy_file_is_what_the_old_extension_reads(tmp_path: Path):
     both = ae.AestheticEmbedding({FAMILY: torch.ones(64), "clip-vit-l-14": torch.arange(768.0)}, name="x/both")
-    path = library_tab.exported(tmp_path, both, ".pt")
+    path = files.export(tmp_path, both, ".pt")
     old = torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
     assert (path.name, old.shape) == ("both.pt", (1, 768))
-    assert library_tab.exported(tmp_path, embedding("pocket"), ".pt") is None
+    assert files.export(tmp_path, embedding("pocket"), ".pt") is None
 
 
 def test_the_map_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     library = Library([tmp_path])
-    assert "With two aesthetics and more" in library_tab.likenesses(library, None)
+    assert "Two or more aesthetics" in likeness.likenesses(library, "")
     for i in range(4):
         library.save(embedding(f"e{i}", i))
-    monkeypatch.setattr(library_tab, "MAPPED", 3)
-    html = library_tab.likenesses(library, FAMILY)
+    monkeypatch.setattr(likeness, "MAX_SHOWN", 3)
+    html = likeness.likenesses(library, FAMILY)
     assert html.count("<td style=") == 9
     assert "The first 3 of 4 are shown." in html
 

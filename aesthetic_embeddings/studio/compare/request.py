@@ -1,0 +1,96 @@
+"""What the form asks for, checked: whoever calls a handler directly can send anything."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ...aesthetics import mixes
+from ...errors import AestheticError
+from ...settings import Settings
+from ...ui import text_fields, widgets
+
+PAIRS, STRIP, GRID = "pairs", "strip", "grid"
+#: What the page calls a layout -> its name.
+LAYOUTS = {"Original and personalized": PAIRS, "Strip over steps": STRIP, "Grid of aesthetics": GRID}
+MAX_ROWS = 8  # aesthetics in a grid
+
+
+class Number(NamedTuple):
+    """The range of a number, both ends included."""
+
+    low: float
+    high: float
+    default: float
+    whole: bool = True
+
+
+#: What is asked for beside the settings. A seed of -1 is a random one.
+NUMBERS = {
+    "seed": Number(-1, 2**32 - 1, -1),
+    "count": Number(1, 8, 4),
+    "sampler_steps": Number(1, 100, 20),
+    "cfg": Number(0, 30, 5, whole=False),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """aesthetic: a name, or a mix. grid: the names of the aesthetics in a grid. count: how many seeds, from `seed`."""
+
+    layout: str
+    prompt: str
+    negative_prompt: str
+    aesthetic: str
+    grid: tuple[str, ...]
+    seed: int
+    count: int
+    sampler_steps: int
+    cfg: float
+    settings: Settings
+
+    @property
+    def seeds(self) -> range:
+        return range(self.seed, self.seed + self.count)
+
+
+def request(values: Mapping[str, Any]) -> Request:
+    """The request of a form's values. Raises AestheticError for what the page would not send."""
+    prompt = text_fields.text(values["prompt"], "The prompt", text_fields.PROMPT)
+    if not prompt:
+        raise AestheticError("Write a prompt first.")
+    if values["layout"] not in LAYOUTS.values():
+        raise AestheticError(f"The layout should be one of {', '.join(LAYOUTS.values())}.")
+    text_fields.text(values["text"], "The text", text_fields.PROMPT)
+    seed = number("seed", values["seed"])
+    return Request(
+        layout=values["layout"],
+        prompt=prompt,
+        negative_prompt=text_fields.text(values["negative_prompt"], "The negative prompt", text_fields.PROMPT),
+        aesthetic=text_fields.text(values["aesthetic"], "The aesthetic", mixes.LONGEST),
+        grid=_names(values["grid"]),
+        seed=random.randrange(10**6) if seed < 0 else seed,
+        count=number("count", values["count"]),
+        sampler_steps=number("sampler_steps", values["sampler_steps"]),
+        cfg=number("cfg", values["cfg"]),
+        settings=widgets.settings(values),
+    )
+
+
+def number(name: str, value: Any) -> Any:
+    """The value of one of NUMBERS; its default for None. Raises AestheticError where it is out of range."""
+    low, high, default, whole = NUMBERS[name]
+    if value is None:
+        value = default
+    if not isinstance(value, (int, float)) or not low <= value <= high or (whole and value != int(value)):
+        kind = "a whole number" if whole else "a number"
+        raise AestheticError(f"{name.replace('_', ' ')} should be {kind} between {low} and {high}, not {value!r:.40}.")
+    return int(value) if whole else float(value)
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    if not isinstance(values or [], (list, tuple)) or len(values or ()) > MAX_ROWS:
+        raise AestheticError(f"A grid has at most {MAX_ROWS} aesthetics.")
+    return tuple(dict.fromkeys(text_fields.text(name, "A name", text_fields.NAME) for name in values or ()))

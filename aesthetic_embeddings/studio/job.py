@@ -1,0 +1,150 @@
+"""A job: rows of pictures, and how they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..aesthetics.embedding import AestheticEmbedding
+from ..diffusion.pipelines import personalized_prompt
+from ..diffusion.sampling import pictures
+from ..settings import Settings
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture of a job. label: of its similarity curve."""
+
+    prompt: str
+    seed: int
+    embedding: AestheticEmbedding | None = None
+    settings: Settings = field(default_factory=Settings)
+    label: str = ""
+
+    @property
+    def target(self) -> AestheticEmbedding | None:
+        """What the prompt is tuned towards; None for a plain picture."""
+        return None if self.settings.changes_nothing else self.embedding
+
+    @property
+    def conditioning(self) -> Hashable:
+        """Equal for cells whose prompts are encoded alike."""
+        return (self.prompt, self.target.content_hash, self.settings) if self.target else self.prompt
+
+    def families(self, available: Collection[str]) -> list[str]:
+        """The CLIP families that are tuned, of those that the model has."""
+        return [name for name in self.target.vectors if name in available] if self.target else []
+
+    def labels(self, available: Collection[str]) -> dict[str, str]:
+        """CLIP family -> the label of its curve."""
+        names = self.families(available)
+        return {name: f"{self.label} ({name})" if len(names) > 1 else self.label for name in names}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Rows of pictures, and what they have in common."""
+
+    rows: tuple[tuple[Cell, ...], ...]
+    negative_prompt: str = ""
+    sampler_steps: int = 20
+    cfg: float = 5.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    message: what is being done. fraction: of the steps, 0 to 1. pictures: one for each cell, None until it is made.
+    curves: label -> the similarity before the first step and after each. notes: sentences for the user.
+    """
+
+    message: str
+    fraction: float = 0.0
+    pictures: tuple[tuple[Image.Image | None, ...], ...] = ()
+    curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class JobRun:
+    """Makes the pictures of a job with a pipeline.
+
+    families: the CLIP families that the pipeline can tune. projection: as for `personalized_prompt`.
+    on_progress: called at every step; it may raise to stop. Cells that are equal share a picture.
+    """
+
+    job: Job
+    pipeline: Any
+    families: Collection[str]
+    projection: Path | None
+    on_progress: Callable[[Progress], None]
+
+    def __post_init__(self) -> None:
+        self._cells = {(cell.conditioning, cell.seed): cell for row in self.job.rows for cell in row}
+        prompts = {cell.conditioning: self._tuning_steps(cell) for cell in self._cells.values()}
+        self._total = sum(prompts.values()) + len(self._cells) * self.job.sampler_steps
+        self._done = 0
+        self._pictures: dict[Hashable, Image.Image] = {}
+        self._curves: dict[str, tuple[float, ...]] = {}
+        self._notes: dict[str, None] = {}
+
+    def run(self) -> None:
+        """Make all pictures. The last progress that is reported has them all."""
+        arguments: dict[Hashable, dict[str, Any]] = {}
+        for number, (key, cell) in enumerate(self._cells.items(), 1):
+            if cell.conditioning not in arguments:
+                arguments[cell.conditioning] = self._encode(cell)
+            self._pictures[key] = self._sample(cell, arguments[cell.conditioning], number)
+        self._report("Done")
+
+    def _tuning_steps(self, cell: Cell) -> int:
+        return cell.settings.steps * len(cell.families(self.families))
+
+    def _encode(self, cell: Cell) -> dict[str, Any]:
+        """The pipeline's arguments for the prompt, tuned where the cell says so."""
+        embedding = cell.target
+        if embedding is None:
+            return {"prompt": cell.prompt, "negative_prompt": self.job.negative_prompt}
+        end, label = self._done + self._tuning_steps(cell), cell.label  # until it is known which encoders are tuned
+
+        def on_step(k: int, similarity: float) -> None:
+            self._curves[label] = (*self._curves[label], similarity) if k else (similarity,)
+            self._done += k > 0
+            self._report(f"Tuning towards {embedding.name}: step {k} of {cell.settings.steps}")
+
+        found = personalized_prompt(
+            self.pipeline,
+            cell.prompt,
+            embedding,
+            cell.settings,
+            negative_prompt=self.job.negative_prompt,
+            projection=self.projection,
+            on_step=on_step,
+        )
+        self._done = end
+        self._curves.pop(label, None)
+        labels = cell.labels(self.families)
+        self._curves.update({labels[name]: run for name, run in found.similarities.items()})
+        self._notes.update(dict.fromkeys(found.notes))
+        return found.arguments
+
+    def _sample(self, cell: Cell, arguments: dict[str, Any], number: int) -> Image.Image:
+        end = self._done + self.job.sampler_steps
+
+        def on_step() -> None:
+            self._done = min(self._done + 1, end)  # some samplers take two steps for one
+            self._report(f"Picture {number} of {len(self._cells)}")
+
+        steps, cfg = self.job.sampler_steps, self.job.cfg
+        (image,) = pictures(self.pipeline, arguments, [cell.seed], steps=steps, cfg=cfg, on_step=on_step)
+        self._done = end
+        return image
+
+    def _report(self, message: str) -> None:
+        rows = tuple(tuple(self._pictures.get((c.conditioning, c.seed)) for c in row) for row in self.job.rows)
+        self.on_progress(Progress(message, self._done / self._total, rows, dict(self._curves), tuple(self._notes)))

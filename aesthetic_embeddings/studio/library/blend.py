@@ -1,0 +1,126 @@
+"""The part of the tab Library that blends aesthetics, with a live preview."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from ...aesthetics.embedding import AestheticEmbedding
+from ...aesthetics.mixes import Mix
+from ...errors import AestheticError
+from ...ui import text_fields
+from ...ui.facts import nearest
+from ...ui.messages import errors_as_text
+from .. import picture_html
+from ..job import Cell, Job
+from ..state import CHANGES_LIBRARY, QUIET, Studio, elem_id
+from .files import save
+
+MAX_PARTS = 4
+PROMPT = "a castle in a meadow"
+
+
+def build(studio: Studio, page: gr.Blocks) -> None:
+    gr.Markdown("### Blend")
+    named, made = gr.State([]), gr.State(None)  # whose sliders are shown; (content hash, image) of the preview
+    with gr.Row():
+        with gr.Column(scale=3, min_width=300):
+            parts = gr.Dropdown(
+                label=f"Up to {MAX_PARTS} aesthetics",
+                multiselect=True,
+                max_choices=MAX_PARTS,
+                elem_id=elem_id("blend_parts"),
+            )
+            weights = [
+                gr.Slider(-1, 1, 0.5, step=0.05, visible=False, elem_id=elem_id(f"blend_weight_{i}"))
+                for i in range(MAX_PARTS)
+            ]
+            prompt = gr.Textbox(
+                PROMPT,
+                label="Prompt of the preview",
+                max_lines=1,
+                max_length=text_fields.PROMPT,
+                elem_id=elem_id("blend_prompt"),
+            )
+            with gr.Row():
+                name = gr.Textbox(
+                    label="Name of the blend",
+                    max_lines=1,
+                    max_length=text_fields.NAME,
+                    scale=3,
+                    min_width=160,
+                    elem_id=elem_id("blend_name"),
+                )
+                button = gr.Button("Save", variant="primary", scale=1, min_width=80, elem_id=elem_id("blend_save"))
+            outcome = gr.HTML(elem_id=elem_id("blend_saved"))
+        with gr.Column(scale=2, min_width=260):
+            picture = gr.HTML(elem_id=elem_id("blend_preview"))
+            about = gr.HTML(elem_id=elem_id("blend_message"))
+
+    @errors_as_text(outputs=3)
+    def preview(parts: list[str], prompt: str, *weights: float) -> Iterator[list[Any]]:
+        if not parts:
+            yield ["", "", None]
+            return
+        words = text_fields.text(prompt, "The prompt", text_fields.PROMPT)
+        e = _blend(studio, parts, weights)
+        likeness = nearest(studio.library, e)
+        yield [likeness, gr.skip(), gr.skip()]
+        *_, last = studio.engine.run(Job(((Cell(words, 1, e),),)))
+        image = last.pictures[0][0]
+        if image is None:
+            raise AestheticError("There is no preview of this blend.")
+        caption = f"{words}: {e.notes.removeprefix('blend of ')}"
+        figure = picture_html.figure(picture_html.encoded(image, "WEBP"), caption)
+        yield [likeness, figure, (e.content_hash, image)]
+
+    @errors_as_text(outputs=2)
+    def on_save(name: str, made: Any, parts: list[str], *weights: float) -> list[Any]:
+        new = text_fields.text(name, "A name", text_fields.NAME)
+        if not new:
+            raise AestheticError("Give the blend a name first.")
+        e = _blend(studio, parts, weights, new)
+        picture = picture_html.encoded(made[1], "PNG") if made and made[0] == e.content_hash else None
+        return [save(studio.library, e, picture), studio.changed()]
+
+    def choices(parts: list[str]) -> Any:
+        studio.library.refresh()
+        names = studio.library.names()
+        return gr.update(choices=names, value=[part for part in parts or () if part in names])
+
+    parts.change(_sliders, [parts, named, *weights], [named, *weights], **QUIET)
+    gr.on(
+        [parts.change, prompt.submit, *(weight.change for weight in weights)],
+        preview,
+        [parts, prompt, *weights],
+        [about, picture, made],
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    gr.on(
+        [button.click, name.submit],
+        on_save,
+        [name, made, parts, *weights],
+        [outcome, studio.version],
+        **CHANGES_LIBRARY,
+    )
+    gr.on([page.load, studio.version.change], choices, parts, parts, **QUIET)
+
+
+def _sliders(parts: list[str], before: list[str], *weights: float) -> list[Any]:
+    """The names whose sliders are shown, and the sliders. A part that stays keeps its weight, wherever it moves to."""
+    known = dict(zip(before, weights, strict=False))
+    shown = [gr.update(visible=True, label=part, value=known.get(part, 0.5)) for part in parts]
+    return [parts, *shown, *[gr.update(visible=False, value=0.5)] * (MAX_PARTS - len(parts))]
+
+
+def _blend(studio: Studio, parts: Sequence[str], weights: Sequence[float], name: str = "") -> AestheticEmbedding:
+    if not parts:
+        raise AestheticError("Choose what to blend first.")
+    for part in parts[: MAX_PARTS + 1]:
+        text_fields.text(part, "A name", text_fields.NAME)
+    if len(parts) > MAX_PARTS:
+        raise AestheticError(f"A blend has at most {MAX_PARTS} parts.")
+    return studio.library.blend(Mix(tuple(zip(parts, weights, strict=False))), name)
