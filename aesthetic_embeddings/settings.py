@@ -1,13 +1,12 @@
-"""The settings of one personalisation, as data: widgets, flags and infotext follow from this one table."""
+"""The settings of one personalization as one table: widgets, command-line options and infotext follow from it."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import AestheticError
+from .errors import AestheticError, quoted
 from .text_encoder.update_rules import UPDATE_RULES
 
 UPDATES = tuple(UPDATE_RULES)
@@ -32,15 +31,18 @@ def _setting(
 
 @dataclass(frozen=True)
 class Settings:
-    """How a prompt is personalised. Values are checked on construction; a wrong one raises AestheticError.
+    """How a prompt is personalized. A frozen value, checked on construction.
 
-    A field's metadata holds its label, help text, range and choices. Ranges are what is accepted, both ends included.
+    A field's metadata holds its label, help text, choices and range; both ends of a range are accepted.
+
+    Raises:
+        AestheticError: A value is of another type, outside of its range, or not among its choices.
     """
 
     steps: int = _setting(
         10,
         "Steps",
-        "Steps towards the aesthetic before each picture. 0 is the plain picture.",
+        "Tuning steps before each picture. 0 gives the plain picture.",
         low=0,
         high=100,
     )
@@ -55,31 +57,31 @@ class Settings:
         "adam",
         "Update rule",
         "adam: as published. normalized: every matrix moves by an equal share, faster and smaller. "
-        "gradient: the paper's plain equation, which wants a far larger epsilon.",
+        "gradient: the paper's plain equation, which needs a far larger epsilon.",
         choices=UPDATES,
     )
     weight: float = _setting(
         1.0,
         "Weight",
-        "Share of the personalised conditioning in the result; the rest is the plain one.",
+        "Share of the personalized conditioning in the result; the rest is the plain one.",
         low=0.0,
         high=1.0,
     )
     blend: str = _setting(
         "lerp",
         "Blend",
-        "How plain and personalised conditioning are blended: on a line or on an arc.",
+        "How plain and personalized conditioning are blended: lerp on a line, slerp on an arc.",
         choices=BLENDS,
     )
-    text: str = _setting("", "Text", "Turn the aesthetic towards this text before tuning. Empty: leave it as it is.")
+    text: str = _setting("", "Text", "Rotates the aesthetic towards this text before tuning. Empty: no rotation.")
     text_strength: float = _setting(
         0.25,
         "Text strength",
-        "How far the aesthetic turns: 0 not at all, 1 all the way to the text.",
+        "How far the aesthetic rotates: 0 not at all, 1 all the way to the text.",
         low=0.0,
         high=1.0,
     )
-    text_negative: bool = _setting(False, "Text is negative", "Turn the aesthetic away from the text instead.")
+    text_negative: bool = _setting(False, "Text is negative", "Rotates the aesthetic away from the text instead.")
     preservation: float = _setting(
         0.0,
         "Preservation",
@@ -90,7 +92,7 @@ class Settings:
     last_layers: int = _setting(
         0,
         "Last layers",
-        "Tune only this many of the encoder's last layers. 0 tunes the whole encoder.",
+        "Tunes only this many of the encoder's last layers. 0 tunes the whole encoder.",
         low=0,
         high=100,
     )
@@ -115,11 +117,11 @@ class Settings:
 
     @property
     def changes_nothing(self) -> bool:
-        """True where no tuning can happen: zero steps or a zero step size."""
+        """Whether nothing is tuned: no steps, or an epsilon of zero."""
         return self.steps == 0 or self.epsilon == 0
 
     def of_family(self, name: str) -> Settings:
-        """These settings for the text encoder of one CLIP family, whose strength is a factor of the step size."""
+        """These settings for the text encoder of one CLIP family: its strength multiplies epsilon."""
         strength = getattr(self, STRENGTHS[name]) if name in STRENGTHS else 1.0
         return dataclasses.replace(self, epsilon=self.epsilon * strength)
 
@@ -127,27 +129,22 @@ class Settings:
 def _checked(f: dataclasses.Field[Any], value: Any) -> Any:
     kind: type = type(f.default)
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
-    whole = isinstance(value, float) and kind is int and value == int(value) if _finite(value) else False
-    if (isinstance(value, int) and not isinstance(value, bool) and kind is float) or whole:
+    if (type(value), kind) == (int, float) or ((type(value), kind) == (float, int) and value.is_integer()):
         value = kind(value)  # sliders hand 10.0 for 10, and people write 1 for 1.0
     if type(value) is not kind:
         raise AestheticError(f"{f.name} should be {_article(kind)}, not {value!r}.")
     if choices and value not in choices:
-        raise AestheticError(f"{f.name} should be one of {', '.join(choices)}, not {value!r}.")
+        raise AestheticError(f"{f.name} should be one of {', '.join(choices)}, not {quoted(str(value))}.")
     if low is not None and not low <= value <= high:
         raise AestheticError(f"{f.name} should lie between {low:g} and {high:g}, not be {value!r}.")
     return value
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _article(kind: type) -> str:
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
 
 
-#: Where to begin. Of `normalized`, twenty such steps kept every subject of the pocket model (docs/pocket.md).
+#: Where to start. Of `normalized`, twenty such steps kept every subject of the pocket model (docs/pocket.md).
 PRESETS = {
     "Safe start": Settings(steps=10, epsilon=5e-5, update="normalized"),
     "The paper's": Settings(steps=10, epsilon=1e-4, update="adam"),
