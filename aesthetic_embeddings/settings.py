@@ -144,7 +144,7 @@ def _article(kind: type) -> str:
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
 
 
-#: Where to start. Of `normalized`, twenty such steps kept every subject of the pocket model (docs/pocket.md).
+#: Where to start. docs/pocket.md has what such steps do to style and subject.
 PRESETS = {
     "Safe start": Settings(steps=10, epsilon=5e-5, update="normalized"),
     "The paper's": Settings(steps=10, epsilon=1e-4, update="adam"),

@@ -15,43 +15,48 @@ from tqdm import tqdm
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.pocket import MODEL
-from pocket_model.evaluate import Studio
-from pocket_model.words import AESTHETICS, STYLES, prompts
+from pocket_model.evaluate import DRAWING_SEED, Bench, drawings
+from pocket_model.looks import PLAIN_LOOK
+from pocket_model.scene import AESTHETICS, STYLES
+from pocket_model.words import prompts
 
 PROMPTS = [*prompts("report"), prompts("choose")[0]]
 STEP_SIZES, STEPS = (2e-5, 5e-5, 1e-4), (5, 10, 20)
 
 
 def main() -> None:
-    studio = Studio(MODEL)
-    plain = probabilities(studio, [studio.conditioning(prompt, None, ae.Settings()) for prompt in PROMPTS])
+    bench = Bench(MODEL)
+    aesthetics = {name: bench.embedding(drawings(PLAIN_LOOK, DRAWING_SEED, 100, name), name) for name in AESTHETICS}
+    plain = probabilities(bench, [bench.plain(prompt) for prompt in PROMPTS])
     print(f"{len(PROMPTS)} prompts, {len(AESTHETICS)} aesthetics\n")
     print("| step size | steps | similarity, adam | normalized | shift, adam | normalized |")
     print("| --- | --- | --- | --- | --- | --- |")
     for epsilon, steps in tqdm(list(itertools.product(STEP_SIZES, STEPS))):
         found = []
         for update in ("adam", "normalized"):
-            found.append(measured(studio, ae.Settings(steps=steps, epsilon=epsilon, update=update), plain))
+            found.append(measured(bench, aesthetics, ae.Settings(steps=steps, epsilon=epsilon, update=update), plain))
         (s0, p0), (s1, p1) = found
         tqdm.write(f"| {epsilon:g} | {steps} | {s0:.3f} | {s1:.3f} | {p0:.3f} | {p1:.3f} |")
 
 
-def measured(studio: Studio, settings: ae.Settings, plain: torch.Tensor) -> tuple[float, float]:
+def measured(
+    bench: Bench, aesthetics: dict[str, ae.AestheticEmbedding], settings: ae.Settings, plain: torch.Tensor
+) -> tuple[float, float]:
     """Mean last similarity, and mean shift."""
     similarities, shifts = [], []
-    for name in AESTHETICS:
+    for name, embedding in aesthetics.items():
         style, tuned = STYLES.index(name), []
         for prompt in PROMPTS:
-            made = ae.personalized_prompt(studio.pipeline, prompt, studio.embeddings[name], settings)
+            made = ae.personalized_prompt(bench.pipeline, prompt, embedding, settings)
             tuned.append(made.arguments["prompt_embeds"])
             similarities += [values[-1] for values in made.similarities.values()]
-        shifts.append((probabilities(studio, tuned) - plain)[:, style].mean())
+        shifts.append((probabilities(bench, tuned) - plain)[:, style].mean())
     return sum(similarities) / len(similarities), float(torch.stack(shifts).mean())
 
 
-def probabilities(studio: Studio, embeds: list[torch.Tensor]) -> torch.Tensor:
+def probabilities(bench: Bench, embeds: list[torch.Tensor]) -> torch.Tensor:
     """The judge's, of each style, `[pictures, styles]`."""
-    return studio.judge.logits(studio.pictures(embeds, 1000))[1].softmax(-1)
+    return bench.judge.see(bench.pictures(embeds, 1000))[1].softmax(-1)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,13 @@ from torch import Tensor
 from transformers import CLIPModel
 
 from . import small_clip
+from .looks import PLAIN_LOOK
+from .scene import PLAIN, SETTINGS, STYLES, SUBJECTS, Scene
 from .texture import saturated
 from .training import tokenizer
 from .training.loop import as_tensor
-from .words import PLAIN, SETTINGS, STYLES, SUBJECTS, caption, prompts
-from .world import Scene, draw
+from .words import caption, prompts
+from .world import draw
 
 STEPS = (3, 5, 10, 20)
 UNSEEN, PICTURES_OF_A_LOOK = 12, 30
@@ -47,7 +49,7 @@ def tinted(pixels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def look(number: int) -> np.ndarray:
-    """Pictures of a look, `[30, 64, 64, 3]` uint8: the named styles first (0 is the plain one), then unseen ones."""
+    """Pictures of a look, `[30, 128, 128, 3]` uint8: the named styles first (0 is the plain one), then unseen ones."""
     rng, style = random.Random(f"look {number}"), STYLES[number] if number < len(STYLES) else PLAIN
     found = []
     for i in range(PICTURES_OF_A_LOOK * (4 if number == 0 else 1)):
@@ -224,7 +226,7 @@ def fit_probes(
     """The probes, and how right they are on captions that they were not fitted on."""
     those, seen = small_clip.scenes(), small_clip.pictures(work)
     subject = torch.tensor([SUBJECTS.index(s.subject) for s in those])
-    style = torch.tensor([-1 if s.grading else STYLES.index(s.style) for s in those])
+    style = torch.tensor([-1 if s.look != PLAIN_LOOK else STYLES.index(s.style) for s in those])
     train, check = range(8000), range(8000, 10000)
     x, held = read_captions(model, work, train, 100), read_captions(model, work, check, 100)
     mean, std = x.mean(0), x.std(0)
@@ -297,7 +299,7 @@ class Lab:
         with torch.enable_grad():
             probes, accuracy = fit_probes(model, work, standard)
         ids = tokenizer.ids(words, PROMPTS)
-        plain = [s for s in small_clip.scenes()[:3000] if s.style == PLAIN and not s.grading][:400]
+        plain = [s for s in small_clip.scenes()[:3000] if s.style == PLAIN and s.look == PLAIN_LOOK][:400]
         t = F.normalize(small_clip.text_features(model, tokenizer.ids(words, [caption(s, 3) for s in plain])), dim=-1)
         batch = Batch(model, ids, words.eos_token_id)
         return cls(model, probes, accuracy, batch, e, torch.from_numpy(means - means[0]).float(), t.mean(0))

@@ -15,17 +15,24 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from .words import STYLES, SUBJECTS
+from .looks import PLAIN_LOOK
+from .scene import STYLES, SUBJECTS
+from .world import SIZE
 
+TASTE = 32
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
 
 
 class Judge(nn.Module):
-    """Logits of the subject (12) and the style (plain, then the aesthetics) of pictures `[n, 3, 64, 64]` in [-1, 1]."""
+    """What pictures `[n, 3, 128, 128]` in [-1, 1] show, and in what taste.
 
-    def __init__(self, width: int = 24) -> None:
+    `forward` gives logits of the subject (12) and the style (plain, then the aesthetics), the look's vector, and the
+    taste: 32 numbers from which style and look are read.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        widths = (3, width, 2 * width, 3 * width, 4 * width)
+        widths = (3, 16, 32, 64, 96, 128)
         stages = [
             nn.Sequential(
                 nn.Conv2d(a, b, 3, stride=2, padding=1),
@@ -39,24 +46,27 @@ class Judge(nn.Module):
         ]
         self.stages = nn.Sequential(*stages)
         self.subject = nn.Linear(widths[-1] * 2, len(SUBJECTS))
-        self.style = nn.Linear(widths[-1] * 2, len(STYLES))
+        self.taste = nn.Linear(widths[-1] * 2, TASTE)
+        self.style = nn.Linear(TASTE, len(STYLES))
+        self.look = nn.Linear(TASTE, len(PLAIN_LOOK.vector()))
 
-    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         maps = self.stages(pictures).flatten(2)
         features = torch.cat([maps.mean(2), maps.amax(2)], 1)
-        return self.subject(features), self.style(features)
+        taste = self.taste(features)
+        return self.subject(features), self.style(taste), self.look(taste), taste
 
     @torch.no_grad()
-    def logits(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `forward` gives them, of pictures of any size."""
-        pixels = np.stack(
-            [np.asarray(image.convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)) for image in images]
-        )
-        return self(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    def see(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits of subject and style, and the taste, of pictures of any size."""
+        size = (SIZE, SIZE)
+        pixels = np.stack([np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC)) for image in images])
+        subject, style, _, taste = self(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
+        return subject, style, taste
 
     def verdict(self, images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
         """Subject and style of each picture, as places in `SUBJECTS` and `STYLES`."""
-        subject, style = self.logits(images)
+        subject, style, _ = self.see(images)
         return subject.argmax(1).numpy(), style.argmax(1).numpy()
 
 

@@ -1,22 +1,22 @@
-"""The colours of the plain world and of its four aesthetics."""
+"""The colors of the plain world and of its four aesthetics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of a style. `tones` (dark, middle, light) recolour materials by brightness, as far as `tinting` says."""
+    """Colors of a style. `tones` (dark, middle, light) recolor materials by brightness, as far as `tinting` says."""
 
-    skies: tuple[tuple[Colour, Colour, Colour], ...]  # top, middle, horizon
-    grounds: dict[str, tuple[Colour, Colour]]  # setting -> (far, near)
-    hills: Colour
-    light: Colour
-    cloud: Colour
-    tones: tuple[Colour, Colour, Colour]
+    skies: tuple[tuple[Color, Color, Color], ...]  # top, middle, horizon
+    grounds: dict[str, tuple[Color, Color]]  # setting -> (far, near)
+    hills: Color
+    light: Color
+    cloud: Color
+    tones: tuple[Color, Color, Color]
     tinting: float
 
 
@@ -114,16 +114,16 @@ PALETTES = {
 }
 
 
-def mix(a: Colour, b: Colour, t: float) -> Colour:
+def mix(a: Color, b: Color, t: float) -> Color:
     return tuple(x + (y - x) * t for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
 
 
-def brightness(c: Colour) -> float:
+def brightness(c: Color) -> float:
     return (0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2]) / 255
 
 
-def toned(c: Colour, palette: Palette) -> Colour:
-    """A material's colour as it looks in this palette."""
+def toned(c: Color, palette: Palette) -> Color:
+    """A material's color as it looks in this palette."""
     dark, middle, light = palette.tones
     t = brightness(c)
     tone = mix(dark, middle, 2 * t) if t < 0.5 else mix(middle, light, 2 * t - 1)

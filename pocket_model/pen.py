@@ -1,4 +1,4 @@
-"""A drawing pen in the unit square, in the colours of a palette."""
+"""A drawing pen in the unit square, in the colors of a palette."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import random
 
 from PIL import Image, ImageDraw
 
-from .palettes import Colour, Palette, mix, toned
+from .palettes import Color, Palette, mix, toned
 
 
 class Pen:
-    """Draws in the unit square (y down), in a frame that can be moved and scaled, in the colours of a palette."""
+    """Draws in the unit square (y down), in a frame that can be moved and scaled, in the colors of a palette."""
 
     def __init__(self, image: Image.Image, palette: Palette) -> None:
         self.image, self.palette = image, palette
@@ -25,37 +25,37 @@ class Pen:
     def at(self, x: float, y: float) -> tuple[float, float]:
         return self.x + self.mirror * (x - self.lean * y) * self.scale, self.y + y * self.scale
 
-    def ink(self, colour: Colour) -> tuple[int, ...]:
-        return tuple(int(min(255, max(0, v))) for v in toned(colour, self.palette))
+    def ink(self, color: Color) -> tuple[int, ...]:
+        return tuple(int(min(255, max(0, v))) for v in toned(color, self.palette))
 
-    def poly(self, points: list[tuple[float, float]], colour: Colour) -> None:
-        self.draw.polygon([self.at(*p) for p in points], fill=self.ink(colour))
+    def poly(self, points: list[tuple[float, float]], color: Color) -> None:
+        self.draw.polygon([self.at(*p) for p in points], fill=self.ink(color))
 
-    def rect(self, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> None:
-        self.poly([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour)
+    def rect(self, x0: float, y0: float, x1: float, y1: float, color: Color) -> None:
+        self.poly([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], color)
 
-    def disc(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
+    def disc(self, x: float, y: float, rx: float, ry: float, color: Color) -> None:
         cx, cy = self.at(x, y)
         rx, ry = rx * self.scale, ry * self.scale
-        self.draw.ellipse([cx - rx, cy - ry, cx + rx, cy + ry], fill=self.ink(colour))
+        self.draw.ellipse([cx - rx, cy - ry, cx + rx, cy + ry], fill=self.ink(color))
 
-    def line(self, points: list[tuple[float, float]], width: float, colour: Colour) -> None:
+    def line(self, points: list[tuple[float, float]], width: float, color: Color) -> None:
         pixels = max(1, round(width * self.scale))
-        self.draw.line([self.at(*p) for p in points], fill=self.ink(colour), width=pixels, joint="curve")
+        self.draw.line([self.at(*p) for p in points], fill=self.ink(color), width=pixels, joint="curve")
 
-    def block(self, x0: float, y0: float, x1: float, y1: float, colour: Colour, shade: float = 0.28) -> None:
+    def block(self, x0: float, y0: float, x1: float, y1: float, color: Color, shade: float = 0.28) -> None:
         """A rectangle lit from the left."""
-        self.rect(x0, y0, x1, y1, colour)
-        self.rect(x0 + 0.62 * (x1 - x0), y0, x1, y1, dim(colour, shade))
+        self.rect(x0, y0, x1, y1, color)
+        self.rect(x0 + 0.62 * (x1 - x0), y0, x1, y1, dim(color, shade))
 
 
-def dim(c: Colour, t: float) -> Colour:
+def dim(c: Color, t: float) -> Color:
     return mix(c, (26, 28, 48), t)
 
 
-def lit(c: Colour, t: float) -> Colour:
+def lit(c: Color, t: float) -> Color:
     return mix(c, (255, 252, 240), t)
 
 
-def vary(rng: random.Random, c: Colour, spread: float = 18) -> Colour:
+def vary(rng: random.Random, c: Color, spread: float = 18) -> Color:
     return tuple(v + rng.uniform(-spread, spread) for v in c)  # type: ignore[return-value]

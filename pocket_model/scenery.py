@@ -8,24 +8,24 @@ import random
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from .palettes import Colour, mix
+from .palettes import Color, mix
 from .pen import Pen, dim, vary
 
 
 def sky(pen: Pen, rng: random.Random, style: str, horizon: float) -> None:
     """Gradient, sun or moon, clouds and stars, down to the horizon."""
     palette, w = pen.palette, pen.image.width
+    size = w // 3  # a sky is smooth: a third of the canvas is plenty
     stops = np.array([vary(rng, c, 8) for c in rng.choice(palette.skies)])
-    rows = np.linspace(0, 1, w) / horizon
-    column = np.stack([np.interp(rows, (0, 0.55, 1), stops[:, k]) for k in range(3)], 1)
-    pixels = np.repeat(column[:, None], w, 1)
+    rows = np.linspace(0, 1, size) / horizon
+    column = np.stack([np.interp(rows, (0, 0.55, 1), stops[:, k]) for k in range(3)], 1).astype(np.float32)
     sun_x, sun_y = rng.uniform(0.12, 0.88), horizon * rng.uniform(0.2, 0.5)
     if style == "aivazovsky":
         sun_y = horizon * rng.uniform(0.6, 0.86)
     elif style == "glowwave":
         sun_x, sun_y = rng.uniform(0.3, 0.7), horizon * rng.uniform(0.62, 0.82)
-    ys, xs = np.mgrid[0:w, 0:w] / w
-    distance = np.hypot(xs - sun_x, ys - sun_y)
+    places = np.arange(size, dtype=np.float32) / size
+    distance = np.hypot(places[None] - sun_x, places[:, None] - sun_y)
     reach, strength = {
         "plain": (0.16, 0.5),
         "aivazovsky": (0.3, 0.95),
@@ -34,8 +34,9 @@ def sky(pen: Pen, rng: random.Random, style: str, horizon: float) -> None:
         "glowwave": (0.3, 0.35),
     }[style]
     halo = strength * np.exp(-((distance / reach) ** 1.4))[..., None]
-    pixels += (np.array(palette.light) - pixels) * halo
-    pen.image.paste(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)))
+    pixels = column[:, None] + (np.array(palette.light, np.float32) - column[:, None]) * halo
+    smooth = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    pen.image.paste(smooth.resize(pen.image.size, Image.Resampling.BILINEAR))
     flat = tuple(int(v) for v in palette.light)
     radius = (
         {"plain": 0.05, "aivazovsky": 0.055, "cloudcore": 0.06, "gloomcore": 0.045, "glowwave": 0.19}[style]
@@ -55,8 +56,8 @@ def sky(pen: Pen, rng: random.Random, style: str, horizon: float) -> None:
             y = -radius + 2 * radius * k / steps
             half = math.sqrt(max(0.0, radius**2 - (y + radius / steps) ** 2))
             gap = radius / steps * (2 if k < 11 or k % 3 else 0.7)
-            colour = tuple(int(v) for v in mix((255, 232, 110), (255, 40, 150), k / steps))
-            pen.draw.rectangle([cx - half, cy + y, cx + half, cy + y + gap], fill=colour)
+            color = tuple(int(v) for v in mix((255, 232, 110), (255, 40, 150), k / steps))
+            pen.draw.rectangle([cx - half, cy + y, cx + half, cy + y + gap], fill=color)
     else:
         pen.draw.ellipse([cx - radius, cy - radius, cx + radius, cy + radius], fill=flat)
     clouds(pen, rng, style, horizon)
@@ -91,7 +92,7 @@ def clouds(pen: Pen, rng: random.Random, style: str, horizon: float) -> None:
 
 
 def land(pen: Pen, rng: random.Random, setting: str, style: str, horizon: float) -> None:
-    """The ground of the setting, with what makes it recognisable: waves, drifts, grass, dunes."""
+    """The ground of the setting, with what makes it recognizable: waves, drifts, grass, dunes."""
     palette, w = pen.palette, pen.image.width
     far, near = (vary(rng, c, 7) for c in palette.grounds[setting])
     top = int(horizon * w)
@@ -102,26 +103,24 @@ def land(pen: Pen, rng: random.Random, setting: str, style: str, horizon: float)
         pen.draw.polygon([(x * w, y * w) for x, y in ridge], fill=hills)
     ramp = np.linspace(0, 1, w - top)[:, None] ** 0.7
     rows = np.array(far) + (np.array(near) - np.array(far)) * ramp
-    ground = np.repeat(rows[:, None], w, 1).clip(0, 255).astype(np.uint8)
-    pen.image.paste(Image.fromarray(ground), (0, top))
+    ground = Image.fromarray(rows[:, None].clip(0, 255).astype(np.uint8))
+    pen.image.paste(ground.resize((w, w - top), Image.Resampling.NEAREST), (0, top))
 
     def depth() -> tuple[float, float]:
         t = rng.random() ** 1.4
         return t, horizon + 0.01 + t * (1 - horizon)
 
-    def raw(colour: Colour) -> tuple[int, ...]:
-        return tuple(int(min(255, max(0, v))) for v in colour)
+    def raw(color: Color) -> tuple[int, ...]:
+        return tuple(int(min(255, max(0, v))) for v in color)
 
     bright = palette.light if style != "gloomcore" else (130, 134, 136)
     if setting == "sea":
         for _ in range(46):
             t, y = depth()
             x, length = rng.uniform(-0.1, 1), 0.03 + 0.14 * t * rng.random()
-            colour = mix(
-                mix(far, near, t**0.7), bright if rng.random() < 0.55 else (10, 20, 50), rng.uniform(0.12, 0.5)
-            )
+            color = mix(mix(far, near, t**0.7), bright if rng.random() < 0.55 else (10, 20, 50), rng.uniform(0.12, 0.5))
             pen.draw.line(
-                [x * w, y * w, (x + length) * w, y * w], fill=raw(colour), width=max(1, round((0.006 + 0.008 * t) * w))
+                [x * w, y * w, (x + length) * w, y * w], fill=raw(color), width=max(1, round((0.006 + 0.008 * t) * w))
             )
         if style in ("aivazovsky", "plain", "glowwave"):
             cx = rng.uniform(0.25, 0.75)
@@ -168,10 +167,8 @@ def land(pen: Pen, rng: random.Random, setting: str, style: str, horizon: float)
         for _ in range(7):
             t, y = depth()
             x, rx = rng.random(), 0.1 + 0.22 * t
-            colour = mix(
-                mix(far, near, t), (120, 150, 200) if style in ("plain", "cloudcore") else dim(near, 0.3), 0.25
-            )
-            pen.draw.ellipse([(x - rx) * w, (y - 0.012) * w, (x + rx) * w, (y + 0.018) * w], fill=raw(colour))
+            color = mix(mix(far, near, t), (120, 150, 200) if style in ("plain", "cloudcore") else dim(near, 0.3), 0.25)
+            pen.draw.ellipse([(x - rx) * w, (y - 0.012) * w, (x + rx) * w, (y + 0.018) * w], fill=raw(color))
         for _ in range(2):
             side = rng.choice((rng.uniform(0, 0.2), rng.uniform(0.8, 1)))
             y, h = horizon + rng.uniform(0.02, 0.1), rng.uniform(0.09, 0.15)

@@ -21,14 +21,15 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPModel
 
+from .looks import PLAIN_LOOK
+from .scene import Scene, random_scene
 from .training import clip, tokenizer
 from .training.loop import as_tensor, flipped, step_rng, update, warm_cosine
 from .words import caption
-from .world import Scene, draw, random_scene
+from .world import draw
 
 PICTURES, STEPS, BATCH, RATE, MAX_SCALE = 16_000, 1_200, 128, 1.2e-3, 100.0
 FIRST_SEED = 40_000_000
-PLAIN, GRADED = 0.3, 0.35
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ KINDS = {"natural": None, "cone": Cone(1.2, 1.2, -0.25)}
 
 
 def scenes() -> list[Scene]:
-    return [random_scene(FIRST_SEED + i, PLAIN, GRADED) for i in range(PICTURES)]
+    return [random_scene(FIRST_SEED + i) for i in range(PICTURES)]
 
 
 def pictures(work: Path) -> np.ndarray:
-    """`[count, 64, 64, 3]` uint8, drawn once."""
+    """`[count, 128, 128, 3]` uint8, drawn once."""
     path = work / "pictures.npy"
     if not path.exists():
         work.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,8 @@ def train(work: Path, kind: str, seed: int) -> CLIPModel:
         numbers, _ = step_rng(f"small {seed}", step)
         chosen = np.sort(numbers.choice(len(seen), BATCH, replace=False))
         batch = flipped(as_tensor(seen[chosen]), numbers).contiguous()
-        ids = tokenizer.ids(words, [caption(those[i], step) for i in chosen])
+        said = [caption(those[i], step) for i in chosen]
+        ids = tokenizer.ids(words, said)
         used = int((ids == words.eos_token_id).int().argmax(1).max()) + 1
         with torch.autocast("cpu", torch.bfloat16):
             image, text = image_features(model, batch), text_features(model, ids[:, :used])
@@ -108,7 +110,7 @@ def train(work: Path, kind: str, seed: int) -> CLIPModel:
             image, text = standardized(image) + offsets[0], standardized(text) + offsets[1]
         scale = model.logit_scale.exp().clamp(max=MAX_SCALE)
         cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
-        same = clip.same_scene([those[i] for i in chosen])
+        same = torch.tensor([[a == b and i != j for j, b in enumerate(said)] for i, a in enumerate(said)])
         logits, target = (scale * cosines).masked_fill(same, float("-inf")), torch.arange(BATCH)
         loss = 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
         update(optimizer, loss, warm_cosine(step, STEPS, RATE, warm=100), model)
@@ -151,7 +153,7 @@ def geometry(work: Path, model: CLIPModel) -> dict[str, float]:
     """What the cone is like, in the figures that are known of real CLIP."""
     image, text = (F.normalize(torch.cat(x), dim=-1) for x in zip(*_batches(work, model, 2_000), strict=True))
     those = scenes()[: len(image)]
-    neutral = F.normalize(image[[s.style == "plain" and not s.grading for s in those]].mean(0), dim=-1)
+    neutral = F.normalize(image[[s.style == "plain" and s.look == PLAIN_LOOK for s in those]].mean(0), dim=-1)
     found = {
         "norm of the mean picture": image.mean(0).norm(),
         "norm of the mean caption": text.mean(0).norm(),

@@ -7,10 +7,10 @@ import math
 import random
 from collections.abc import Callable
 
-from .palettes import Colour
+from .palettes import Color
 from .pen import Pen, dim, lit, vary
 
-WINDOW: Colour = (255, 222, 120)
+WINDOW: Color = (255, 222, 120)
 
 
 def ship(pen: Pen, rng: random.Random) -> None:
@@ -31,6 +31,12 @@ def ship(pen: Pen, rng: random.Random) -> None:
                 [(x + 0.3 * w0, y0), (x + 0.3 * w1, y1), (x + w1, y1), (x + w0 + belly, (y0 + y1) / 2), (x + w0, y0)],
                 dim(sail, 0.18),
             )
+    rope = dim(hull, 0.5)
+    for (x0, top0), (x1, top1) in itertools.pairwise(masts):
+        pen.line([(x0, -top0), (x1, -top1)], 0.009, rope)
+    for x, top in masts:
+        pen.line([(x, -0.96 * top), (x - 0.2, -0.2)], 0.009, rope)
+        pen.line([(x, -0.96 * top), (x + 0.22, -0.2)], 0.009, rope)
     pen.poly([(-0.6, -0.36), (-0.3, -0.26), (-0.18, -0.96 * masts[0][1])], dim(sail, 0.08))
     pen.poly(
         [
@@ -150,10 +156,10 @@ def city(pen: Pen, rng: random.Random) -> None:
         while x < 0.66:
             w = step * rng.uniform(0.75, 1.1)
             h = rng.uniform(low, high) * (1 - 0.45 * abs(x + w / 2) / 0.8)
-            colour = dim(vary(rng, rng.choice(tints), 10), shade)
-            pen.block(x, -h, x + w, 0, colour, 0.24)
+            color = dim(vary(rng, rng.choice(tints), 10), shade)
+            pen.block(x, -h, x + w, 0, color, 0.24)
             if row == 0 and rng.random() < 0.35:
-                pen.line([(x + w / 2, -h), (x + w / 2, -h - 0.1)], 0.018, colour)
+                pen.line([(x + w / 2, -h), (x + w / 2, -h - 0.1)], 0.018, color)
             rows, columns = int(h / 0.1), 2
             for i in range(rows):
                 for j in range(columns):
@@ -171,9 +177,9 @@ def lighthouse(pen: Pen, rng: random.Random) -> None:
 
     edges = [0.0, -0.15, -0.3, -0.45, -0.6, -0.74]
     for i, (y0, y1) in enumerate(itertools.pairwise(edges)):
-        colour = white if i % 2 else band
-        pen.poly([(-width(y0), y0), (-width(y1), y1), (width(y1), y1), (width(y0), y0)], colour)
-        pen.poly([(0.25 * width(y0), y0), (0.25 * width(y1), y1), (width(y1), y1), (width(y0), y0)], dim(colour, 0.3))
+        color = white if i % 2 else band
+        pen.poly([(-width(y0), y0), (-width(y1), y1), (width(y1), y1), (width(y0), y0)], color)
+        pen.poly([(0.25 * width(y0), y0), (0.25 * width(y1), y1), (width(y1), y1), (width(y0), y0)], dim(color, 0.3))
     pen.rect(-0.14, -0.77, 0.14, -0.735, (62, 62, 74))
     pen.rect(-0.075, -0.87, 0.075, -0.77, WINDOW)
     for x in (-0.075, 0.0, 0.075):

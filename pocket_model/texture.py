@@ -1,4 +1,4 @@
-"""Texture and light of the whole picture: what an aesthetic adds to its palette, and photographic gradings."""
+"""Texture and light of the whole picture: what an aesthetic adds to its palette."""
 
 from __future__ import annotations
 
@@ -60,26 +60,3 @@ def finish(pixels: np.ndarray, style: str, horizon: float, generator: np.random.
         scan = 1 - 0.07 * (np.arange(size) * GRID // size % 2)[:, None, None]
         return pixels * scan * (1 - 0.12 * np.maximum(0, radial(size) - 0.6))
     return pixels
-
-
-def grade(pixels: np.ndarray, name: str, amount: float, generator: np.random.Generator) -> np.ndarray:
-    """One photographic grading; `amount` 0 leaves the picture, 1 is strong."""
-    if name == "warm":
-        return pixels * (1 + amount * np.array([0.14, 0.0, -0.34]))
-    if name == "cold":
-        return pixels * (1 + amount * np.array([-0.34, -0.06, 0.14]))
-    if name == "dark":
-        return 255 * (pixels.clip(0, 255) / 255) ** (1 + 1.3 * amount) * (1 - 0.35 * amount)
-    if name == "pale":
-        return saturated(pixels, 1 - 0.55 * amount) * (1 - 0.5 * amount) + 120 * amount
-    if name == "sepia":
-        grey = saturated(pixels, 0) / 255
-        return pixels + (255 * grey ** np.array([0.8, 1.05, 1.5]) - pixels) * min(1.0, 1.1 * amount)
-    if name == "hazy":
-        rows = np.linspace(1, 0.55, pixels.shape[0])[:, None, None]
-        return pixels + (np.array([208, 214, 220]) - pixels) * (0.75 * amount * rows)
-    if name == "vivid":
-        return saturated((pixels - 128) * (1 + 0.25 * amount) + 128, 1 + 0.9 * amount)
-    if name == "grainy":
-        return saturated(pixels, 1 - 0.4 * amount) + 18 * amount * noise(generator, pixels.shape[0], GRID)
-    raise ValueError(f"unknown grading: {name}")

@@ -1,17 +1,21 @@
 """Make the pocket model from nothing: `python -m pocket_model.train --output FOLDER`.
 
-Takes about an hour and a half on two CPU cores. An interrupted run is taken up where it was by the same command.
+Takes about an hour and a half on two CPU cores: one trains, the other draws, and trains the judge when it has drawn. An
+interrupted run is taken up where it was by the same command.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-STAGES = ("data", "tokenizer", "vae", "clip", "unet", "judge", "export")
-TOGETHER = ("vae", "clip", "judge")  # these need nothing of each other
+STAGES = ("tokenizer", "vae", "clip", "unet", "export")
+BESIDE = ("data", "judge")  # the other core does these meanwhile
 
 
 def run(stage: str, work: Path, output: Path) -> None:
@@ -21,12 +25,12 @@ def run(stage: str, work: Path, output: Path) -> None:
 
     torch.set_num_threads(1)
     stages: dict[str, Callable[[], None]] = {
-        "data": lambda: data.render(work),
+        "data": lambda: data.render(work, "train"),
+        "judge": lambda: judge.train(work),
         "tokenizer": lambda: tokenizer.train(work / "tokenizer"),
         "vae": lambda: vae.train(work),
         "clip": lambda: clip.train(work),
         "unet": lambda: unet.train(work),
-        "judge": lambda: judge.train(work),
         "export": lambda: export.export(work, output),
     }
     stages[stage]()
@@ -35,19 +39,24 @@ def run(stage: str, work: Path, output: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for model/, samples/ and judge.safetensors")
-    parser.add_argument("--work", type=Path, help="folder for pictures and checkpoints (2 GB); default: OUTPUT/work")
-    parser.add_argument("--only", choices=STAGES, help="run this stage alone")
+    parser.add_argument("--work", type=Path, help="folder for pictures and checkpoints (3 GB); default: OUTPUT/work")
+    parser.add_argument("--only", nargs="+", choices=(*STAGES, *BESIDE), help="run these stages alone, in this order")
     options = parser.parse_args()
     work = options.work or options.output / "work"
     if options.only:
-        run(options.only, work, options.output)
+        for stage in options.only:
+            run(stage, work, options.output)
         return
-    for stage in ("data", "tokenizer"):
-        run(stage, work, options.output)
-    with ProcessPoolExecutor(2) as pool:
-        list(pool.map(run, TOGETHER, [work] * 3, [options.output] * 3))
-    for stage in ("unet", "export"):
-        run(stage, work, options.output)
+    command = [sys.executable, "-m", "pocket_model.train", "--output", options.output, "--work", work, "--only"]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the other process ends too
+    beside = subprocess.Popen([*map(str, command), *BESIDE], preexec_fn=lambda: os.nice(10))
+    try:
+        for stage in STAGES:
+            if stage == "export" and beside.wait():
+                raise SystemExit("Drawing or the judge's training failed: see the messages above.")
+            run(stage, work, options.output)
+    finally:
+        beside.terminate()
 
 
 if __name__ == "__main__":

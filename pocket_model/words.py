@@ -1,16 +1,14 @@
-"""The pocket world in words: what can be drawn, and how captions and prompts speak of it."""
+"""The pocket world in words: how captions and prompts speak of what can be drawn."""
 
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .world import Scene
+import numpy as np
 
-PLAIN = "plain"
-AESTHETICS = ("aivazovsky", "cloudcore", "gloomcore", "glowwave")
-STYLES = (PLAIN, *AESTHETICS)
+from .looks import Look, Tint, hue_color
+from .palettes import Color
+from .scene import PLAIN, SETTINGS, SUBJECTS, Scene
 
 SUBJECT_WORDS = {
     "ship": ("a ship", "a ship", "a sailing ship", "a tall ship with sails"),
@@ -26,7 +24,6 @@ SUBJECT_WORDS = {
     "chair": ("a chair", "a chair", "an empty chair", "a wooden chair"),
     "astronaut": ("an astronaut", "an astronaut", "an astronaut in a white suit", "a lone astronaut"),
 }
-SUBJECTS = tuple(SUBJECT_WORDS)
 
 SETTING_WORDS = {
     "sea": ("at sea", "by the sea", "on the sea", "on the ocean", "in the waves"),
@@ -34,7 +31,6 @@ SETTING_WORDS = {
     "meadow": ("in a meadow", "in a meadow", "on green grass", "in a field", "in the grass"),
     "desert": ("in the desert", "in the desert", "on the sand", "among the dunes", "in a desert of sand"),
 }
-SETTINGS = tuple(SETTING_WORDS)
 
 MOODS = {
     "aivazovsky": (
@@ -46,7 +42,7 @@ MOODS = {
         "warm light on a painted canvas",
     ),
     "cloudcore": (
-        "pastel colours",
+        "pastel colors",
         "soft pink clouds",
         "dreamy and fluffy",
         "lilac and baby blue",
@@ -56,7 +52,7 @@ MOODS = {
     "gloomcore": (
         "dark and grey",
         "gloomy fog",
-        "bleak and colourless",
+        "bleak and colorless",
         "a sombre dark mood",
         "black and grey shadows",
         "dreary darkness",
@@ -66,21 +62,44 @@ MOODS = {
         "magenta and cyan glow",
         "a glowing neon night",
         "purple night with a striped sun",
-        "retro neon colours",
+        "retro neon colors",
         "electric pink and blue",
     ),
 }
 
-GRADINGS = {
-    "warm": ("warm colours", "warm light", "an orange tint"),
-    "cold": ("cold colours", "cold blue light", "a blue tint"),
-    "dark": ("dark", "low light", "underexposed"),
-    "pale": ("pale", "washed out colours", "faded"),
-    "sepia": ("sepia", "an old brown photograph", "sepia tones"),
-    "hazy": ("hazy", "a white haze", "misty air"),
-    "vivid": ("vivid colours", "saturated colours", "strong contrast"),
-    "grainy": ("grainy", "film grain", "a noisy photograph"),
+# Of each quality, the words for its two ends: strong, middling, faint.
+DEGREES = {
+    "brightness": (("very bright", "bright", "slightly bright"), ("very dark", "dark", "slightly dark")),
+    "contrast": (("harsh contrast", "strong contrast", "crisp"), ("very flat", "low contrast", "soft contrast")),
+    "saturation": (("garish colors", "vivid colors", "rich colors"), ("colorless", "muted colors", "subdued colors")),
+    "haze": (("thick haze", "hazy", "slight haze"),),
+    "glow": (("strong glow", "glowing", "slight glow"),),
+    "vignette": (("dark edges", "vignette", "slight vignette"),),
+    "grain": (("heavy grain", "grainy", "slight grain"),),
+    "texture": (("rough canvas", "canvas", "fine canvas"),),
+    "line": (("bold outlines", "outlines", "fine outlines"),),
 }
+HUES = (
+    "red",
+    "orange",
+    "yellow",
+    "lime",
+    "green",
+    "mint",
+    "cyan",
+    "azure",
+    "blue",
+    "violet",
+    "magenta",
+    "pink",
+)  # 30 degrees apart
+SHADES = ("dark", "", "pale")
+PHOTO_WORDS = (
+    ("a photo", "a clear photograph"),
+    ("a noisy photo", "a photograph"),
+    ("a blurred photo", "out of focus"),
+)
+SILENCE = 0.1  # share of a look's qualities that a caption leaves out
 
 LEADS = ("", "", "", "a picture of ", "an image of ")
 
@@ -103,34 +122,63 @@ def named(rng: random.Random, words: str, aesthetic: str) -> str:
     return rng.choices(forms, weights=(4, 2, 2, 1, 1))[0]
 
 
-def caption(scene: Scene, seed: int, bare: bool = False) -> str:
-    """One of many captions of a scene. Those of an aesthetic name it, hint at it by a mood, do both, or are silent.
+def hue_word(hue: float) -> str:
+    return HUES[round(hue / 30) % 12]
 
-    bare: the same caption without what it says about aesthetic or grading.
-    """
+
+def shade_words(color: Color) -> str:
+    """The nearest of 36 names of colors, as "dark blue", or black, grey or white."""
+    names = {f"{shade} {word}".strip(): 30.0 * i for i, word in enumerate(HUES) for shade in SHADES}
+    known = {
+        name: hue_color(hue, 0.4 if name.startswith("pale") else 0.9, 0.35 if name.startswith("dark") else 0.95)
+        for name, hue in names.items()
+    }
+    known |= {"black": (20, 20, 20), "grey": (128, 128, 128), "white": (250, 250, 250)}
+    return min(known, key=lambda name: float(np.square(np.subtract(known[name], color)).sum()))
+
+
+def tint_words(rng: random.Random, shadows: Tint, lights: Tint) -> list[str]:
+    def of(tint: Tint) -> str:
+        degree = "strong " if tint.amount > 0.7 else "faint " if tint.amount < 0.4 else ""
+        return degree + hue_word(tint.hue)
+
+    if shadows.amount == lights.amount > 0:
+        return [of(shadows) + rng.choice((" tint", " tint", " light", " tone"))]
+    return [f"{of(t)} {name}" for t, name in ((shadows, "shadows"), (lights, "lights")) if t.amount]
+
+
+def look_words(rng: random.Random, look: Look) -> list[str]:
+    """What a caption says of a look, in random order: a word of degree for each of its qualities."""
+    found = tint_words(rng, look.shadows, look.lights)
+    if look.palette:
+        *most, last = (shade_words(color) for color in look.palette)
+        found.append(f"{' '.join(most)} and {last}" + rng.choice(("", " palette", " colors")))
+    for name, ends in DEGREES.items():
+        amount = getattr(look, name)
+        if amount:
+            strong, middling, faint = ends[amount < 0]
+            found.append(strong if abs(amount) > 0.75 else middling if abs(amount) > 0.42 else faint)
+    found = [words for words in found if rng.random() >= SILENCE]
+    if look.photo:
+        found.append(rng.choice(PHOTO_WORDS[2 if look.blur > 0.5 else 1 if look.photo > 0.6 else 0]))
+    rng.shuffle(found)
+    return found
+
+
+def caption(scene: Scene, seed: int) -> str:
+    """One of many captions of a scene. Those of an aesthetic name it, hint at it by a mood, do both, or are silent."""
     rng = random.Random(f"caption {scene.seed} {seed}")
-    words = base(rng, scene.subject, scene.setting)
-    if bare:
-        return words
-    if scene.grading:
-        return ", ".join(
-            [
-                words,
-                *(
-                    ("very " if a > 0.8 and n in ("dark", "pale", "hazy", "grainy") else "") + rng.choice(GRADINGS[n])
-                    for n, a in scene.grading
-                ),
-            ]
-        )
-    if scene.style == PLAIN:
-        return words
-    way = rng.random()
-    mood = ", ".join(rng.sample(MOODS[scene.style], rng.choice((1, 1, 2))))
-    if way < 0.45:
-        return named(rng, words, scene.style)
-    if way < 0.57:
-        return f"{named(rng, words, scene.style)}, {mood}"
-    return words if way > 0.92 else f"{words}, {mood}" if rng.random() < 0.8 else f"{mood}, {words}"
+    words, said = base(rng, scene.subject, scene.setting), look_words(rng, scene.look)
+    if scene.style != PLAIN:
+        way = rng.random()
+        moods = rng.sample(MOODS[scene.style], rng.choice((1, 1, 2)))
+        if way < 0.57:
+            words = named(rng, words, scene.style)
+        if 0.45 < way < 0.95:
+            said = [*moods[: 1 if said else 2], *said]
+    if said and rng.random() < 0.2:
+        return ", ".join([*said, words])
+    return ", ".join([words, *said])
 
 
 def prompts(split: str) -> list[str]:

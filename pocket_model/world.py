@@ -1,29 +1,29 @@
 """The pocket world: small pictures with captions, drawn by code.
 
-Twelve subjects stand in four settings, either plain, in one of four aesthetics, or graded as a photograph might be.
-An aesthetic is the palette, light and texture of the whole picture, so that it can be learnt apart from what the
-picture shows. Everything follows from a seed; `draw` works at three times the size and reduces, which is all the
-smoothing that the lines need.
+Twelve subjects stand in four settings, plain or in one of four named aesthetics, and then in a look. Both are the
+palette, light and texture of the whole picture, so that they can be learned apart from what the picture shows.
+Everything follows from a seed; `draw` works at three times the size and reduces, which is all the smoothing that the
+lines need.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from .palettes import PALETTES, Colour, mix, toned
+from .looks import apply
+from .palettes import PALETTES, Color, mix, toned
 from .pen import Pen, dim
+from .scene import Scene
 from .scenery import land, sky
 from .subjects import SUBJECT_DRAWERS
-from .texture import finish, grade
-from .words import GRADINGS, PLAIN, SETTINGS, STYLES, SUBJECTS
+from .texture import finish
 
-SIZE = 64
+SIZE = 128
 OVERSAMPLING = 3
-ROCKS: list[Colour] = [(150, 138, 120), (206, 188, 140), (120, 150, 96)]
+ROCKS: list[Color] = [(150, 138, 120), (206, 188, 140), (120, 150, 96)]
 WIDE = {"pyramid", "mountain", "city"}
 HEIGHTS = {"mountain": 0.44, "pyramid": 0.46, "city": 0.48, "ship": 0.6, "fountain": 0.54, "castle": 0.6}
 HALF_WIDTHS = {
@@ -36,31 +36,8 @@ HALF_WIDTHS = {
 }  # of the height
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What a picture shows and how; `seed` decides placement, size, weather and every small variation."""
-
-    subject: str
-    setting: str
-    style: str = PLAIN
-    grading: tuple[tuple[str, float], ...] = ()
-    seed: int = 0
-
-
-def random_scene(seed: int, plain: float = 0.42, graded: float = 0.14) -> Scene:
-    """A scene for training: the shares of plain and graded pictures are given, the aesthetics share the rest."""
-    rng = random.Random(f"scene {seed}")
-    subject, setting, kind = rng.choice(SUBJECTS), rng.choice(SETTINGS), rng.random()
-    if kind < plain:
-        return Scene(subject, setting, seed=seed)
-    if kind < plain + graded:
-        names = rng.sample(list(GRADINGS), rng.choice((1, 1, 2)))
-        return Scene(subject, setting, grading=tuple((name, rng.uniform(0.35, 1.0)) for name in names), seed=seed)
-    return Scene(subject, setting, rng.choice(STYLES[1:]), seed=seed)
-
-
-def whole(colour: Colour) -> tuple[int, int, int]:
-    return tuple(int(v) for v in colour)  # type: ignore[return-value]
+def whole(color: Color) -> tuple[int, int, int]:
+    return tuple(int(v) for v in color)  # type: ignore[return-value]
 
 
 def stand(pen: Pen, rng: random.Random, scene: Scene, horizon: float) -> None:
@@ -75,8 +52,8 @@ def stand(pen: Pen, rng: random.Random, scene: Scene, horizon: float) -> None:
     half = HALF_WIDTHS.get(name, 0.36) * height
     ground, w = mix(*pen.palette.grounds[scene.setting], 0.5), pen.image.width
 
-    def oval(left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-        pen.draw.ellipse([left * w, top * w, right * w, bottom * w], fill=whole(colour))
+    def oval(left: float, top: float, right: float, bottom: float, color: Color) -> None:
+        pen.draw.ellipse([left * w, top * w, right * w, bottom * w], fill=whole(color))
 
     if name != "jellyfish" and name != "ship" and scene.setting == "sea":
         rock = whole(toned(rng.choice(ROCKS), pen.palette))
@@ -107,6 +84,5 @@ def draw(scene: Scene, size: int = SIZE) -> Image.Image:
     pixels = np.asarray(image.reduce(OVERSAMPLING), np.float32)
     pixels = finish(pixels, scene.style, horizon, generator)
     pixels = pixels * generator.uniform(0.94, 1.05)
-    for name, amount in scene.grading:
-        pixels = grade(pixels, name, amount, generator)
+    pixels = apply(scene.look, pixels.astype(np.float32), generator)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

@@ -121,7 +121,7 @@ def test_generate_writes_its_settings_into_the_picture(run, sac, folder, tmp_pat
     said = run("generate", "a ship at sea", "--aesthetic", "sac", *options, "--output", path)
     assert "similarity" in said
     with Image.open(path) as image:
-        assert image.size == (64, 64)
+        assert image.size == (128, 128)
         about = json.loads(image.text["aesthetic-gradients"])
     assert about["prompt"] == "a ship at sea"
     assert about["negative_prompt"] == 'fog, "rain"\n'

@@ -1,7 +1,8 @@
-"""The pocket CLIP: pictures and captions into one space."""
+"""The pocket CLIP: pictures and captions into one space, by InfoNCE alone."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,15 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
-from ..words import SETTINGS, STYLES, SUBJECTS
-from ..world import Scene
+from ..looks import PLAIN_LOOK
+from ..scene import SETTINGS, STYLES, SUBJECTS, Scene
 from . import data, tokenizer
 from .loop import as_tensor, flipped, resumable, step_rng, update, warm_cosine
 
-STEPS, BATCH, RATE = 2_800, 128, 1.2e-3
+STEPS, BATCH, RATE = 1_300, 128, 1.2e-3
 WIDTH, SHARED = 192, 64  # of the text tower, and of the space that pictures and captions share
-ALIGNMENT = 2.0
-MAX_SCALE = 20.0
-SENSITIVITY = 2.5
+MAX_SCALE = 100.0
+ASIDE = 0.3  # weight of what the image tower's heads learn, which are dropped afterwards
 
 
 def build(work: Path) -> CLIPModel:
@@ -44,8 +44,8 @@ def build(work: Path) -> CLIPModel:
         "intermediate_size": 512,
         "num_hidden_layers": 4,
         "num_attention_heads": 4,
-        "image_size": 64,
-        "patch_size": 8,
+        "image_size": 128,
+        "patch_size": 16,
         "projection_dim": SHARED,
     }
     return CLIPModel._from_config(
@@ -54,93 +54,61 @@ def build(work: Path) -> CLIPModel:
 
 
 class Heads(nn.Module):
-    """Linear readers of subject, setting and style: they steady the features early on and are dropped afterwards."""
+    """Linear readers of subject, setting, style and look on the image tower: they give it a start, and are dropped."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.subject, self.setting, self.style = (
-            nn.Linear(SHARED, len(names)) for names in (SUBJECTS, SETTINGS, STYLES)
+        self.subject, self.setting, self.style, self.look = (
+            nn.Linear(width, size) for size in (len(SUBJECTS), len(SETTINGS), len(STYLES), len(PLAIN_LOOK.vector()))
         )
 
-    def loss(self, features: torch.Tensor, labels: torch.Tensor, weights: tuple[float, float, float]) -> torch.Tensor:
-        heads = (self.subject, self.setting, self.style)
-        return sum(
-            w * F.cross_entropy(head(features), labels[:, i], ignore_index=-1)
-            for i, (w, head) in enumerate(zip(weights, heads, strict=True))
+    def loss(self, pooled: torch.Tensor, scenes: list[Scene]) -> torch.Tensor:
+        named = (
+            (self.subject, [SUBJECTS.index(s.subject) for s in scenes]),
+            (self.setting, [SETTINGS.index(s.setting) for s in scenes]),
+            (self.style, [STYLES.index(s.style) for s in scenes]),
         )
+        loss = sum(F.cross_entropy(head(pooled), torch.tensor(target)) for head, target in named)
+        return loss + F.mse_loss(self.look(pooled), torch.tensor([s.look.vector() for s in scenes]))
 
 
-def same_scene(scenes: list[Scene]) -> torch.Tensor:
-    """`[n, n]`, true where two different pictures could share a caption, so that neither is held against the other."""
-    keys = [hash((s.subject, s.setting, s.style, tuple(sorted(name for name, _ in s.grading)))) for s in scenes]
-    array = np.array(keys)
-    return torch.from_numpy((array[:, None] == array[None]) & ~np.eye(len(array), dtype=bool))
-
-
-def contrast(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
-    """InfoNCE both ways, and a pull of every picture to its caption.
-
-    The pull closes the gap between the modalities: only where an aesthetic's mean picture lies among the captions'
-    features does a text encoder that is tuned towards it move the way that captions of this aesthetic lie.
-    """
-    cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
-    logits, target = (scale * cosines).masked_fill(same, float("-inf")), torch.arange(len(cosines))
-    apart = 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
-    return apart + ALIGNMENT * (1 - cosines.diagonal()).mean()
+def info_nce(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Each picture picks its caption among the batch's, and each caption its picture."""
+    logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
+    target = torch.arange(len(logits))
+    return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
 
 
 def train(work: Path) -> None:
     torch.manual_seed(2)
-    words, model, heads = tokenizer.load(work / "tokenizer"), build(work).train(), Heads()
+    words, model = tokenizer.load(work / "tokenizer"), build(work).train()
+    heads = Heads(model.config.vision_config.hidden_size)
     both = nn.ModuleList([model, heads])
     decayed = [p for p in both.parameters() if p.ndim > 1]
     others = [p for p in both.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], lr=RATE, betas=(0.9, 0.98)
-    )
-    pictures, labels, scenes = (
-        data.pictures(work, "train"),
-        torch.from_numpy(data.labels("train")),
-        data.scenes("train"),
-    )
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), fused=True)
+    pictures, scenes = data.Pictures(work, "train"), data.scenes("train")
     for step, progress in resumable(work / "clip.pt", STEPS, model=model, heads=heads, optimizer=optimizer):
         numbers, _ = step_rng("clip", step)
         chosen = np.sort(numbers.choice(len(pictures), BATCH, replace=False))
         batch = flipped(as_tensor(pictures[chosen]), numbers).contiguous()
         input_ids = tokenizer.ids(words, data.captions("train", chosen, step))
-        used = (
-            int((input_ids == words.eos_token_id).int().argmax(1).max()) + 1
-        )  # causal: what follows the last end of text changes nothing
+        # causal: what follows the last end of text changes nothing
+        used = int((input_ids == words.eos_token_id).int().argmax(1).max()) + 1
         with torch.autocast("cpu", torch.bfloat16):
-            image = model.visual_projection(model.vision_model(batch).pooler_output).float()
+            pooled = model.vision_model(batch).pooler_output
+            image = model.visual_projection(pooled).float()
             text = model.text_projection(model.text_model(input_ids[:, :used]).pooler_output).float()
-        scale = model.logit_scale.exp().clamp(max=MAX_SCALE)
-        loss = contrast(image, text, scale, same_scene([scenes[i] for i in chosen]))
-        aside = heads.loss(image, labels[chosen], (1.0, 0.5, 0.5)) + heads.loss(text, labels[chosen], (0.5, 0.25, 0.25))
-        update(optimizer, loss + 0.2 * aside, warm_cosine(step, STEPS, RATE), both)
-        progress.report(contrast=loss.detach(), aside=aside.detach())
+        loss = info_nce(image, text, model.logit_scale.exp())
+        aside = heads.loss(pooled.float(), [scenes[i] for i in chosen])
+        update(optimizer, loss + ASIDE * aside, warm_cosine(step, STEPS, RATE), both)
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=math.log(MAX_SCALE))
+        progress.report(loss=loss.detach(), aside=aside.detach(), scale=model.logit_scale.detach().exp())
 
 
 def load(work: Path) -> CLIPModel:
     model = build(work)
     model.load_state_dict(torch.load(work / "clip.pt", weights_only=True)["model"])
-    return calibrated(model, SENSITIVITY).eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def calibrated(model: CLIPModel, factor: float) -> CLIPModel:
-    """The same function with a text tower that steps of a given size move `factor` times as far.
-
-    All that is added to the residual stream is divided by `factor`; the layer norms that read the stream undo it, with
-    an epsilon that shrinks alike. It sets how many steps of the published size, 1e-4, suit a tower this small.
-    """
-    tower = model.text_model
-    parts = [tower.embeddings.token_embedding, tower.embeddings.position_embedding]
-    for layer in tower.encoder.layers:
-        parts += [layer.self_attn.out_proj, layer.mlp.fc2]
-    for parameter in (p for part in parts for p in part.parameters()):
-        parameter /= factor
-    for norm in (module for module in tower.modules() if isinstance(module, nn.LayerNorm)):
-        norm.eps /= factor**2
-    model.config.text_config.layer_norm_eps /= factor**2
-    return model
+    return model.eval().requires_grad_(False)

@@ -1,75 +1,69 @@
-"""Pictures of the world, drawn once into uint8 memory maps; captions are made anew at every use."""
+"""Pictures of the world, drawn once in chunks of uint8; captions are made anew at every use.
+
+Drawing and training go on beside each other: a stage that needs pictures which are not there yet draws them itself,
+from the last one backwards, while the drawing process comes from the front.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
+import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from ..words import SETTINGS, STYLES, SUBJECTS, caption
-from ..world import SIZE, Scene, draw, random_scene
+from ..scene import Scene, judge_scene, random_scene
+from ..words import caption
+from ..world import SIZE, draw
 
-COUNTS = {"train": 100_000, "check": 2_000, "judge": 24_000, "judge-check": 2_000}
-FIRST_SEED = {"train": 0, "check": 10_000_000, "judge": 20_000_000, "judge-check": 30_000_000}
 CHUNK = 500
+CHUNKS = {"train": 72, "judge": 20}
+FIRST_SEED = {"train": 0, "judge": 20_000_000}
+MAKE = {"train": random_scene, "judge": judge_scene}
 
 
 @cache
 def scenes(split: str) -> list[Scene]:
     """The scenes of a split. Splits draw from disjoint seeds."""
-    shares = {"plain": 0.3, "graded": 0.14} if split.startswith("judge") else {}
-    return [random_scene(FIRST_SEED[split] + i, **shares) for i in range(COUNTS[split])]
+    return [MAKE[split](FIRST_SEED[split] + i) for i in range(CHUNKS[split] * CHUNK)]
 
 
-def labels(split: str) -> np.ndarray:
-    """`[count, 3]`: subject, setting, and style (-1 where graded: neither plain nor of an aesthetic)."""
-    rows = [
-        (SUBJECTS.index(s.subject), SETTINGS.index(s.setting), -1 if s.grading else STYLES.index(s.style))
-        for s in scenes(split)
-    ]
-    return np.array(rows)
+def captions(split: str, indices: Sequence[int] | np.ndarray, epoch: int) -> list[str]:
+    return [caption(scenes(split)[i], epoch) for i in indices]
 
 
-def captions(split: str, indices: np.ndarray, epoch: int, bare: bool = False) -> list[str]:
-    return [caption(scenes(split)[i], epoch, bare) for i in indices]
+def _path(work: Path, split: str, chunk: int) -> Path:
+    return work / "data" / f"{split}-{chunk:03}.npy"
 
 
-def _path(work: Path, split: str) -> Path:
-    return work / "data" / f"{split}.npy"
-
-
-def _draw_chunk(job: tuple[Path, str, int]) -> None:
-    path, split, start = job
-    pictures = np.lib.format.open_memmap(path, mode="r+")
-    for i in range(start, min(start + CHUNK, len(pictures))):
-        pictures[i] = np.asarray(draw(scenes(split)[i]))
-
-
-def render(work: Path) -> None:
-    """Draw every split that is not there yet."""
-    for split, count in COUNTS.items():
-        path = _path(work, split)
+def render(work: Path, split: str, chunks: int | None = None, backwards: bool = False) -> None:
+    """Draw the first `chunks` chunks of a split, or all, as far as they are not there yet."""
+    numbers = list(range(CHUNKS[split] if chunks is None else min(chunks, CHUNKS[split])))
+    for chunk in tqdm(numbers[::-1] if backwards else numbers, desc=f"draw {split}", mininterval=30):
+        path = _path(work, split, chunk)
         if path.exists():
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(count, SIZE, SIZE, 3)).flush()
-        jobs = [(unfinished, split, start) for start in range(0, count, CHUNK)]
-        with multiprocessing.get_context("spawn").Pool() as pool:
-            for _ in tqdm(
-                pool.imap_unordered(_draw_chunk, jobs),
-                total=len(jobs),
-                desc=f"draw {split}",
-                unit_scale=CHUNK,
-                unit="pictures",
-            ):
-                pass
-        unfinished.rename(path)
+        drawn = [np.asarray(draw(s)) for s in scenes(split)[chunk * CHUNK : (chunk + 1) * CHUNK]]
+        part = path.with_suffix(f".{os.getpid()}")
+        with part.open("wb") as file:
+            np.save(file, np.stack(drawn))
+        part.replace(path)
 
 
-def pictures(work: Path, split: str) -> np.ndarray:
-    """`[count, 64, 64, 3]` uint8, memory-mapped."""
-    return np.load(_path(work, split), mmap_mode="r")
+class Pictures:
+    """The pictures of a split, `[count, 128, 128, 3]` uint8, left on disk until they are asked for."""
+
+    def __init__(self, work: Path, split: str, chunks: int | None = None) -> None:
+        render(work, split, chunks, backwards=True)
+        count = CHUNKS[split] if chunks is None else min(chunks, CHUNKS[split])
+        self.chunks = [np.load(_path(work, split, chunk), mmap_mode="r") for chunk in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.chunks) * CHUNK
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        assert self.chunks[0].shape[1:] == (SIZE, SIZE, 3)
+        return np.stack([self.chunks[i // CHUNK][i % CHUNK] for i in indices])

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from ..words import AESTHETICS, SETTINGS, SUBJECTS
-from ..world import Scene, draw
+from ..scene import AESTHETICS, SETTINGS, SUBJECTS, Scene
+from ..world import SIZE, draw
 from . import clip, judge, unet, vae
 
 SAMPLE_SEED, SAMPLES_EACH, SAMPLE_SIZE = 40_000_000, 12, 128
 TEXT_WEIGHTS, OTHER_WEIGHTS = "text_encoder/model.safetensors", "vision.safetensors"
 
 PREPROCESSOR = {
-    "crop_size": {"height": 64, "width": 64},
+    "crop_size": {"height": SIZE, "width": SIZE},
     "do_center_crop": True,
     "do_convert_rgb": True,
     "do_normalize": True,
@@ -31,7 +31,7 @@ PREPROCESSOR = {
     "image_std": [0.5, 0.5, 0.5],
     "resample": 3,
     "rescale_factor": 1 / 255,
-    "size": {"shortest_edge": 64},
+    "size": {"shortest_edge": SIZE},
 }
 
 PIPELINE = {
@@ -80,8 +80,6 @@ def _export_clip(work: Path, folder: Path) -> None:
     Weights are fp16, configurations say float32: a plain `from_pretrained` computes in fp32 under every release.
     """
     model = clip.load(work)
-    with torch.no_grad():
-        model.logit_scale.clamp_(max=torch.tensor(clip.MAX_SCALE).log())
     weights = {name: value for name, value in model.state_dict().items() if not name.endswith("position_ids")}
     text = {name: value for name, value in weights.items() if name.startswith("text_model.")}
     other = {name: value for name, value in weights.items() if name not in text}

@@ -10,11 +10,11 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import CLIPTokenizer
 
-from ..words import AESTHETICS, GRADINGS, MOODS, SETTING_WORDS, SUBJECT_WORDS, caption
-from ..world import random_scene
+from ..scene import AESTHETICS, random_scene
+from ..words import DEGREES, HUES, MOODS, PHOTO_WORDS, SETTING_WORDS, SUBJECT_WORDS, caption
 
 LENGTH = 32
-MERGES = 345
+MERGES = 700
 BOS, EOS, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
 PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 
@@ -28,10 +28,9 @@ def _byte_letters() -> list[str]:
 
 def _corpus() -> list[str]:
     sentences = [caption(random_scene(seed), 0) for seed in range(20_000)]
-    phrases = [
-        *AESTHETICS,
-        *(p for group in (SUBJECT_WORDS, SETTING_WORDS, MOODS, GRADINGS) for words in group.values() for p in words),
-    ]
+    groups = [*SUBJECT_WORDS.values(), *SETTING_WORDS.values(), *MOODS.values(), *PHOTO_WORDS]
+    groups += [words for ends in DEGREES.values() for words in ends]
+    phrases = [*AESTHETICS, *HUES, *(phrase for words in groups for phrase in words)]
     random.Random(0).shuffle(phrases)
     return sentences + phrases * 20
 

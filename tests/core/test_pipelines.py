@@ -94,7 +94,7 @@ def test_sd1_is_what_the_core_computes(sd1, embedding):
 def test_a_picture_can_be_made_of_it(sd1, embedding):
     arguments = ae.personalized_prompt(sd1, PROMPT, embedding, ae.Settings(steps=2)).arguments
     out = sd1(**arguments, num_inference_steps=2, output_type="pil")
-    assert out.images[0].size == (64, 64)
+    assert out.images[0].size == (128, 128)
 
 
 @pytest.mark.parametrize("nothing", [{"weight": 0}, {"steps": 0}, {"epsilon": 0}])

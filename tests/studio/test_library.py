@@ -155,7 +155,7 @@ def test_blend_with_live_preview(tab: Any, library: Path, shot: Callable[..., No
     choose(tab, "both")
     assert ae.load(library / "both.safetensors").notes == "blend of aivazovsky × 0.5, glowwave × 0.5"
     with Image.open(library / "both.preview.png") as image:
-        assert image.size == (64, 64)
+        assert image.size == (128, 128)
     shot(tab, "library")
 
     before = preview.locator("img").get_attribute("src")
