@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,6 +121,8 @@ def _load(source: str, allow_pickle: bool) -> Any:
 
     kinds = {"clip": "CLIPModel", "clip_vision_model": "CLIPVisionModelWithProjection"}
     only = {"local_files_only": True, "use_safetensors": None if allow_pickle else True}
+    if not allow_pickle:
+        _check_safe(source)
     try:
         config, _ = transformers.PretrainedConfig.get_config_dict(source, local_files_only=True)
         kind = config.get("model_type", "")
@@ -128,11 +131,6 @@ def _load(source: str, allow_pickle: bool) -> Any:
         with torch.random.fork_rng(devices=[]):  # building a model draws random numbers
             return getattr(transformers, kinds[kind]).from_pretrained(source, **only).float()
     except (OSError, ValueError, KeyError) as error:
-        if not allow_pickle and _has_pickle(source):
-            raise EncoderError(
-                f"The CLIP in {source} has its weights in pytorch_model.bin alone, a format that can run code when it "
-                "is loaded. Get its model.safetensors; or, if you trust the file, allow pickled weights."
-            ) from error
         raise EncoderError(
             f"There is no CLIP called {source!r}: neither a folder with config.json and model.safetensors, nor one in "
             "the hub's local cache. Give the folder of one in transformers format, or download it once: "
@@ -142,12 +140,34 @@ def _load(source: str, allow_pickle: bool) -> Any:
         raise EncoderError(f"The CLIP in {source} is damaged: {error!s:.500}") from error
 
 
-def _has_pickle(source: str) -> bool:
-    from transformers.utils.hub import cached_file
+def _check_safe(source: str) -> None:
+    """Raise EncoderError where the weights are pickled: transformers up to 4.30 loads them whatever it is told."""
+    index = _file(source, "model.safetensors.index.json")
+    shards: object = {}
+    if index and index.stat().st_size < 16 * 2**20:
+        with contextlib.suppress(ValueError, RecursionError, AttributeError):
+            shards = json.loads(index.read_bytes()).get("weight_map")
+    named = [str(name) for name in shards.values()] if isinstance(shards, dict) else []
+    sharded = bool(named) and all(name.endswith(".safetensors") for name in named)
+    safe = sharded if index else _file(source, "model.safetensors") is not None
+    if not safe and (index or _file(source, "pytorch_model.bin") or _file(source, "pytorch_model.bin.index.json")):
+        raise EncoderError(
+            f"The CLIP in {source} has its weights in pytorch_model.bin alone, a format that can run code when it is "
+            "loaded. Get its model.safetensors; or, if you trust the file, allow pickled weights."
+        )
 
-    with contextlib.suppress(Exception):  # what it raises where there is none differs among releases
-        return cached_file(source, "pytorch_model.bin", local_files_only=True) is not None
-    return any(Path(source).glob("pytorch_model*.bin"))
+
+def _file(source: str, name: str) -> Path | None:
+    """A file of a folder, or of a repository in the hub's local cache."""
+    if os.path.isdir(source):
+        return path if (path := Path(source, name)).is_file() else None
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(source, name)
+    except ValueError:  # it is not the name of a repository
+        return None
+    return Path(found) if isinstance(found, str) else None
 
 
 def _processor(source: str, model: Any) -> Any:

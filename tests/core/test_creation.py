@@ -59,7 +59,7 @@ def model():
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "pocket-clip"
-    model.save_pretrained(path)
+    model.save_pretrained(path, safe_serialization=True)
     processor().save_pretrained(path)
     return path
 
@@ -153,7 +153,7 @@ def test_a_vision_tower_loads_from_its_folder(tmp_path):
     tower = CLIPVisionModelWithProjection(
         CLIPVisionConfig(**sizes, image_size=SIZE, patch_size=16, projection_dim=1024)
     )
-    tower.save_pretrained(tmp_path)  # without a preprocessor: CLIP's usual one stands in
+    tower.save_pretrained(tmp_path, safe_serialization=True)  # without a preprocessor: CLIP's usual one stands in
     expected = create(noise(), tower, processor=processor()).vectors["open-clip-vit-h-14"]
     torch.testing.assert_close(create(noise(), tmp_path).vectors["open-clip-vit-h-14"], expected)
 
@@ -165,7 +165,7 @@ def test_the_processor_is_the_models_own_else_the_one_given(model, folder, tmp_p
         image_mean=[0, 0, 0],
         image_std=[1, 1, 1],
     )
-    model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path, safe_serialization=True)
     other.save_pretrained(tmp_path)
     own = create(noise(), tmp_path).vectors[FAMILY]
     loaded = create(noise(), CLIPModel.from_pretrained(tmp_path)).vectors[FAMILY]
@@ -539,7 +539,7 @@ def other_clip(folder):
         vision_config={"hidden_size": 16, "image_size": SIZE, "patch_size": 8, **sizes},
         projection_dim=8,
     )
-    CLIPModel(config).save_pretrained(folder)
+    CLIPModel(config).save_pretrained(folder, safe_serialization=True)
     return folder
 
 
@@ -631,6 +631,11 @@ def test_pickled_weights_are_loaded_only_on_request(model, tmp_path):
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(EncoderError, match=r"pytorch_model\.bin alone.*run code"):
         create(noise(), tmp_path)
+    for index in ('{"weight_map": {"x": "pytorch_model.bin"}}', "[]", "{}", '{"weight_map": {}}', "[" * 100_000):
+        (tmp_path / "model.safetensors.index.json").write_text(index)
+        with pytest.raises(EncoderError, match=r"pytorch_model\.bin alone.*run code"):
+            create(noise(), tmp_path)
+    (tmp_path / "model.safetensors.index.json").unlink()
     e = create(noise(), tmp_path, allow_pickle=True)
     torch.testing.assert_close(e.vectors, create(noise(), model).vectors)
 

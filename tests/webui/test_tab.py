@@ -21,6 +21,7 @@ from PIL import Image
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
+from aesthetic_embeddings.aesthetics import creation as core_creation
 from aesthetic_embeddings.aesthetics.encoders import encoder_name
 
 from .conftest import embedding
@@ -221,7 +222,7 @@ def test_another_encoders_vector_is_added(tab: Any, host: Host):
 
 
 def test_a_bug_is_said_too(tab: Any, creating: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any):
-    monkeypatch.setattr(creating, "create_with_report", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(creating, "create_in_library", lambda *_, **__: 1 / 0)
     said, _ = create(tab, path=str(SAMPLES))
     assert "ZeroDivisionError" in said
     assert "Traceback" not in said
@@ -296,20 +297,18 @@ def test_interrupt_while_it_waits_leaves_the_running_job_alone(tab: Any, creatin
     assert "Interrupted" in said[0]
 
 
-def test_short_of_memory_on_the_gpu_it_goes_on_on_the_cpu(
-    tab: Any, creating: Any, host: Host, monkeypatch: pytest.MonkeyPatch
-):
+def test_short_of_memory_on_the_gpu_it_goes_on_on_the_cpu(tab: Any, host: Host, monkeypatch: pytest.MonkeyPatch):
     host.modules["modules.devices"].device = "cuda"
     devices = []
 
-    def create_with_report(*args: Any, device: Any = "cpu") -> Any:
+    def create_with_report(*args: Any, device: Any, **more: Any) -> Any:
         devices.append(device)
         if device == "cuda":
             raise RuntimeError("CUDA out of memory.")
-        return real(*args)
+        return real(*args, device=device, **more)
 
-    real = creating.create_with_report
-    monkeypatch.setattr(creating, "create_with_report", create_with_report)
+    real = core_creation.create_with_report
+    monkeypatch.setattr(core_creation, "create_with_report", create_with_report)
     said, _ = create(tab, path=str(SAMPLES))
     assert "was made" in said
     assert devices == ["cuda", "cpu"]
@@ -414,7 +413,8 @@ def test_a_vector_from_each_encoder_in_one_go(host: Host, tab: Any, creating: An
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = transformers.CLIPVisionConfig(**sizes, image_size=32, patch_size=16, projection_dim=1280)
     transformers.CLIPVisionModelWithProjection(vision).save_pretrained(
-        host.root / "models/CLIP" / creating.ENCODERS[2].name
+        host.root / "models/CLIP" / creating.ENCODERS[2].name,
+        safe_serialization=True,  # older transformers pickle
     )  # the image encoder alone
     said, gallery = create(tab, path=str(SAMPLES), encoders=[first, third], encoder_folder="")
     made = host.webui("host").library.get("new")
