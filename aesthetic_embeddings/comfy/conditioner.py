@@ -24,7 +24,7 @@ from ..storage.lru_cache import LRUCache, fingerprint
 from ..text_encoder.personalize import all_applied, blended, personalize_each
 from ..text_encoder.record import Recording, only_call, recording
 from ..text_encoder.replay import Tuned
-from ..text_encoder.towers import Tower, find_tower
+from ..text_encoder.towers import Tower, find_tower, without_clip_l_projection
 from . import host
 
 #: What ComfyUI calls a tokenized prompt: chunks of (token, weight), for SDXL and its like by the encoder's name.
@@ -130,6 +130,7 @@ class PersonalizedModel:
                 moved[0],
                 self._embedding,
                 self._settings,
+                host.file_with_projection(),
                 texts=moved[1] or None,
                 on_step=lambda *_: advance(),
             )
@@ -169,7 +170,7 @@ def _tower(encoder: Any) -> Tower:
     """
     if not hasattr(encoder, "process_tokens"):
         raise EncoderError("This ComfyUI is too old for aesthetic gradients. Update it to 0.3.30 or later.")
-    return replace(find_tower(encoder.transformer), embedding=InputEmbeddings())
+    return replace(without_clip_l_projection(find_tower(encoder.transformer)), embedding=InputEmbeddings())
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import comfy.model_management as model_management
 import comfy.utils
 import folder_paths
+from safetensors import SafetensorError, safe_open
 
 from ..aesthetics.library import Library
 
@@ -29,11 +31,17 @@ def _folders() -> list[Path]:
 library = Library(_folders())
 
 
-def files_with_projection() -> list[Path]:
-    """Text encoders in files of their own, such as Flux's `clip_l.safetensors`, which bring their text projection."""
-    names = folder_paths.get_filename_list("text_encoders")
-    found = [name for name in names if "clip_l" in name.lower() and name.lower().endswith((".safetensors", ".sft"))]
-    return [Path(folder_paths.get_full_path("text_encoders", name)) for name in found]
+def file_with_projection() -> Path | None:
+    """A CLIP ViT-L/14 in a file of its own, such as Flux's `clip_l.safetensors`, which brings its text projection."""
+    names = [name for name in folder_paths.get_filename_list("text_encoders") if "clip_l" in name.lower()]
+    paths = [Path(folder_paths.get_full_path("text_encoders", name)) for name in names]
+    return next((path for path in paths if path.suffix == ".safetensors" and _holds_projection(path)), None)
+
+
+def _holds_projection(path: Path) -> bool:
+    with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
+        return "text_projection.weight" in file.keys()  # noqa: SIM118  # no mapping
+    return False
 
 
 def progress(total: int) -> Callable[[], None]:

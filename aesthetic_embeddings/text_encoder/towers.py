@@ -8,7 +8,7 @@ copied until somebody reads a slot, so weights that a host replaces are seen as 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -279,3 +279,11 @@ def is_projection(w: Tensor) -> bool:
     norms = w.detach().float().norm(dim=1)
     identity = w.shape[0] == w.shape[1] and bool((w.diagonal() == 1).all())
     return not identity and bool(torch.isfinite(norms).all()) and bool((norms > 0).all())
+
+
+def without_clip_l_projection(tower: Tower) -> Tower:
+    """The tower as a host's checkpoint gave it: SD1's and SDXL's bring no text projection for CLIP ViT-L/14.
+
+    Hosts that derive from ComfyUI hold uninitialized memory in its place, which may look like a matrix.
+    """
+    return replace(tower, projection=None) if tower.width == 768 else tower

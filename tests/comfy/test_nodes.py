@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
@@ -192,6 +193,26 @@ def test_memory_runs_out(nodes: Any, clip: Clip, e: ae.AestheticEmbedding, monke
     with pytest.raises(torch.cuda.OutOfMemoryError):
         encoded(nodes, clip, "5 6 9", e)
     assert "process_tokens" not in vars(clip.cond_stage_model.clip_l)
+
+
+def test_clip_l_without_a_projection(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ComfyUI holds in its place is uninitialized memory; a clip_l.safetensors among the text encoders has it."""
+    monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path / "nothing"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "nothing"))
+    model = Sd1()
+    model.clip_l = Encoder(768)
+    clip, e = Clip(model), ae.AestheticEmbedding({"clip-768x3-768": torch.randn(768)}, name="dusk")
+    with pytest.raises(ae.EncoderError, match="text projection"):
+        encoded(nodes, clip, "5 6 7", e)
+    matrix = torch.randn(768, 768) / 768**0.5
+    file = tmp_path / "models/text_encoders/clip_l.safetensors"
+    file.parent.mkdir(parents=True)
+    save_file({"text_projection.weight": matrix}, file)
+    outer, ids = outside(model.clip_l), torch.tensor([[BOS, 5, 6, 7] + [EOS] * (LENGTH - 4)])
+    outer.text_projection.weight.data = matrix
+    with ae.personalized(outer, ids, e, SETTINGS):
+        want = hidden(outer, ids, -1)
+    assert error(encoded(nodes, clip, "5 6 7", e)[0][0][0][0], want, plain(clip, "5 6 7")) < 1e-5
 
 
 def test_one_encoder_without_a_vector(nodes: Any, e: ae.AestheticEmbedding) -> None:
