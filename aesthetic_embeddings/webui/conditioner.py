@@ -23,7 +23,7 @@ from ..text_encoder.missing_parts import lacks_last_layer
 from ..text_encoder.personalize import all_applied, blended, personalize_each
 from ..text_encoder.record import Recording, of_text, recording
 from ..text_encoder.replay import Tuned
-from ..text_encoder.towers import Tower, find_tower
+from ..text_encoder.towers import Tower, find_tower, without_clip_l_projection
 from . import host
 from .request import Target
 
@@ -117,7 +117,7 @@ class Conditioner:
         if host.old_extension_is_on(self._model):
             return self._failed(texts, encode(texts), target, OLD_IS_ON)
         try:
-            towers = [find_tower(encoder) for encoder in host.text_encoders(self._model)]
+            towers = [without_clip_l_projection(find_tower(encoder)) for encoder in host.text_encoders(self._model)]
             if not towers:
                 raise EncoderError(
                     "There is no CLIP text encoder in this model. Choose another, such as one of SD1 or SDXL."
