@@ -110,6 +110,18 @@ class Settings:
         low=0.0,
         high=1.0,
     )
+    contrast: float = _setting(
+        0.0,
+        "Contrast",
+        "How much of what ordinary pictures share is taken out of the aesthetic. 0: nothing, as published. 1: all.",
+        low=0.0,
+        high=1.0,
+    )
+    any_clip: bool = _setting(
+        False,
+        "Any CLIP",
+        "Use the aesthetic even where another CLIP than the model's looked at its pictures.",
+    )
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):

@@ -1,15 +1,16 @@
-"""Which direction to climb, and when to stop: style and subject of tuned prompts on the CLIPs of `small_clip`.
+"""Which direction to climb: style and subject of tuned prompts, by linear probes on the text encoder's hidden states.
 
-    python -m pocket_model.directions FOLDER --kind cone --seed 0
+    python -m pocket_model.directions FOLDER --model FOLDER/cone-0
 
-Prompts are tuned by a plain loop of its own, many at once, towards every look, and judged by linear probes that were
-fitted on the hidden states of captions: of the subject, of the style's name, and of colour statistics of the picture.
+FOLDER holds the drawings and the tokenizer of `pocket_model.train --work`; the model is the pocket model's, or one of
+`small_clip`. Prompts are tuned by a plain loop of its own, many at once, towards looks that captions name and looks
+that training never saw. The probes were fitted on the hidden states of captions: of the subject, of the style's name,
+and of color statistics of the picture. `direction_tables` makes tables of what was found.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,54 +19,36 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from aesthetic_embeddings.text_encoder.tuning import adam
+from PIL import Image
 from torch import Tensor
 from transformers import CLIPModel
 
+from aesthetic_embeddings.pocket import MODEL
+from aesthetic_embeddings.text_encoder.update_rules import adam
+
 from . import small_clip
-from .looks import PLAIN_LOOK
-from .scene import PLAIN, SETTINGS, STYLES, SUBJECTS, Scene
-from .texture import saturated
-from .training import tokenizer
+from .evaluate import DRAWING_SEED, ORDINARY_SEED, drawings
+from .looks import PLAIN_LOOK, held_out_looks
+from .measures import color_statistics
+from .scene import PLAIN, STYLES, SUBJECTS
+from .training import data, tokenizer
 from .training.loop import as_tensor
-from .words import caption, prompts
-from .world import draw
+from .words import prompts
 
 STEPS = (3, 5, 10, 20)
-UNSEEN, PICTURES_OF_A_LOOK = 12, 30
 EPSILON = 1e-4
 PROMPTS = prompts("report")[::2]  # one of each subject
-
-# ---------------------------------------------------------------- pictures
-
-
-def tinted(pixels: np.ndarray, seed: int) -> np.ndarray:
-    """A look that no caption names: a random tint, saturation, gamma and contrast."""
-    rng = random.Random(f"unseen look {seed}")
-    tint = np.array([rng.uniform(0.62, 1.2) for _ in range(3)])
-    pixels = saturated(pixels, rng.choice((rng.uniform(0.1, 0.7), rng.uniform(1.2, 1.9))))
-    pixels = 255 * (pixels.clip(0, 255) / 255) ** rng.choice((rng.uniform(0.5, 0.8), rng.uniform(1.3, 2.2)))
-    return ((pixels - 128) * rng.uniform(0.6, 1.3) + 128) * tint
+FITTED, CHECKED = 6_000, 1_000  # captions that the probes were fitted and checked on
 
 
-def look(number: int) -> np.ndarray:
-    """Pictures of a look, `[30, 128, 128, 3]` uint8: the named styles first (0 is the plain one), then unseen ones."""
-    rng, style = random.Random(f"look {number}"), STYLES[number] if number < len(STYLES) else PLAIN
-    found = []
-    for i in range(PICTURES_OF_A_LOOK * (4 if number == 0 else 1)):
-        scene = Scene(rng.choice(SUBJECTS), rng.choice(SETTINGS), style, seed=70_000_000 + 1000 * number + i)
-        pixels = np.asarray(draw(scene), np.float32)
-        found.append(tinted(pixels, number) if number >= len(STYLES) else pixels)
-    return np.stack(found).clip(0, 255).astype(np.uint8)
-
-
-def statistics(pictures: np.ndarray) -> np.ndarray:
-    """Mean colour, saturation, contrast, top and bottom colour, `[n, 11]`."""
-    pixels = pictures.astype(np.float32) / 255
-    grey, third = pixels.mean(-1), pixels.shape[1] // 3
-    spread = (pixels.max(-1) - pixels.min(-1)).mean((1, 2))
-    top, bottom = pixels[:, :third].mean((1, 2)), pixels[:, -third:].mean((1, 2))
-    return np.concatenate([pixels.mean((1, 2)), spread[:, None], grey.std((1, 2))[:, None], top, bottom], 1)
+def looks() -> list[list[Image.Image]]:
+    """Pictures of each look: ordinary ones first, then the named styles, then looks that no training picture had."""
+    first = DRAWING_SEED + 700_000
+    return [
+        drawings(PLAIN_LOOK, ORDINARY_SEED, 100),
+        *(drawings(PLAIN_LOOK, first, style=style) for style in STYLES[1:]),
+        *(drawings(look, first) for look in held_out_looks("report")[::2]),
+    ]
 
 
 # ---------------------------------------------------------------- the text tower, for many prompts with weights each
@@ -162,7 +145,7 @@ def tune(
         with torch.no_grad():
             if update == "adam":
                 ws, gs = list(moving.values()), [w.grad for w in moving.values()]
-                adam(ws, gs, *moments, epsilon, k + 1)  # type: ignore[arg-type]
+                adam(ws, gs, *moments, Step(k + 1, steps, epsilon, torch.tensor(k + 1.0)))  # type: ignore[arg-type]
                 continue
             for w in moving.values():
                 g = w.grad
@@ -181,18 +164,18 @@ def readable(hidden: Tensor, ends: Tensor) -> Tensor:
 
 @dataclass
 class Probes:
-    """Linear probes of hidden states: subject, style by name, and standardized colour statistics."""
+    """Linear probes of hidden states: subject, style by name, and standardized color statistics."""
 
     mean: Tensor
     std: Tensor
     subject: Tensor
     style: Tensor
-    colour: Tensor
+    color: Tensor
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of subject and style, and the statistics, of what is `readable`."""
         x = F.pad((x - self.mean) / self.std, (0, 1), value=1.0)
-        return x @ self.subject, x @ self.style, x @ self.colour
+        return x @ self.subject, x @ self.style, x @ self.color
 
 
 def _softmax_probe(x: Tensor, labels: Tensor, classes: int, decay: float = 1e-3) -> Tensor:
@@ -210,45 +193,41 @@ def _softmax_probe(x: Tensor, labels: Tensor, classes: int, decay: float = 1e-3)
 
 
 @torch.no_grad()
-def read_captions(model: CLIPModel, work: Path, numbers: range, epoch: int) -> Tensor:
-    words, those = tokenizer.load(work / "tokenizer"), small_clip.scenes()
-    found = []
+def read_captions(model: CLIPModel, work: Path, numbers: range) -> Tensor:
+    """What probes read of captions of training scenes, `[captions, 2 width]`."""
+    words, found = tokenizer.load(work / "tokenizer"), []
     for start in range(numbers.start, numbers.stop, 500):
-        ids = tokenizer.ids(words, [caption(those[i], epoch) for i in range(start, min(start + 500, numbers.stop))])
+        ids = tokenizer.ids(words, data.captions("train", np.arange(start, min(start + 500, numbers.stop)), 100))
         ends = (ids == words.eos_token_id).int().argmax(1)
         found.append(readable(model.text_model(ids).last_hidden_state, ends))
     return torch.cat(found)
 
 
-def fit_probes(
-    model: CLIPModel, work: Path, standard: tuple[np.ndarray, np.ndarray]
-) -> tuple[Probes, dict[str, float]]:
-    """The probes, and how right they are on captions that they were not fitted on."""
-    those, seen = small_clip.scenes(), small_clip.pictures(work)
+def fit_probes(model: CLIPModel, work: Path) -> tuple[Probes, tuple[np.ndarray, np.ndarray], dict[str, float]]:
+    """The probes, the mean and spread of color statistics, and how right the probes are on other captions."""
+    those, fitted = data.scenes("train")[: FITTED + CHECKED], slice(0, FITTED)
+    seen = data.Pictures(work, "train", small_clip.CHUNKS)
     subject = torch.tensor([SUBJECTS.index(s.subject) for s in those])
-    style = torch.tensor([-1 if s.look != PLAIN_LOOK else STYLES.index(s.style) for s in those])
-    train, check = range(8000), range(8000, 10000)
-    x, held = read_captions(model, work, train, 100), read_captions(model, work, check, 100)
+    style = torch.tensor([STYLES.index(s.style) if s.look == PLAIN_LOOK else -1 for s in those])
+    x, held = (read_captions(model, work, r) for r in (range(FITTED), range(FITTED, len(those))))
+    statistics = color_statistics([Image.fromarray(seen[np.array([i])][0]) for i in range(len(those))])
+    standard = statistics.mean(0), statistics.std(0)
+    color = torch.from_numpy((statistics - standard[0]) / standard[1]).float()
     mean, std = x.mean(0), x.std(0)
-    colour = torch.from_numpy((statistics(np.asarray(seen[:10000])) - standard[0]) / standard[1]).float()
     z = F.pad((x - mean) / std, (0, 1), value=1.0)
-    named = style[:8000] >= 0
-    ridge = torch.linalg.solve(z.T @ z + 0.01 * len(z) * torch.eye(z.shape[1]), z.T @ colour[:8000])
-    probes = Probes(
-        mean,
-        std,
-        _softmax_probe(z, subject[:8000], len(SUBJECTS)),
-        _softmax_probe(z[named], style[:8000][named], len(STYLES)),
-        ridge,
-    )
+    named = style[fitted] >= 0
+    ridge = torch.linalg.solve(z.T @ z + 0.01 * len(z) * torch.eye(z.shape[1]), z.T @ color[fitted])
+    by_subject = _softmax_probe(z, subject[fitted], len(SUBJECTS))
+    probes = Probes(mean, std, by_subject, _softmax_probe(z[named], style[fitted][named], len(STYLES)), ridge)
     a, b, c = probes(held)
-    rest = style[8000:10000] >= 0
-    residual = (c - colour[8000:10000]).square().mean(0) / colour[8000:10000].var(0)
-    return probes, {
-        "subject": float((a.argmax(1) == subject[8000:10000]).float().mean()),
-        "style": float((b.argmax(1) == style[8000:10000])[rest].float().mean()),
-        "colour R2": float(1 - residual.mean()),
+    rest = style[FITTED:] >= 0
+    residual = (c - color[FITTED:]).square().mean(0) / color[FITTED:].var(0)
+    accuracy = {
+        "subject": (a.argmax(1) == subject[FITTED:]).float().mean(),
+        "style": (b.argmax(1) == style[FITTED:])[rest].float().mean(),
+        "share of the colors' variance": 1 - residual.mean(),
     }
+    return probes, standard, {name: round(float(value), 3) for name, value in accuracy.items()}
 
 
 # ---------------------------------------------------------------- targets
@@ -288,33 +267,31 @@ class Lab:
     caption: Tensor  # [dim], the mean of unit features of plain captions
 
     @classmethod
-    @torch.no_grad()
-    def open(cls, work: Path, kind: str, seed: int) -> Lab:
-        model, words = small_clip.load(work, kind, seed), tokenizer.load(work / "tokenizer")
-        pictures = [look(i) for i in range(len(STYLES) + UNSEEN)]
-        colours = statistics(np.asarray(small_clip.pictures(work)[:10000]))
-        standard = colours.mean(0), colours.std(0)
-        means = np.stack([((statistics(p) - standard[0]) / standard[1]).mean(0) for p in pictures])
-        e = torch.stack([F.normalize(small_clip.image_features(model, as_tensor(p)).mean(0), dim=-1) for p in pictures])
-        with torch.enable_grad():
-            probes, accuracy = fit_probes(model, work, standard)
-        ids = tokenizer.ids(words, PROMPTS)
-        plain = [s for s in small_clip.scenes()[:3000] if s.style == PLAIN and s.look == PLAIN_LOOK][:400]
-        t = F.normalize(small_clip.text_features(model, tokenizer.ids(words, [caption(s, 3) for s in plain])), dim=-1)
-        batch = Batch(model, ids, words.eos_token_id)
-        return cls(model, probes, accuracy, batch, e, torch.from_numpy(means - means[0]).float(), t.mean(0))
+    def open(cls, work: Path, folder: Path) -> Lab:
+        model = CLIPModel.from_pretrained(folder, attn_implementation="eager").float().eval().requires_grad_(False)
+        words, shown = tokenizer.load(work / "tokenizer"), looks()
+        probes, standard, accuracy = fit_probes(model, work)
+        means = np.stack([((color_statistics(p) - standard[0]) / standard[1]).mean(0) for p in shown])
+        pixels = [as_tensor(np.stack([np.asarray(picture) for picture in p])) for p in shown]
+        plain = [i for i, s in enumerate(data.scenes("train")[:4000]) if s.style == PLAIN and s.look == PLAIN_LOOK]
+        ids = tokenizer.ids(words, data.captions("train", plain, 3))
+        with torch.no_grad():
+            e = torch.stack([F.normalize(small_clip.image_features(model, p).mean(0), dim=-1) for p in pixels])
+            t = F.normalize(small_clip.text_features(model, ids), dim=-1).mean(0)
+        batch = Batch(model, tokenizer.ids(words, PROMPTS), words.eos_token_id)
+        return cls(model, probes, accuracy, batch, e, torch.from_numpy(means - means[0]).float(), t)
 
     @torch.no_grad()
     def judge(self, states: list[Tensor], e: Tensor) -> dict[str, Tensor]:
         """Of each step and prompt, `[steps + 1, prompts]`: subject right, style class, statistics, cosine, drift."""
         subjects = torch.arange(len(SUBJECTS))
         used = torch.arange(states[0].shape[1]) < self.batch.ends[:, None]
-        found: dict[str, list[Tensor]] = {"subject": [], "style": [], "colour": [], "cosine": [], "drift": []}
+        found: dict[str, list[Tensor]] = {"subject": [], "style": [], "color": [], "cosine": [], "drift": []}
         for h in states:
             a, b, c = self.probes(readable(h, self.batch.ends))
             found["subject"].append(a.argmax(1) == subjects)
             found["style"].append(b.argmax(1))
-            found["colour"].append(c)
+            found["color"].append(c)
             found["cosine"].append(self.batch.feature(h) @ e)
             moved = ((h - states[0]).square().sum(-1) * used).sum(1) / (states[0].square().sum(-1) * used).sum(1)
             found["drift"].append(moved)
@@ -350,15 +327,16 @@ def run(lab: Lab, names: Sequence[str], updates: Mapping[str, float]) -> Iterato
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--kind", choices=small_clip.KINDS, default="natural")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", type=Path, default=MODEL, help="by default the pocket model")
     parser.add_argument("--targets", nargs="*", default=list(TARGETS))
+    parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    lab = Lab.open(options.work, options.kind, options.seed)
-    print(options.kind, options.seed, lab.accuracy, (lab.e @ lab.e[0]).numpy().round(2).tolist(), flush=True)
+    lab = Lab.open(options.work, options.model)
+    cone = (lab.e @ lab.e[0])[1:]
+    print(lab.accuracy, f"cosine with the neutral {cone.min():.2f}, {cone.median():.2f}, {cone.max():.2f}", flush=True)
     for found in run(lab, options.targets, {"adam": EPSILON, "normalized": EPSILON}):
-        torch.save({"change": lab.change, "found": found}, options.work / f"found-{options.kind}-{options.seed}.pt")
+        torch.save({"change": lab.change, "found": found}, options.output)
         print(next(reversed(found))[0], flush=True)
 
 

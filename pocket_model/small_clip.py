@@ -10,6 +10,7 @@ bias of the norm before it, so that what is left is an ordinary CLIPModel.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +23,11 @@ from tqdm import tqdm
 from transformers import CLIPModel
 
 from .looks import PLAIN_LOOK
-from .scene import Scene, random_scene
-from .training import clip, tokenizer
+from .scene import PLAIN, Scene
+from .training import clip, data, tokenizer
 from .training.loop import as_tensor, flipped, step_rng, update, warm_cosine
-from .words import caption
-from .world import draw
 
-PICTURES, STEPS, BATCH, RATE, MAX_SCALE = 16_000, 1_200, 128, 1.2e-3, 100.0
-FIRST_SEED = 40_000_000
+CHUNKS, STEPS = 32, 1_300
 
 
 @dataclass(frozen=True)
@@ -46,20 +44,7 @@ class Cone:
         return self.pictures * a, self.captions * (self.cosine * a + (1 - self.cosine**2) ** 0.5 * b)
 
 
-KINDS = {"natural": None, "cone": Cone(1.2, 1.2, -0.25)}
-
-
-def scenes() -> list[Scene]:
-    return [random_scene(FIRST_SEED + i) for i in range(PICTURES)]
-
-
-def pictures(work: Path) -> np.ndarray:
-    """`[count, 128, 128, 3]` uint8, drawn once."""
-    path = work / "pictures.npy"
-    if not path.exists():
-        work.mkdir(parents=True, exist_ok=True)
-        np.save(path, np.stack([np.asarray(draw(scene)) for scene in tqdm(scenes(), desc="draw", mininterval=10)]))
-    return np.load(path, mmap_mode="r")
+KINDS = {"natural": None, "cone": Cone(0.9, 1.2, -0.33), "narrow": Cone(1.2, 1.2, -0.25)}
 
 
 def image_features(model: CLIPModel, batch: Tensor) -> Tensor:
@@ -80,56 +65,49 @@ def standardized(x: Tensor) -> Tensor:
 def train(work: Path, kind: str, seed: int) -> CLIPModel:
     """InfoNCE alone (Radford et al. 2021), with a scale of at most 100, as in CLIP."""
     cone = KINDS[kind]
-    if not (work / "tokenizer" / "vocab.json").exists():
-        tokenizer.train(work / "tokenizer")
-    words, those, seen = tokenizer.load(work / "tokenizer"), scenes(), pictures(work)
+    words = tokenizer.load(work / "tokenizer")
+    seen = data.Pictures(work, "train", CHUNKS)
     torch.manual_seed(seed)
     model = clip.build(work).train()
-    if cone:
-        offsets = cone.offsets(clip.SHARED, seed)
-        model.logit_scale.data.fill_(np.log(40.0))
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.02},
-            {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=RATE,
-        betas=(0.9, 0.98),
-    )
-    bar = tqdm(range(STEPS), desc=f"{kind} {seed}", mininterval=10)
-    for step in bar:
+    offsets = cone.offsets(clip.SHARED, seed) if cone else None
+    if cone:  # the cone makes all cosines alike, so the scale has to be higher
+        model.logit_scale.data.fill_(math.log(40.0))
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=clip.RATE, betas=(0.9, 0.98), fused=True)
+    for step in (bar := tqdm(range(STEPS), desc=f"{kind} {seed}", mininterval=10)):
         numbers, _ = step_rng(f"small {seed}", step)
-        chosen = np.sort(numbers.choice(len(seen), BATCH, replace=False))
+        chosen = np.sort(numbers.choice(len(seen), clip.BATCH, replace=False))
         batch = flipped(as_tensor(seen[chosen]), numbers).contiguous()
-        said = [caption(those[i], step) for i in chosen]
-        ids = tokenizer.ids(words, said)
+        ids = tokenizer.ids(words, data.captions("train", chosen, step))
         used = int((ids == words.eos_token_id).int().argmax(1).max()) + 1
         with torch.autocast("cpu", torch.bfloat16):
             image, text = image_features(model, batch), text_features(model, ids[:, :used])
-        if cone:
+        if offsets:
             image, text = standardized(image) + offsets[0], standardized(text) + offsets[1]
-        scale = model.logit_scale.exp().clamp(max=MAX_SCALE)
-        cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
-        same = torch.tensor([[a == b and i != j for j, b in enumerate(said)] for i, a in enumerate(said)])
-        logits, target = (scale * cosines).masked_fill(same, float("-inf")), torch.arange(BATCH)
-        loss = 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
-        update(optimizer, loss, warm_cosine(step, STEPS, RATE, warm=100), model)
+        loss = clip.info_nce(image, text, model.logit_scale.exp())
+        update(optimizer, loss, warm_cosine(step, STEPS, clip.RATE), model)
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=math.log(clip.MAX_SCALE))
         if step % 20 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}", scale=f"{scale.item():.0f}", refresh=False)
+            bar.set_postfix(loss=f"{loss.item():.3f}", scale=f"{model.logit_scale.exp().item():.0f}", refresh=False)
     model = model.eval().requires_grad_(False)
-    if cone:
-        fold(model, offsets, *zip(*_batches(work, model), strict=True))
+    if offsets:
+        images, texts = zip(*(x for _, *x in features(work, model, 4_000)), strict=True)
+        fold(model, offsets, images, texts)
     return model
 
 
 @torch.no_grad()
-def _batches(work: Path, model: CLIPModel, count: int = 4_000) -> Iterator[tuple[Tensor, Tensor]]:
-    """Image and text features of training pictures and their captions."""
-    words, those, seen = tokenizer.load(work / "tokenizer"), scenes(), pictures(work)
+def features(work: Path, model: CLIPModel, count: int) -> Iterator[tuple[list[Scene], Tensor, Tensor]]:
+    """Training scenes, and the features of their pictures and captions, in parts of 200."""
+    words, those = tokenizer.load(work / "tokenizer"), data.scenes("train")
+    seen = data.Pictures(work, "train", CHUNKS)
     for start in range(0, count, 200):
-        part = range(start, start + 200)
-        ids = tokenizer.ids(words, [caption(those[i], 0) for i in part])
-        yield image_features(model, as_tensor(seen[start : start + 200])), text_features(model, ids)
+        part = np.arange(start, start + 200)
+        ids = tokenizer.ids(words, data.captions("train", part, 0))
+        yield those[start : start + 200], image_features(model, as_tensor(seen[part])), text_features(model, ids)
 
 
 @torch.no_grad()
@@ -151,9 +129,13 @@ def fold(
 @torch.no_grad()
 def geometry(work: Path, model: CLIPModel) -> dict[str, float]:
     """What the cone is like, in the figures that are known of real CLIP."""
-    image, text = (F.normalize(torch.cat(x), dim=-1) for x in zip(*_batches(work, model, 2_000), strict=True))
-    those = scenes()[: len(image)]
-    neutral = F.normalize(image[[s.style == "plain" and s.look == PLAIN_LOOK for s in those]].mean(0), dim=-1)
+    those: list[Scene] = []
+    parts = []
+    for scenes, *both in features(work, model, 2_000):
+        those += scenes
+        parts.append([F.normalize(x, dim=-1) for x in both])
+    image, text = (torch.cat(x) for x in zip(*parts, strict=True))
+    neutral = F.normalize(image[[s.style == PLAIN and s.look == PLAIN_LOOK for s in those]].mean(0), dim=-1)
     found = {
         "norm of the mean picture": image.mean(0).norm(),
         "norm of the mean caption": text.mean(0).norm(),
@@ -161,26 +143,18 @@ def geometry(work: Path, model: CLIPModel) -> dict[str, float]:
         "matched pairs": (image * text).sum(-1).mean(),
         "unmatched pairs": (image @ text.T).mean(),
         "right caption of 200": torch.stack(
-            [
-                ((i @ t.T).argmax(1) == torch.arange(200)).float().mean()
-                for i, t in zip(image.split(200), text.split(200), strict=True)
-            ]
+            [((i @ t.T).argmax(1) == torch.arange(200)).float().mean() for i, t in parts]
         ).mean(),
+        "scale": model.logit_scale.exp(),
+        "a picture with the neutral": (image @ neutral).mean(),
     }
-    for style in ("aivazovsky", "cloudcore", "gloomcore", "glowwave"):
-        e = F.normalize(image[[s.style == style for s in those]].mean(0), dim=-1)
-        found[f"{style} with the neutral"] = e @ neutral
     return {name: round(float(value), 3) for name, value in found.items()}
-
-
-def load(work: Path, kind: str, seed: int) -> CLIPModel:
-    return CLIPModel.from_pretrained(work / f"{kind}-{seed}", attn_implementation="eager").eval().requires_grad_(False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, help="folder for pictures and models")
-    parser.add_argument("--kind", choices=KINDS, default="natural")
+    parser.add_argument("--kind", choices=list(KINDS), default="natural")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)

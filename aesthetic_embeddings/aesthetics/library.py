@@ -5,6 +5,7 @@ A name is the file's path below its folder, without suffix and with forward slas
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
@@ -14,10 +15,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from ..errors import AestheticError, FileError, quoted
 from ..storage.paths import data_folder, walk, write_atomically
-from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, blend, load
+from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, blend, load, merge, with_neutral
 from .mixes import HASH, Mix
+from .neutral import NEUTRAL
 from .vectors import unit
 
 _PREVIEW = ".preview.png"
@@ -139,11 +144,33 @@ class Library:
         self.refresh()
         return path
 
+    def ordinary(self, embedding: AestheticEmbedding, family: str) -> Tensor | None:
+        """The direction of ordinary pictures, `[dim]`: what the embedding is told apart from, else the neutral one."""
+        neutral = self.neutral()
+        vector = embedding.against.get(family, neutral.vectors.get(family) if neutral else None)
+        return unit(vector) if vector is not None and bool(vector.any()) else None
+
+    def own_share(self, embedding: AestheticEmbedding, family: str) -> float | None:
+        """How much of an embedding ordinary pictures do not have: `1 - cos^2(e, n)`. None where n is not known."""
+        ordinary = self.ordinary(embedding, family)
+        return None if ordinary is None else 1 - float(unit(embedding.vectors[family]) @ ordinary) ** 2
+
     def nearest(self, embedding: AestheticEmbedding, family: str) -> list[tuple[str, float]]:
-        """The other embeddings that have a vector of this family, the most alike first, with their cosines."""
-        direction = unit(embedding.vectors[family])
+        """The other embeddings that have a vector of this family, the most alike first, with their cosines.
+
+        Without the component along ordinary pictures, where that is known: with it, all are alike.
+        """
+        ordinary = self.ordinary(embedding, family)
+
+        def own(e: AestheticEmbedding) -> Tensor:
+            u = unit(e.vectors[family])
+            return u if ordinary is None else u - (u @ ordinary) * ordinary
+
+        direction = own(embedding)
         others = [self.get(name) for name in self.names() if name != embedding.name]
-        likeness = {e.name: float(direction @ unit(e.vectors[family])) for e in others if family in e.vectors}
+        likeness = {
+            e.name: float(torch.cosine_similarity(direction, own(e), dim=0)) for e in others if family in e.vectors
+        }
         return sorted(likeness.items(), key=lambda pair: -pair[1])
 
     def near(self, embedding: AestheticEmbedding, count: int = 5) -> list[str]:
@@ -153,13 +180,37 @@ class Library:
             nearest = [f"{name} {cosine:+.2f}" for name, cosine in self.nearest(embedding, family)[:count]]
             which = f" ({family})" if len(embedding.vectors) > 1 else ""
             lines += [f"Nearest{which}: {', '.join(nearest)}"] if nearest else []
+            share = self.own_share(embedding, family)
+            lines += [] if share is None else [f"Its own{which}: {share:.0%}; the rest ordinary pictures have too"]
         return lines
 
-    def blend(self, mix: Mix, name: str = "") -> AestheticEmbedding:
-        """The embedding that a mix means, called `name`, else as the mix is written. A single aesthetic is itself."""
+    def blend(self, mix: Mix, name: str = "", *, told_apart: bool = False) -> AestheticEmbedding:
+        """The embedding that a mix means, called `name`, else as the mix is written. A single aesthetic is itself.
+
+        told_apart: from the neutral embedding, as far as the aesthetics do not say what they are told apart from.
+        """
         mix = self.resolve(mix)
-        made = self.get(mix.names[0]) if mix.is_single else blend([(self.get(each), w) for each, w in mix.parts])
+        parts = [(self.get(each), weight) for each, weight in mix.parts]
+        if told_apart:
+            parts = [(self.told_apart(e), weight) for e, weight in parts]
+        made = parts[0][0] if mix.is_single else blend(parts)
         return dataclasses.replace(made, name=name or str(mix))
+
+    def told_apart(self, embedding: AestheticEmbedding) -> AestheticEmbedding:
+        """`embedding`, told apart from the neutral one for the families in which it says nothing itself."""
+        neutral = self.neutral()
+        return embedding if neutral is None else with_neutral(embedding, neutral)
+
+    def neutral(self) -> AestheticEmbedding | None:
+        """The aesthetic called `neutral`, made of ordinary pictures, and the one that was fetched for CLIP ViT-L/14.
+
+        Where both have a vector for a family, the first one's is taken. None where there is neither.
+        """
+        parts = [self.get(NEUTRAL.name) if NEUTRAL.name in self else None]
+        with contextlib.suppress(FileError):  # as good as none: fetching it again replaces it
+            parts.insert(0, NEUTRAL.find())
+        known = [e for e in parts if e is not None]
+        return merge(known, NEUTRAL.name) if known else None
 
     def resolve(self, mix: Mix) -> Mix:
         """The mix by the names of this library: `dusk@1a2b3c4d5e` becomes what that content is called here.

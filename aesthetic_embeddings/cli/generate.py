@@ -13,7 +13,7 @@ import click
 from PIL import Image
 
 from ..aesthetics.embedding import AestheticEmbedding
-from ..aesthetics.mixes import from_arguments
+from ..aesthetics.mixes import Mix, from_arguments
 from ..errors import AestheticError
 from ..settings import Settings
 from . import options
@@ -100,9 +100,10 @@ def generate(
     settings = Settings(**{f.name: chosen[f.name] for f in dataclasses.fields(Settings)})
     library = folders.library()
     if layout == GRID:
-        targets = [library.get(name) for name in dict.fromkeys(aesthetics)]
+        mixes = [Mix(((name, 1.0),)) for name in dict.fromkeys(aesthetics)]
     else:
-        targets = [library.blend(from_arguments(aesthetics, library))]
+        mixes = [from_arguments(aesthetics, library)]
+    targets = [library.blend(mix, told_apart=settings.contrast > 0) for mix in mixes]
     first = random.randrange(2**32 - chosen["count"]) if chosen["seed"] is None else chosen["seed"]
     sheet = _sheet(layout or "", prompts, targets, settings, range(first, first + chosen["count"]))
     destination = _destination(output, sheet)

@@ -48,6 +48,12 @@ class Folders:
     help="CLIP folder, or hub id in the local cache. Several times: a vector from each, for several model families.",
 )
 @click.option("--add", is_flag=True, help="Add to the aesthetic NAME, made of the same pictures.")
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Ordinary pictures, or a folder of them, that the aesthetic is told apart from; repeatable.",
+)
 @click.option("--batch-size", default=8, type=click.IntRange(1), help="Pictures encoded at a time.")
 @click.option("--device", type=options.Device(), default="cpu", help="Such as cpu, cuda:1 or mps.")
 @click.option("--allow-pickle", is_flag=True, help="Load an encoder's pytorch_model.bin, which can run code.")
@@ -59,6 +65,7 @@ def create(
     paths: Sequence[Path],
     encoders: Sequence[str],
     add: bool,
+    against: Sequence[Path],
     batch_size: int,
     device: str,
     allow_pickle: bool,
@@ -75,6 +82,7 @@ def create(
             encoders,
             batch_size,
             lambda _, done, total: advance(done, total),
+            against=list(against) or None,
             if_exists="add" if add else "replace" if overwrite else "refuse",
             device=device,
             allow_pickle=allow_pickle,
@@ -123,6 +131,12 @@ def show(folders: Folders, name: str) -> None:
     for family, vector in e.vectors.items():
         say("")
         say(f"{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {serves([family])}")
+        own = library.own_share(e, family)
+        if own is None:
+            say("  there are no ordinary pictures to compare it with, so likeness counts what all pictures share")
+        else:
+            ordinary = "the pictures it is told apart from" if family in e.against else "the neutral embedding"
+            say(f"  {own:.0%} of it is its own; likeness is counted without the rest, which {ordinary} has as well")
         for other, likeness in library.nearest(e, family):
             say(f"  {likeness:+.2f}  {other}")
 

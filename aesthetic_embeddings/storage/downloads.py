@@ -68,6 +68,26 @@ def fetch_tensors(
     return b"".join([len(head).to_bytes(8, "little"), head, *parts])
 
 
+def fetch_file(what: str, url: str, size: int, on_progress: Callable[[int, int], object] | None = None) -> bytes:
+    """A small file of exactly `size` bytes. what, on_progress: as in `fetch_tensors`.
+
+    Raises FileError, which names the address, where it cannot be had, or has another size.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=30, context=_certificates()) as response:
+            data: bytes = response.read(size + 1)
+        if len(data) != size:
+            raise ValueError(f"it should have {size} bytes")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise FileError(
+            f"{what} could not be fetched from {url}: {error}. Check the network and try again, or put the file into "
+            f"{cache_folder()} yourself."
+        ) from error
+    if on_progress:
+        on_progress(size, size)
+    return data
+
+
 def address(repository: str, endpoint: str | None = None) -> str:
     endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     return f"{endpoint.rstrip('/')}/{repository}/resolve/main/{FILE}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..errors import AestheticError, EncoderError
 from ..settings import Settings
 from ..torch_states import evaluating
 from .check import check
+from .direction import direction, nothing_to_be_told_apart_from
 from .missing_parts import complete
 from .record import Recording, embeddings_replaced, record_once
 from .replay import Tuned
@@ -98,10 +100,10 @@ def personalize(
     """
     name = family(tower.width, len(tower.layers), projection.shape[0])
     record = check(tower, record)
-    e = vector_for(embedding, name)
+    e = direction(embedding, name, projection, settings)
     if text is not None:
-        direction = text_feature(tower, check(tower, text), projection).to(e)
-        e = slerp(e, -direction if settings.text_negative else direction, settings.text_strength)
+        t = text_feature(tower, check(tower, text), projection).to(e)
+        e = slerp(e, -t if settings.text_negative else t, settings.text_strength)
     return name, tune(tower, record, e, projection, settings.of_family(name), on_step)
 
 
@@ -126,8 +128,12 @@ def personalize_each(
     for tower, record, text in zip(towers, records, directions, strict=True):
         try:
             whole, matrix = complete(tower, projection, places)
-            name, done = personalize(whole, record, embedding, settings, matrix, text, on_step)
-            tuned[name] = done
+            name = family(whole.width, len(whole.layers), matrix.shape[0])
+            wanted = settings
+            if settings.contrast and name in embedding.vectors and name not in embedding.against:
+                notes.append(nothing_to_be_told_apart_from(embedding, name))
+                wanted = replace(settings, contrast=0.0)
+            name, tuned[name] = personalize(whole, record, embedding, wanted, matrix, text, on_step)
         except EncoderError as error:
             if len(towers) == 1:
                 raise
@@ -144,18 +150,6 @@ def all_applied(tuned: Iterable[Tuned]) -> Iterator[None]:
         for each in tuned:
             blocks.enter_context(each.applied())
         yield
-
-
-def vector_for(embedding: AestheticEmbedding | Tensor, wanted: str) -> Tensor:
-    """The embedding's vector for the CLIP family `wanted`, `[dim]`. Raises EncoderError where it has none."""
-    if isinstance(embedding, Tensor):
-        return embedding.detach().flatten()
-    if wanted not in embedding.vectors:
-        raise EncoderError(
-            f"The aesthetic {embedding.name!r} was made for {', '.join(embedding.vectors)}, but this model's text "
-            f"encoder is {wanted}. Create the aesthetic again from its pictures, with that CLIP."
-        )
-    return embedding.vectors[wanted]
 
 
 def blended(plain: Tensor, tuned: Tensor, settings: Settings) -> Tensor:

@@ -67,6 +67,7 @@ def build(
             presets = widgets.preset_buttons(elem_id)
         with gr.Row():
             setting("update")
+            setting("contrast")
             setting("preservation")
         with gr.Row():
             setting("weight")
@@ -75,6 +76,7 @@ def build(
         with gr.Row():
             setting("strength_clip_l")
             setting("strength_clip_g")
+            setting("any_clip")
         with gr.Row():
             setting("text")
             setting("text_strength")

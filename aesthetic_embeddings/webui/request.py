@@ -38,6 +38,8 @@ ARGUMENTS = (
     "strength_clip_l",
     "strength_clip_g",
     "pictures",
+    "contrast",
+    "any_clip",
 )
 DEFAULTS: dict[str, Any] = {
     "enabled": False,
@@ -143,11 +145,13 @@ def read_request(values: Mapping[str, Any], library: Library) -> Request | None:
         if side == "embedding" and values["pictures"]:
             from . import reference_pictures  # it asks the host, which the page's own tests have not
 
-            return Target(reference_pictures.embedding(values["pictures"]), request.settings)
+            return Target(library.told_apart(reference_pictures.embedding(values["pictures"])), request.settings)
         text = str(values[side] or NONE)
         if len(text) > LONGEST:
             raise AestheticError(f"An embedding or a mix may have {LONGEST} characters, not {len(text)}.")
-        return None if text == NONE else Target(library.blend(from_text(text, library)), request.settings)
+        if text == NONE:
+            return None
+        return Target(library.blend(from_text(text, library), told_apart=True), request.settings)
 
     return dataclasses.replace(
         request, positive=target("embedding"), negative=target("negative"), from_pictures=bool(values["pictures"])

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +20,10 @@ import torch
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.aesthetics.embedding import with_neutral
 from aesthetic_embeddings.aesthetics.families import clip_signature, same_clip
+from aesthetic_embeddings.aesthetics.mixes import Mix
+from aesthetic_embeddings.aesthetics.neutral import NEUTRAL
+
+from .encoders import encoder, prompt
 
 FAMILY = "clip-vit-l-14"
 
@@ -125,3 +136,233 @@ def test_a_clip_is_known_by_its_projection_in_any_precision_and_after_fine_tunin
     tuned = projection + 0.002 * torch.randn(768, 768)  # far more than any fine-tuning moves it
     assert same_clip(clip_signature(tuned), ours)
     assert not any(same_clip(clip_signature(torch.randn(768, 768)), ours) for _ in range(20))
+
+
+# ---- tuning ----
+
+SMALL = "clip-32x3-24"
+SETTINGS = ae.Settings(steps=3, epsilon=1e-3)
+
+
+def small(seed: int, **about: Any) -> ae.AestheticEmbedding:
+    x = torch.randn(24, generator=torch.Generator().manual_seed(seed))
+    return ae.AestheticEmbedding({SMALL: x}, name=f"number {seed}", **about)
+
+
+def tuned(embedding: ae.AestheticEmbedding | torch.Tensor, **settings: Any) -> torch.Tensor:
+    enc, ids = encoder("projection", torch.float64), prompt(5)
+    with torch.no_grad(), ae.personalized(enc.model, ids, embedding, replace(SETTINGS, **settings)):
+        return enc.run(enc.model, ids)[0]
+
+
+def test_tuning_with_contrast_climbs_the_difference_and_with_0_the_mean_as_published() -> None:
+    e, n = small(1), small(2)
+    both = replace(e, against=n.vectors)
+    assert torch.equal(tuned(both), tuned(e.vectors[SMALL]))
+    assert torch.equal(tuned(both, contrast=0.5), tuned(e.vectors[SMALL] - 0.5 * n.vectors[SMALL]))
+    assert not torch.equal(tuned(both, contrast=0.5), tuned(both))
+
+
+def test_contrast_is_never_silently_left_out() -> None:
+    for embedding in (small(1), small(1).vectors[SMALL]):
+        with pytest.raises(ae.AestheticError, match=r"(?i)contrast needs"):
+            tuned(embedding, contrast=1.0)
+    with pytest.raises(ae.AestheticError, match="Nothing is left"):
+        tuned(replace(small(1), against=small(1).vectors), contrast=1.0)
+
+
+def test_another_clip_of_the_same_shape_is_noticed() -> None:
+    enc = encoder("projection", torch.float64)
+    ours, theirs = clip_signature(enc.text_projection()), clip_signature(torch.randn(24, 32))
+    plain = tuned(small(1))
+    assert torch.equal(tuned(small(1, clips={SMALL: ours})), plain)
+    with pytest.raises(ae.EncoderError, match="another CLIP of the shape"):
+        tuned(small(1, clips={SMALL: theirs}))
+    assert torch.equal(tuned(small(1, clips={SMALL: theirs}), any_clip=True), plain)
+
+
+# ---- the neutral embedding ----
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+NUMBERS = torch.randn(768, generator=torch.Generator().manual_seed(3))
+HEAD = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1, 768), }".ljust(127) + b"\n"
+FILE = HEAD + struct.pack("<768f", *NUMBERS.tolist())
+
+
+class GitHub(BaseHTTPRequestHandler):
+    answer = FILE
+
+    def do_GET(self) -> None:
+        found = self.path == "/LAION-AI/aesthetic-predictor/main/vit_l_14_embeddings/rating5.npy"
+        self.send_response(200 if found else 404)
+        self.end_headers()
+        self.wfile.write(self.answer if found else b"")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def github(answer: bytes) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Answer", (GitHub,), {"answer": answer})) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_neutral_embedding_is_fetched_once_and_then_here(cache: Path) -> None:
+    assert NEUTRAL.find() is None
+    assert not NEUTRAL.is_here()
+    seen: list[tuple[int, int]] = []
+    with github(FILE) as address:
+        path = NEUTRAL.fetch(lambda *done: seen.append(done), address)
+    assert path.parent == cache
+    assert seen == [(3200, 3200)]
+    found = NEUTRAL.find()
+    assert found is not None
+    assert torch.equal(found.vectors[FAMILY], NUMBERS)
+    assert NEUTRAL.is_here()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        FILE[:-1],
+        FILE + b"x",
+        b"<html>".ljust(3200),
+        HEAD + struct.pack("<768f", *[float("nan")] * 768),
+        HEAD.replace(b"<f4", b"<i4") + FILE[128:],
+    ],
+)
+def test_anything_else_is_refused_and_what_was_here_is_kept(cache: Path, answer: bytes) -> None:
+    with github(FILE) as address:
+        path = NEUTRAL.fetch(endpoint=address)
+    with github(answer) as address, pytest.raises(ae.FileError, match=re.escape(address)):
+        NEUTRAL.fetch(endpoint=address)
+    assert path.read_bytes() == FILE
+
+
+def test_without_network_the_error_names_the_file_and_where_it_goes(cache: Path) -> None:
+    with pytest.raises(ae.FileError, match=re.escape(str(cache))):
+        NEUTRAL.fetch(endpoint="http://127.0.0.1:9")
+    assert "vit_l_14_embeddings/rating5.npy of https://github.com/LAION-AI/aesthetic-predictor" in NEUTRAL.how_to_get
+    cache.mkdir()
+    (cache / NEUTRAL.cached).write_bytes(FILE)  # as it says
+    assert NEUTRAL.is_here()
+
+
+def test_a_damaged_file_is_as_good_as_none(cache: Path, tmp_path: Path) -> None:
+    cache.mkdir()
+    (cache / NEUTRAL.cached).write_bytes(b"damaged")
+    with pytest.raises(ae.FileError, match="fetch it again"):
+        NEUTRAL.find()
+    assert not NEUTRAL.is_here()
+    assert ae.Library([tmp_path / "library"]).neutral() is None
+
+
+def test_the_library_tells_apart_from_the_neutral_one_where_a_file_does_not_say(cache: Path, tmp_path: Path) -> None:
+    library = ae.Library([tmp_path / "library"])
+    e, own = embedding(1, 15.0, "plain"), embedding(2, name="own", against=embedding(4).vectors)
+    for each in (e, own):
+        library.save(each)
+    mix = Mix((("plain", 1.0),))
+    assert library.neutral() is None
+    assert library.blend(mix, told_apart=True).against == {}
+    assert library.own_share(e, FAMILY) is None
+
+    cache.mkdir()
+    (cache / NEUTRAL.cached).write_bytes(FILE)
+    filled = library.blend(mix, told_apart=True)
+    torch.testing.assert_close(filled.against[FAMILY], NUMBERS / NUMBERS.norm() * e.vectors[FAMILY].norm())
+    assert library.blend(mix).content_hash == e.content_hash  # the file's own, to be found again by
+    assert torch.equal(library.told_apart(own).against[FAMILY], own.against[FAMILY])
+    both = library.blend(Mix((("plain", 0.5), ("own", 0.5))), told_apart=True)
+    assert FAMILY in both.against
+
+    mine = embedding(7, name="neutral")
+    library.save(mine)  # the user's own goes before
+    neutral = library.neutral()
+    assert neutral is not None
+    assert torch.equal(neutral.vectors[FAMILY], mine.vectors[FAMILY])
+
+
+def test_likeness_is_shown_without_what_all_pictures_have(cache: Path, tmp_path: Path) -> None:
+    """Three aesthetics of one narrow cone: what is common to them no longer counts."""
+    library = ae.Library([tmp_path / "library"])
+    n, *own = (torch.nn.functional.normalize(torch.randn(768), dim=0) for _ in range(3))
+    own = [x - (x @ n) * n for x in own]
+    for name, x in (("a", own[0]), ("b", own[1]), ("c", 0.9 * own[0] + 0.1 * own[1])):
+        library.save(ae.AestheticEmbedding({FAMILY: 2 * n + x}, name=name))
+    before = dict(library.nearest(library.get("a"), FAMILY))
+    assert before["b"] > 0.7
+    library.save(ae.AestheticEmbedding({FAMILY: n}, name="neutral"))
+    after = dict(library.nearest(library.get("a"), FAMILY))
+    assert abs(after["b"]) < 0.2
+    assert after["c"] > 0.98
+    share = library.own_share(library.get("a"), FAMILY)
+    norm = float(own[0].norm())
+    assert share == pytest.approx(norm**2 / (4 + norm**2), abs=1e-4)
+
+
+# ---- the paper's own embeddings ----
+
+REAL = os.environ.get("AESTHETIC_TEST_VECTORS", "")
+
+
+@pytest.mark.skipif(not REAL, reason="AESTHETIC_TEST_VECTORS names no folder with the paper's embeddings")
+def test_the_papers_embeddings_are_means_in_the_cone_or_contrasts(tmp_path: Path, cache: Path) -> None:
+    """AESTHETIC_TEST_VECTORS: a folder with the paper's eight in aesthetic_embeddings/, and LAION's mean pictures
+    in neutral/."""
+    expected = {  # norm, and cosine with LAION's mean picture of rating 5
+        "aivazovsky": (17.24, 0.67),
+        "cloudcore": (18.60, 0.82),
+        "fantasy": (15.36, 0.84),
+        "flower_plant": (13.52, 0.84),
+        "gloomcore": (15.93, 0.85),
+        "glowwave": (15.43, 0.84),
+        "laion_7plus": (0.54, 0.02),
+        "sac_8plus": (3.26, 0.30),
+    }
+
+    def rating(number: int) -> torch.Tensor:
+        return torch.tensor(struct.unpack("<768f", _neutral(number)[128:]))
+
+    def _neutral(number: int) -> bytes:
+        return Path(REAL, "neutral", f"laion_vit_l_14_rating{number}.npy").read_bytes()
+
+    cache.mkdir()
+    (cache / NEUTRAL.cached).write_bytes(_neutral(5))
+    library = ae.Library([Path(REAL, "aesthetic_embeddings")])
+    found = {name: library.get(name).vectors[FAMILY] for name in library.names()}
+    neutral = library.neutral()
+    assert neutral is not None
+    n = neutral.vectors[FAMILY]
+    for name, (norm, cosine) in expected.items():
+        assert float(found[name].norm()) == pytest.approx(norm, abs=0.006)
+        assert float(torch.cosine_similarity(found[name], n, dim=0)) == pytest.approx(cosine, abs=0.006)
+        assert library.own_share(library.get(name), FAMILY) == pytest.approx(1 - cosine**2, abs=0.02)
+
+    means = [name for name in expected if name not in ("laion_7plus", "sac_8plus")]
+    plain = torch.stack([found[name] for name in means])
+    assert _median_cosine(plain) == pytest.approx(0.84, abs=0.006)
+    own = plain - (plain @ n)[:, None] * n / n.square().sum()
+    assert _median_cosine(own) == pytest.approx(0.48, abs=0.006)
+    # one of the two headline embeddings is no mean at all
+    contrast = rating(7) - rating(4)
+    assert float(torch.cosine_similarity(found["laion_7plus"], contrast, dim=0)) == pytest.approx(0.92, abs=0.006)
+
+
+def _median_cosine(rows: torch.Tensor) -> float:
+    unit = torch.nn.functional.normalize(rows, dim=-1)
+    above = torch.triu_indices(len(rows), len(rows), 1)
+    return float((unit @ unit.T)[above[0], above[1]].median())

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
 IDS = [
     *("accordion-checkbox", "embedding", "steps", "epsilon", "update", "weight", "blend", "text", "text_strength"),
     *("text_negative", "preservation", "last_layers", "negative", "hires", "strength_clip_l", "strength_clip_g"),
-    "pictures",
+    *("pictures", "contrast", "any_clip"),
 ]
 
 

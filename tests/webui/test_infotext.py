@@ -30,6 +30,8 @@ OTHERS: dict[str, Any] = {
     "text_negative": True,
     "preservation": 1.5,
     "last_layers": 1,
+    "contrast": 0.75,
+    "any_clip": True,
     "negative": "dawn",
     "hires": "off",
 }
@@ -44,6 +46,8 @@ RELEASED = {
     "text_negative": False,
     "preservation": 0.0,
     "last_layers": 0,
+    "contrast": 0.0,
+    "any_clip": False,
 }
 
 
