@@ -256,13 +256,13 @@ def test_limits(host: Host, client: TestClient, monkeypatch: pytest.MonkeyPatch)
 
 def test_in_the_hosts_queue(host: Host, client: TestClient, monkeypatch: pytest.MonkeyPatch):
     lock, creating = host.modules["modules.call_queue"].queue_lock, host.webui("creation")
-    create_with_report, held = creating.create_with_report, []
+    create_in_library, held = creating.create_in_library, []
 
-    def gathering(*args: Any, **kwargs: Any) -> Any:
+    def creates(*args: Any, **kwargs: Any) -> Any:
         held.append(lock.locked())
-        return create_with_report(*args, **kwargs)
+        return create_in_library(*args, **kwargs)
 
-    monkeypatch.setattr(creating, "create_with_report", gathering)
+    monkeypatch.setattr(creating, "create_in_library", creates)
     assert create(client).status_code == 200
     assert held == [True]
     assert not lock.locked()

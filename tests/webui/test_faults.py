@@ -147,7 +147,7 @@ def test_an_unexpected_exception_of_ours(host: Host, monkeypatch: pytest.MonkeyP
 
 
 def test_an_unexpected_exception_before_the_batches(host: Host, monkeypatch: pytest.MonkeyPatch, capsys: Any):
-    monkeypatch.setattr(host.webui("script"), "plan", raising(KeyError("oops")))
+    monkeypatch.setattr(host.webui("script"), "read_request", raising(KeyError("oops")))
     (picture,) = host.generate(p := host.job("a castle", **WANTED))
     monkeypatch.undo()
     assert "unexpected" in next(iter(p.comments))

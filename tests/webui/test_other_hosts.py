@@ -39,7 +39,7 @@ def test_forge_neo(host: Host, patch: pytest.MonkeyPatch):
     (plain,) = host.generate(host.job("a castle"))
     (tuned,) = host.generate(host.job("a castle", **WANTED))
     assert close(cond(tuned), outside(host, "a castle", steps=3), cond(plain))
-    with host.webui("host").without_progress():
+    with host.webui("host").without_infotext():
         noted.last_extra_generation_params["TI"] = "style, style"
         engine.last_extra_generation_params["Emphasis"] = "Original"
     assert noted.last_extra_generation_params == {"TI": "style"}
@@ -87,4 +87,4 @@ def _hiding(name: str) -> Any:
 def _values(host: Host) -> list[Any]:
     request = host.webui("request")
     chosen = {**request.DEFAULTS, "enabled": True, **WANTED}
-    return [chosen[name] for name in request.NAMES]
+    return [chosen[name] for name in request.ARGUMENTS]

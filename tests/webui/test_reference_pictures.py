@@ -98,7 +98,7 @@ def test_the_same_set_is_looked_at_once(host: Host, looks: list, tmp_path: Path)
 def test_without_a_clip_it_says_where_to_get_one(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     _, p = made(host, pictures=[upload(tmp_path / "red.png", png("red"))])
-    assert "CLIP ViT-L/14 is needed" in p.extra_generation_params["Aesthetic error"]
+    assert "Reference pictures need CLIP ViT-L/14" in p.extra_generation_params["Aesthetic error"]
     assert "in the tab Create aesthetic embedding" in p.extra_generation_params["Aesthetic error"]
 
 

@@ -128,4 +128,4 @@ def test_what_cannot_be_read_is_said(host: Host, patch: pytest.MonkeyPatch):
     before = cond(host.generate(host.job("a ship"))[0])
     assert torch.equal(cond(host.generate(p)[0]), before)
     (said,) = [text for text in p.comments if "Aesthetic gradients" in text]
-    assert "quantised" in said
+    assert "quantized" in said
