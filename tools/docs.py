@@ -96,7 +96,7 @@ def _context(name: str, command: click.Command) -> click.Context:
 
 def api_page() -> str:
     """The public names by section; what has no docstring is left out of a class."""
-    package = griffe.load(PACKAGE, search_paths=[ROOT], docstring_parser=griffe.Parser.google)
+    package = griffe.load(PACKAGE, search_paths=[ROOT], docstring_parser="google")
     found: dict[str, list[griffe.Object]] = {section: [] for section in SECTIONS}
     for name in package.exports or ():
         if not str(name).startswith("__"):
@@ -121,19 +121,16 @@ def _described(target: griffe.Object, path: str, heading: str) -> Iterator[str]:
         if "dataclass" in target.labels:
             fields = [a for a in target.attributes.values() if "property" not in a.labels and a.annotation is not None]
             lines = [f"    {a.name}: {a.annotation}{f' = {a.value}' if _is_short(a) else ''}" for a in fields]
-            yield "\n".join(["```python", f"class {path}:", *lines, "```\n"])
-        elif "__init__" in target.members:
-            yield f"```python\n{_signature(target['__init__'], path)}\n```\n"
+            yield "\n".join(["```python", f"class {target.name}:", *lines, "```\n"])
+        elif isinstance(init := target.members.get("__init__"), griffe.Function):
+            yield f"```python\n{_signature(init, path)}\n```\n"
+    elif isinstance(target, griffe.Attribute):
+        yield f"```python\n{target.name}: {target.annotation}\n```\n"
     yield from _docstring(target)
     if isinstance(target, griffe.Class):
         for member in target.members.values():
-            if member.is_public and member.has_docstring and not isinstance(member, griffe.Alias):
-                if isinstance(member, griffe.Function):
-                    yield from _described(member, f"{path.split('.')[-1]}.{member.name}", heading + "#")
-                elif "property" in member.labels:
-                    yield f"{heading}# {path.split('.')[-1]}.{member.name}\n"
-                    yield f"```python\n{member.name}: {member.annotation}\n```\n"
-                    yield from _docstring(member)
+            if isinstance(member, griffe.Object) and member.is_public and member.docstring:
+                yield from _described(member, f"{target.name}.{member.name}", heading + "#")
 
 
 def _is_short(attribute: griffe.Attribute) -> bool:
@@ -170,6 +167,8 @@ def _docstring(target: griffe.Object) -> Iterator[str]:
                 )
                 + "\n"
             )
+        elif section.kind is griffe.DocstringSectionKind.admonition:
+            yield f"{section.title} {section.value.contents}\n"
         else:
             yield f"**{section.kind.value.title()}**\n"
             yield "\n".join(_item(item) for item in section.value) + "\n"
