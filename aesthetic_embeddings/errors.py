@@ -6,11 +6,11 @@ import torch
 
 
 class AestheticError(Exception):
-    """Base of every error of this package; its text can be shown to a user as it is."""
+    """Base of every error of this package. Its text is meant for users: it says what is wrong and what to do."""
 
 
 class FileError(AestheticError):
-    """A file is not what it should be. The text names the file."""
+    """A file is missing, unreadable, or not what it should be. The text names the file."""
 
 
 class EncoderError(AestheticError):
@@ -18,7 +18,7 @@ class EncoderError(AestheticError):
 
 
 class Interrupted(AestheticError):
-    """The caller's callback asked to stop; nothing was written and nothing is left changed."""
+    """A callback asked to stop. Nothing was written, and nothing is left changed."""
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -21,8 +21,11 @@ def environment(name: str, requirements: Sequence[str], python: str = sys.execut
     """
     folder = ROOT / f".venv-{name}"
     executable = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    done, wanted = folder / "requirements.txt", "\n".join([python, *requirements, *alone])
-    if not (done.is_file() and done.read_text() == wanted):
+    package = (
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[tool.")[0]
+    )  # names what --editable needs
+    done, wanted = folder / "requirements.txt", "\n".join([python, *requirements, *alone, package])
+    if not (done.is_file() and done.read_text(encoding="utf-8") == wanted):
         print(f"setting up {folder.name} (once): {', '.join(requirements)}", flush=True)
         if python == sys.executable:
             venv.create(folder, clear=True, with_pip=True)
@@ -32,7 +35,7 @@ def environment(name: str, requirements: Sequence[str], python: str = sys.execut
         run(*install, *requirements)
         if alone:
             run(*install, "--no-deps", *alone)
-        done.write_text(wanted)
+        done.write_text(wanted, encoding="utf-8")
     return str(executable)
 
 

@@ -38,16 +38,20 @@ _SIZE_LIMIT = 16 * 2**20  # a vector takes 3 to 5 kB; anything near this is some
 class AestheticEmbedding:
     """`e = mean_i CLIP_vis(x_i)` of some pictures (arXiv 2209.12330, section 3), once per CLIP family.
 
-    vectors: family (see families.py) -> `[dim]`, fp32, on the CPU, un-normalised. Tensors of other dtypes and devices,
-        and `[1, dim]`, are converted; they are copied, so that later changes to them do not matter.
-    images: the number of pictures behind it; 0 where unknown.
-    created: ISO 8601 time, or empty.
-    encoder: the CLIP that looked at the pictures, for people to read.
-    against: family -> `[dim]`, the mean of ordinary pictures that these are told apart from, on the scale of `vectors`;
-        only the setting `contrast` makes use of it.
-    clips: family -> which CLIP looked (see families.clip_signature), where that is known.
+    Attributes:
+        vectors: CLIP family -> `[dim]`, fp32, on the CPU, not normalized. Tensors of other dtypes and devices, and
+            `[1, dim]`, are converted. They are copied, so later changes to them do not matter.
+        name: The file's name without its suffix; folders below the library's are separated by slashes.
+        images: The number of pictures behind it; 0 where unknown.
+        created: ISO 8601 time, or empty.
+        encoder: The CLIP that encoded the pictures, for people to read.
+        notes: Anything else, for people to read.
+        against: CLIP family -> `[dim]`, the mean of the ordinary pictures that these are told apart from, on the scale
+            of `vectors`. Only the setting `contrast` uses it.
+        clips: CLIP family -> which CLIP encoded the pictures (see families.clip_signature), where that is known.
 
-    Raises AestheticError for a vector that is not finite, is zero, or has another dimension than its family.
+    Raises:
+        AestheticError: A vector is not finite, is zero, or has another dimension than its family.
     """
 
     vectors: Mapping[str, Tensor]
@@ -75,17 +79,24 @@ class AestheticEmbedding:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256, hexadecimal, of families and numbers alone: the identity that survives renaming and new notes."""
+        """SHA-256 of families and numbers, hexadecimal. Renaming and new notes do not change it."""
         sha = hashlib.sha256()
         for family, vector in _tensors(self).items():
             sha.update(family.encode() + b"\0" + struct.pack(f"<{len(vector)}f", *vector.tolist()))
         return sha.hexdigest()
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the file, whole or not at all, and return its path. Folders on the way are made.
+        """Write the file atomically. Missing folders are made.
 
-        Raises FileError where `path` does not end in .safetensors, exists and may not be overwritten, or cannot be
-        written.
+        Args:
+            path: The new file, `*.safetensors`.
+            overwrite: Whether an existing file may be replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            FileError: `path` has another suffix, exists and may not be replaced, or cannot be written.
         """
         path = Path(path)
         if path.suffix.lower() != SUFFIX:
@@ -103,10 +114,19 @@ class AestheticEmbedding:
 
 
 def load(path: str | os.PathLike[str]) -> AestheticEmbedding:
-    """Read an aesthetic embedding, ours or a legacy one. No code from the file runs, whatever it holds.
+    """Read an aesthetic embedding: a safetensors file of ours, or a `.pt` of the old extension.
 
-    A bare vector, as in a legacy file, belongs to the family of its dimension (768: CLIP ViT-L/14, so SD1).
-    Raises FileError, which names the file, for anything else than an aesthetic embedding, and says what to do.
+    No code from the file runs, whatever it holds. A bare vector, as in an old file, belongs to the CLIP family of its
+    dimension (768: CLIP ViT-L/14, so SD1).
+
+    Args:
+        path: The file. Its content decides how it is read, not its suffix.
+
+    Returns:
+        The embedding, called as the file says, else as the file is called.
+
+    Raises:
+        FileError: The file is no aesthetic embedding. The text names it and says what to do.
     """
     path = Path(path)
     try:
@@ -137,9 +157,17 @@ def load(path: str | os.PathLike[str]) -> AestheticEmbedding:
 
 
 def blend(parts: Sequence[tuple[AestheticEmbedding, float]], name: str = "") -> AestheticEmbedding:
-    """`sum_i w_i e_i / ||e_i||` for every family that all parts have; a negative weight pushes away.
+    """A weighted mix, `sum_i w_i e_i / ||e_i||`, for every CLIP family that all parts have.
 
-    Raises AestheticError where there is no such family, or where the terms cancel.
+    Args:
+        parts: Embeddings with their weights. A negative weight pushes away.
+        name: The name of the result.
+
+    Returns:
+        The mix. Its notes list the parts.
+
+    Raises:
+        AestheticError: The parts have no family in common, were made with different CLIPs, or cancel.
     """
     if not parts:
         raise AestheticError("A blend needs at least one aesthetic.")
@@ -165,9 +193,17 @@ def blend(parts: Sequence[tuple[AestheticEmbedding, float]], name: str = "") -> 
 
 
 def merge(parts: Sequence[AestheticEmbedding], name: str = "") -> AestheticEmbedding:
-    """One embedding with the vectors of all parts, which several CLIPs made of the same pictures.
+    """One embedding with the vectors that several CLIPs made of the same pictures.
 
-    Of two vectors for one family the later part's is taken.
+    Args:
+        parts: The embeddings. Of two vectors for one CLIP family the later part's is taken.
+        name: The name of the result.
+
+    Returns:
+        The merged embedding.
+
+    Raises:
+        AestheticError: There are no parts.
     """
     if not parts:
         raise AestheticError("There is nothing to merge.")
@@ -187,9 +223,19 @@ def merge(parts: Sequence[AestheticEmbedding], name: str = "") -> AestheticEmbed
 def contrast(embedding: AestheticEmbedding, neutral: AestheticEmbedding, share: float = 1.0) -> AestheticEmbedding:
     """What sets `embedding` apart from a neutral one: `e / ||e|| - share n / ||n||`, for every family that both have.
 
-    neutral: of ordinary pictures. The mean of any pictures lies in the narrow cone in which CLIP has all pictures
-    (Liang et al. 2022, arXiv 2203.02053), so most of it is not a matter of taste. The families that only `embedding`
-    has are left out. Raises AestheticError where there is no common one, or where nothing is left.
+    The mean of any pictures lies in the narrow cone in which CLIP has all pictures (Liang et al. 2022, arXiv
+    2203.02053), so most of it is not a matter of taste.
+
+    Args:
+        embedding: The aesthetic.
+        neutral: An embedding of ordinary pictures, made with the same CLIP.
+        share: How much of the neutral direction is subtracted.
+
+    Returns:
+        The difference. CLIP families that only `embedding` has are left out.
+
+    Raises:
+        AestheticError: There is no common family, or nothing is left.
     """
     common = [family for family in embedding.vectors if family in neutral.vectors]
     if not common:

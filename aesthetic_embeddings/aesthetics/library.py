@@ -54,12 +54,17 @@ class Entry:
 
 
 class Library:
-    """The embeddings in `folders` and below; links are followed. New files go to the first folder.
+    """The embeddings in some folders and below, by name: the path below the folder without suffix, as "moods/dark".
 
-    Sub-folders of Python code are not entered: hosts' users keep embeddings in the folder of an extension, too.
-    A folder that does not exist is as good as an empty one, and is made when a file is saved. Where several files have
-    one name, the earlier folder's is meant, and within a folder the safetensors. A file is read again only when it
-    changes.
+    Links are followed. Sub-folders with Python code are not entered: WebUI users keep embeddings in the folder of an
+    extension, too. Where several files have one name, the one in the earlier folder is meant, and within a folder the
+    safetensors. A file is read again only when it changes.
+
+    Args:
+        folders: Where to look. New files go to the first one, which is made then. A missing folder counts as empty.
+
+    Raises:
+        AestheticError: There are no folders.
     """
 
     def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
@@ -71,7 +76,7 @@ class Library:
         self.refresh()
 
     def refresh(self) -> None:
-        """Look at the folders again: files that are new, gone, or made anew under the same name are noticed."""
+        """Look at the folders again, and read what is new or changed."""
         read: dict[tuple[object, ...], AestheticEmbedding | FileError] = {}
         entries: list[Entry] = []
         named: dict[str, Entry] = {}
@@ -99,7 +104,7 @@ class Library:
         self._read, self._named, self.entries = read, named, tuple(entries)
 
     def names(self) -> list[str]:
-        """What can be chosen, in alphabetical order: of files with the same content only the first."""
+        """The names that can be chosen, in alphabetical order. Of files with equal content only the first counts."""
         return sorted((e.name for e in self._named.values() if not e.duplicate_of), key=_collision_key)
 
     def __contains__(self, name: object) -> bool:
@@ -107,9 +112,11 @@ class Library:
         return name in self._named
 
     def get(self, name: str) -> AestheticEmbedding:
-        """The embedding called `name`, which is also its `.name`, whatever its file says.
+        """The embedding called `name`. Its `.name` is that name, whatever the file says.
 
-        Raises FileError where its file is no good, and AestheticError, with what comes close, where there is none.
+        Raises:
+            FileError: Its file is unreadable.
+            AestheticError: There is none. The text names similar ones.
         """
         entry = self._entry(name)
         if entry.embedding is None:
@@ -117,22 +124,35 @@ class Library:
         return entry.embedding
 
     def find(self, content_hash: str) -> AestheticEmbedding | None:
-        """The embedding with this content hash, or with one that starts with these (at least 8) characters."""
+        """The embedding whose content hash starts with these characters, at least 8; None where there is none."""
         whole = len(content_hash) >= 8
         usable = (e.embedding for e in self.entries if whole and e.embedding is not None)
         return next((e for e in usable if e.content_hash.startswith(content_hash.lower())), None)
 
     def check_free(self, name: str) -> None:
-        """Raise AestheticError unless a new file may have this name: before the work that would go into it."""
+        """Check that a new file may have this name, before any work goes into it.
+
+        Raises:
+            AestheticError: The name is taken, or cannot be a file's on every system.
+        """
         check_name(name)
         for taken in self._taken(name):
             raise _taken_error(name, taken)
 
     def save(self, embedding: AestheticEmbedding, *, overwrite: bool = False) -> Path:
-        """Write `embedding` into the first folder, under its name, and return the file.
+        """Write an embedding into the first folder, under its name.
 
-        Raises AestheticError where the name cannot be a file's on every system, or where it is taken and not
-        `overwrite`. A legacy file, or one in another folder, is not overwritten but hidden.
+        Args:
+            embedding: What to save.
+            overwrite: Whether one of that name may be replaced. A legacy file, or one in another folder, is not
+                overwritten but hidden by the new one.
+
+        Returns:
+            The file.
+
+        Raises:
+            AestheticError: The name is taken, or cannot be a file's on every system.
+            FileError: The file cannot be written.
         """
         check_name(embedding.name)
         path = self.folders[0] / (embedding.name + SUFFIX)
@@ -174,7 +194,7 @@ class Library:
         return sorted(likeness.items(), key=lambda pair: -pair[1])
 
     def near(self, embedding: AestheticEmbedding, count: int = 5) -> list[str]:
-        """In words, those that are most like it: a line for each family, where there are others."""
+        """The most similar embeddings in words: a line for each CLIP family for which there are others."""
         lines = []
         for family in embedding.vectors:
             nearest = [f"{name} {cosine:+.2f}" for name, cosine in self.nearest(embedding, family)[:count]]
@@ -185,9 +205,15 @@ class Library:
         return lines
 
     def blend(self, mix: Mix, name: str = "", *, told_apart: bool = False) -> AestheticEmbedding:
-        """The embedding that a mix means, called `name`, else as the mix is written. A single aesthetic is itself.
+        """The embedding that a mix means. A single aesthetic is itself.
 
-        told_apart: from the neutral embedding, as far as the aesthetics do not say what they are told apart from.
+        Args:
+            mix: Names and weights (see mixes.py).
+            name: The name of the result; by default the mix as it is written.
+            told_apart: From the neutral embedding, as far as the aesthetics do not say what they are told apart from.
+
+        Raises:
+            AestheticError: One of the aesthetics is not here, or they cannot be blended.
         """
         mix = self.resolve(mix)
         parts = [(self.get(each), weight) for each, weight in mix.parts]
@@ -215,12 +241,13 @@ class Library:
     def resolve(self, mix: Mix) -> Mix:
         """The mix by the names of this library: `dusk@1a2b3c4d5e` becomes what that content is called here.
 
-        Raises AestheticError where one of the aesthetics is not here.
+        Raises:
+            AestheticError: One of the aesthetics is not here.
         """
         return Mix(tuple((self._called(name), weight) for name, weight in mix.parts))
 
     def pinned(self, name: str, content: str) -> str:
-        """What to write to mean the aesthetic whose content hash starts so, once called `name`, and no other."""
+        """What to write to mean the aesthetic with this start of a content hash, once called `name`, and no other."""
         found = self.find(content)
         for now in (name, found.name if found else ""):
             if now in self and self.get(now).content_hash.startswith(content):
@@ -228,20 +255,29 @@ class Library:
         return f"{name}@{content}"
 
     def preview(self, name: str) -> Path | None:
-        """The picture beside the file called `name`."""
+        """The preview picture beside the file called `name`; None where there is none."""
         beside = self._beside(self._entry(name).path)
         return next((path for ending, path in beside.items() if ending not in (".json", ".civitai.info")), None)
 
     def set_preview(self, name: str, png: bytes) -> Path:
-        """Lay a picture beside the file called `name`, as `NAME.preview.png`, and return its path."""
+        """Save a picture beside the file called `name`, as `NAME.preview.png`, and return its path."""
         path = self._entry(name).path.with_suffix(_PREVIEW)
         write_atomically(path, png)
         return path
 
     def rename(self, old: str, new: str) -> Path:
-        """Call the file `old` by the name `new`, in the same of the library's folders, and return its new path.
+        """Rename a file within its folder of the library, and what lies beside it (SIDE_FILES).
 
-        What lies beside it (SIDE_FILES) comes along.
+        Args:
+            old: Its name.
+            new: Its new name.
+
+        Returns:
+            The new path.
+
+        Raises:
+            AestheticError: There is no `old`, or `new` is taken or cannot be a file's on every system.
+            FileError: The file cannot be renamed.
         """
         entry = self._entry(old)
         root = next(folder for folder in self.folders if entry.path.is_relative_to(folder))
@@ -262,7 +298,12 @@ class Library:
         return path
 
     def delete(self, name: str) -> Path:
-        """Delete the file called `name`, readable or not, and what lies beside it; return the path it had."""
+        """Delete a file, readable or not, and what lies beside it (SIDE_FILES); return the path it had.
+
+        Raises:
+            AestheticError: There is no such file.
+            FileError: It cannot be deleted.
+        """
         path = self._entry(name).path
         try:
             for file in (*self._beside(path).values(), path):
@@ -273,7 +314,20 @@ class Library:
         return path
 
     def import_(self, path: str | os.PathLike[str], name: str = "", *, overwrite: bool = False) -> Path:
-        """Save any embedding file, such as a legacy one, in the first folder as safetensors; returns the new file."""
+        """Copy an embedding file, such as a `.pt`, into the first folder as safetensors.
+
+        Args:
+            path: The file.
+            name: Its new name; by default the file's.
+            overwrite: As for `save`.
+
+        Returns:
+            The new file.
+
+        Raises:
+            FileError: The file is no aesthetic embedding.
+            AestheticError: The name is taken, or cannot be a file's on every system.
+        """
         path = Path(path)
         embedding = load(path)
         notes = embedding.notes or f"imported from {path.name}"

@@ -38,7 +38,7 @@ class Folders:
 
 @click.command()
 @click.argument("name", type=options.NewName())
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--encoder",
     "encoders",
@@ -147,7 +147,10 @@ def show(folders: Folders, name: str) -> None:
 @options.overwrite
 @click.pass_obj
 def blend(folders: Folders, new: str, parts: Sequence[str], overwrite: bool) -> None:
-    """Save a weighted mix of aesthetics as NEW; a negative weight pushes away: blend dusk sac=0.7 gloom=-0.3"""
+    """Save a weighted mix of aesthetics as NEW; a negative weight pushes away.
+
+    For example: aesthetic-gradients blend dusk sac=0.7 gloom=-0.3
+    """
     library = folders.library(new=True)
     say(library.save(library.blend(from_arguments(parts, library), new), overwrite=overwrite))
 
@@ -162,7 +165,7 @@ def rename(folders: Folders, old: str, new: str) -> None:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def delete(folders: Folders, names: Sequence[str], yes: bool) -> None:
@@ -175,7 +178,9 @@ def delete(folders: Folders, names: Sequence[str], yes: bool) -> None:
 
 
 @click.command("import")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @options.overwrite
 @click.pass_obj
 def import_(folders: Folders, files: Sequence[Path], overwrite: bool) -> None:

@@ -25,8 +25,10 @@ from ..text_encoder.towers import find_tower
 class Conditioning:
     """What a pipeline takes in place of a prompt: `pipeline(**conditioning.arguments)`.
 
-    similarities: for each CLIP family that was tuned, `steps + 1` cosines: before, after each step.
-    notes: sentences for the user, such as which encoder was left alone and why.
+    Attributes:
+        arguments: Keyword arguments of the pipeline: prompt embeddings, and those of the negative prompt.
+        similarities: CLIP family that was tuned -> `steps + 1` cosines: before tuning, then after each step.
+        notes: Sentences for the user, such as which encoder stayed plain and why.
     """
 
     arguments: dict[str, Tensor]
@@ -45,16 +47,28 @@ def personalized_prompt(
     clip_skip: int | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Conditioning:
-    """Encode `prompt` with the pipeline's text encoders tuned towards `embedding`; the negative prompt stays plain.
+    """Encode a prompt with the pipeline's text encoders tuned towards an aesthetic.
 
-    Every CLIP for which the embedding has a vector is tuned towards that vector; the others are left alone, which the
-    notes say, and so is T5. The pipeline is as it was afterwards.
+    Every CLIP for which the embedding has a vector is tuned towards that vector. The others and T5 stay plain, and so
+    does the negative prompt. Afterwards the pipeline is as it was.
 
-    projection: the text projection `[dim, width]` of an encoder that has none of its own, or a file or folder that
-        holds it; by default one kept beside the pipeline's own files, or in the local caches (see `text_projection`).
-    on_step: called with the number of steps done and the similarity, for each encoder in turn.
+    Args:
+        pipeline: A diffusers pipeline of Stable Diffusion 1, 2 or 3, SDXL or Flux.
+        prompt: The prompt, for every text encoder of the pipeline.
+        embedding: The aesthetic.
+        settings: How to tune; by default `Settings()`.
+        negative_prompt: The negative prompt, where the pipeline takes one.
+        projection: The text projection `[dim, width]` of an encoder that has none of its own, or a file or folder that
+            holds it. By default one beside the pipeline's own files, or in the local caches.
+        clip_skip: As in the pipeline's own call.
+        on_step: Called with the number of steps done and the similarity, for each encoder in turn. What it raises ends
+            the tuning.
 
-    Raises EncoderError where no text encoder of the pipeline can be tuned towards the embedding.
+    Returns:
+        What the pipeline takes in place of the prompt.
+
+    Raises:
+        EncoderError: No text encoder of the pipeline can be tuned towards the embedding.
     """
     settings = settings or Settings()
     models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]

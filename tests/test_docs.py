@@ -1,0 +1,39 @@
+"""The docs say what the code says, and what they link to is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import aesthetic_embeddings as ae
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/api.md", "docs/command-line.md"])
+def test_what_is_written_from_the_code_is_current(name):
+    pytest.importorskip("griffe")
+    from tools import docs
+
+    path = ROOT / name
+    assert path.read_text(encoding="utf-8") == docs.pages()[path], "run `python -m tools.docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_every_link_leads_somewhere(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_version_is_the_same_everywhere():
+    assert f"## [{ae.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^version: {ae.__version__}$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_linter_is_the_same_everywhere():
+    pinned = re.search(r'"ruff==([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert pinned
+    assert f"rev: v{pinned[1]}\n" in (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")

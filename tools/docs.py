@@ -1,0 +1,193 @@
+"""What the docs take from the code: `python -m tools.docs` writes it anew, and tests/test_docs.py compares.
+
+docs/api.md             the public names, from their signatures and docstrings
+docs/command-line.md    every command's help, from click
+README.md               the tables of commands and settings, between `<!-- NAME: ... -->` and `<!-- end -->`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import griffe
+
+from aesthetic_embeddings import Settings
+from aesthetic_embeddings.cli import main as command_line
+
+from .environments import ROOT
+
+PACKAGE = "aesthetic_embeddings"
+#: Sub-package or module -> the heading of its public names.
+SECTIONS = {
+    "aesthetics": "Aesthetics",
+    "settings": "Settings",
+    "text_encoder": "Text encoders",
+    "diffusion": "Diffusers pipelines",
+    "errors": "Errors",
+}
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page, as it should be."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, table in (("commands", commands_table()), ("settings", settings_table())):
+        readme = re.sub(
+            rf"(<!-- {name}: .*?-->\n).*?(<!-- end -->)", rf"\g<1>{_escaped(table)}\g<2>", readme, flags=re.S
+        )
+    return {
+        ROOT / "README.md": readme,
+        ROOT / "docs" / "api.md": api_page(),
+        ROOT / "docs" / "command-line.md": command_line_page(),
+    }
+
+
+# ---- tables of the README -------------------------------------------------------------------------------------------
+
+
+def settings_table() -> str:
+    rows = ["| setting | default | range | |", "| --- | --- | --- | --- |"]
+    for field in dataclasses.fields(Settings):
+        about, default = field.metadata, field.default
+        span = ", ".join(about["choices"] or ())
+        if about["low"] is not None:
+            span = f"{about['low']:g} to {about['high']:g}"
+        shown = f"{default:g}" if isinstance(default, float) else str(default).lower()
+        rows.append(f"| `{field.name}` | {shown} | {span} | {about['help']} |")
+    return "\n".join(rows) + "\n"
+
+
+def commands_table() -> str:
+    rows = ["| command | what it does |", "| --- | --- |"]
+    for name, command in command_line.commands.items():
+        arguments = [p.make_metavar(_context(name, command)) for p in command.params if isinstance(p, click.Argument)]
+        rows.append(f"| `{' '.join([name, *arguments])}` | {_summary(command)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _summary(command: click.Command) -> str:
+    """The first paragraph of a command's help."""
+    return " ".join((command.help or "").split("\n\n")[0].split())
+
+
+# ---- docs/command-line.md -------------------------------------------------------------------------------------------
+
+
+def command_line_page() -> str:
+    parts = ["# Command line\n\nWritten by `python -m tools.docs` from the commands themselves.\n"]
+    for name, command in (("", command_line), *command_line.commands.items()):
+        parts.append(f"## aesthetic-gradients {name}".rstrip() + "\n")
+        parts.append(f"```\n{command.get_help(_context(name, command)).rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+def _context(name: str, command: click.Command) -> click.Context:
+    root = click.Context(
+        command_line, info_name="aesthetic-gradients", terminal_width=100, **command_line.context_settings
+    )
+    return click.Context(command, parent=root, info_name=name, terminal_width=100) if name else root
+
+
+# ---- docs/api.md ----------------------------------------------------------------------------------------------------
+
+
+def api_page() -> str:
+    """The public names by section; what has no docstring is left out of a class."""
+    package = griffe.load(PACKAGE, search_paths=[ROOT], docstring_parser="google")
+    found: dict[str, list[griffe.Object]] = {section: [] for section in SECTIONS}
+    for name in package.exports or ():
+        if not str(name).startswith("__"):
+            target = package[str(name)]
+            target = target.final_target if isinstance(target, griffe.Alias) else target
+            found[target.canonical_path.split(".")[1]].append(target)
+    parts = [
+        "# Python API\n\nWritten by `python -m tools.docs` from the docstrings. `import aesthetic_embeddings as ae`\n"
+    ]
+    for section, title in SECTIONS.items():
+        parts.append(f"## {title}\n")
+        for target in found[section]:
+            parts += _described(target, f"ae.{target.name}", "###")
+    return "\n".join(parts)
+
+
+def _described(target: griffe.Object, path: str, heading: str) -> Iterator[str]:
+    yield f"{heading} {path}\n"
+    if isinstance(target, griffe.Function):
+        yield f"```python\n{_signature(target, path)}\n```\n"
+    elif isinstance(target, griffe.Class):
+        if "dataclass" in target.labels:
+            fields = [a for a in target.attributes.values() if "property" not in a.labels and a.annotation is not None]
+            lines = [f"    {a.name}: {a.annotation}{f' = {a.value}' if _is_short(a) else ''}" for a in fields]
+            yield "\n".join(["```python", f"class {target.name}:", *lines, "```\n"])
+        elif isinstance(init := target.members.get("__init__"), griffe.Function):
+            yield f"```python\n{_signature(init, path)}\n```\n"
+    elif isinstance(target, griffe.Attribute):
+        yield f"```python\n{target.name}: {target.annotation}\n```\n"
+    yield from _docstring(target)
+    if isinstance(target, griffe.Class):
+        for member in target.members.values():
+            if isinstance(member, griffe.Object) and member.is_public and member.docstring:
+                yield from _described(member, f"{target.name}.{member.name}", heading + "#")
+
+
+def _is_short(attribute: griffe.Attribute) -> bool:
+    """Whether a field's default says more than how it is made."""
+    value = str(attribute.value) if attribute.value is not None else ""
+    return bool(value) and not value.startswith(("_setting(", "field("))
+
+
+def _signature(function: griffe.Function, path: str) -> str:
+    lines, seen_keyword_only = [], False
+    for p in function.parameters:
+        if p.name in ("self", "cls"):
+            continue
+        if p.kind is griffe.ParameterKind.keyword_only and not seen_keyword_only:
+            seen_keyword_only = True
+            lines.append("*")
+        stars = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}.get(p.kind, "")
+        default = f" = {p.default}" if p.default is not None and not stars else ""
+        lines.append(f"{stars}{p.name}" + (f": {p.annotation}" if p.annotation is not None else "") + default)
+    returns = f" -> {function.returns}" if function.returns is not None else ""
+    whole = f"{path}({', '.join(lines)}){returns}"
+    return whole if len(whole) <= 100 else "\n".join([f"{path}(", *(f"    {line}," for line in lines), f"){returns}"])
+
+
+def _docstring(target: griffe.Object) -> Iterator[str]:
+    for section in target.docstring.parsed if target.docstring else ():
+        if section.kind is griffe.DocstringSectionKind.text:
+            yield section.value + "\n"
+        elif section.kind is griffe.DocstringSectionKind.examples:
+            yield (
+                "\n".join(
+                    text if kind is griffe.DocstringSectionKind.text else f"```python\n{text}\n```"
+                    for kind, text in section.value
+                )
+                + "\n"
+            )
+        elif section.kind is griffe.DocstringSectionKind.admonition:
+            yield f"{section.title} {section.value.contents}\n"
+        else:
+            yield f"**{section.kind.value.title()}**\n"
+            yield "\n".join(_item(item) for item in section.value) + "\n"
+
+
+def _item(item: griffe.DocstringNamedElement | griffe.DocstringElement) -> str:
+    name = getattr(item, "name", "") or (str(item.annotation) if isinstance(item, griffe.DocstringRaise) else "")
+    text = " ".join(item.description.split())
+    return f"- `{name}`: {text}" if name else f"- {text}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\")
+
+
+def main() -> None:
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
