@@ -128,5 +128,5 @@ class ConditioningHook:
     def _cached(self, caches: list[Any]) -> list[list[PromptResult]]:
         """The results kept with the key of this call, to which another extension may have added."""
         n = len(self._last_key)
-        hits = (cache[0][n - 1].results for cache in caches if cache[0] and cache[0][:n] == self._last_key)
-        return next(hits, [])
+        hits = (cache[0][n - 1] for cache in caches if n and cache[0] and cache[0][:n] == self._last_key)
+        return next((tag.results for tag in hits if isinstance(tag, CacheTag)), [])

@@ -213,6 +213,7 @@ def test_another_extensions_wrapper_on_a_job_used_again(host: Host, place: str, 
     assert len(tunings) == 1
 
 
+@pytest.mark.xfail(strict=True, reason="the inner job of such a copy is tuned by the outer one's settings")
 def test_a_copy_of_a_wrapped_job_is_tuned_once_and_leaves_the_outer_one_tuned(host: Host, tunings: list):
     class Copies(Inner):
         def postprocess_image(self, p: Job) -> None:

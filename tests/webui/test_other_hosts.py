@@ -24,7 +24,7 @@ def without(host: Host, patch: pytest.MonkeyPatch, *names: str) -> None:
         parent, _, child = name.rpartition(".")
         patch.delattr(sys.modules[parent], child)
     fake_host.forget_extension()
-    host.scripts.clear()
+    host.scripts.alwayson_scripts.clear()
     host.webui("script").register()
 
 
@@ -65,12 +65,12 @@ def test_a_host_without_the_seam(host: Host, patch: pytest.MonkeyPatch, missing:
     p = host.job("a castle", **WANTED)
     hidden = getattr(host.Job, missing)
     patch.setattr(host.Job, "__getattribute__", _hiding(missing), raising=False)
-    p.scripts = list(host.scripts)
+    p.scripts = fake_host.ScriptRunner(host, host.scripts.alwayson_scripts)
     host.script.process(p, *_values(host))
     assert f"a job has no {missing}" in "".join(p.comments)
     patch.undo()
     assert getattr(host.Job, missing) is hidden
-    p.scripts = []
+    p.scripts = fake_host.ScriptRunner(host)
     (picture,) = host.generate(p)
     assert torch.equal(cond(picture), cond(plain))
 

@@ -87,7 +87,7 @@ def job(comments: dict[str, int]) -> Any:
 )
 def test_a_word_where_more_would_be_less(host: Host, similarities: tuple[float, ...], word: str | None):
     said = {"of another": 1}
-    host.webui("picture_report").PictureReport(job(said))([outcome(host, *similarities)], False)
+    host.webui("picture_report").PictureReport(job(said))([[outcome(host, *similarities)]], False)
     assert len(said) == (3 if word else 2)
     assert word is None or word in list(said)[-1]
 
@@ -96,5 +96,5 @@ def test_a_word_where_more_would_be_less(host: Host, similarities: tuple[float, 
 def test_two_encoders_are_told_apart(host: Host):
     said: dict[str, int] = {}
     both = {"clip-a": (0.1, 0.2), "clip-b": (0.3, 0.4)}
-    host.webui("picture_report").PictureReport(job(said))([outcome(host, similarities=both)], False)
+    host.webui("picture_report").PictureReport(job(said))([[outcome(host, similarities=both)]], False)
     assert "similarity 0.100 → 0.200 (clip-a); 0.300 → 0.400 (clip-b)" in next(iter(said))

@@ -79,7 +79,7 @@ def test_from_the_api_they_are_text_and_no_paths(host: Host, looks: list, tmp_pa
     for each in (text, f"data:image/png;base64,{text}"):
         given = module.by_name([{"pictures": [each]}])
         assert given["enabled"]
-        assert module.plan(given, host.webui("host").library).positive.embedding.name == "1 picture"
+        assert module.read_request(given, host.webui("host").library).positive.embedding.name == "1 picture"
     (tmp_path / "secret.png").write_bytes(png("red"))
     _, p = made(host, pictures=[str(tmp_path / "secret.png")])
     assert "base64" in p.extra_generation_params["Aesthetic error"]

@@ -387,8 +387,8 @@ def test_a_missing_encoder_names_its_files_their_size_and_folder(tab: Any, hub: 
         assert words in error
 
 
-def test_an_encoder_whose_weights_are_not_there_yet_is_missing(tab: Any, hub: Hub, creating: Any):
-    folder = creating.ENCODERS[0].folder
+def test_an_encoder_whose_weights_are_not_there_yet_is_missing(tab: Any, hub: Hub, creating: Any, host: Host):
+    folder = host.webui("host").encoder_folder() / creating.ENCODERS[0].name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     assert creating.located(creating.ENCODERS[0]) is None
@@ -507,7 +507,7 @@ def test_preview_rename_delete(tab: Any, host: Host):
     assert chosen["value"] == "night/late"
     assert (folder / "night" / "late.preview.png").exists()
     said, *_ = tab.delete("night/late", False)
-    assert "Tick the box" in said
+    assert "Tick Confirm deletion" in said
     assert (folder / "night" / "late.safetensors").exists()
     said, chosen, sure = tab.delete("night/late", True)
     assert "Deleted" in said
