@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .. import pocket
 from ..errors import EncoderError
 
 
@@ -89,17 +88,16 @@ def encoder_of_family(family: str) -> KnownEncoder | None:
 def encoder_name(source: str) -> str:
     """What an encoder's folder or hub id is called in the embeddings that it makes.
 
-    The hub's cache names folders by revisions, and the pocket model's folder is only called "model".
+    The hub's cache names folders by revisions. A folder that is only called "model", as the pocket model's is, goes by
+    the name of the folder around it.
     """
     folder = Path(source)
     if not folder.is_dir():
         return source
     folder = folder.resolve()
-    if folder == pocket.MODEL.resolve():
-        return "pocket"
     cached = next((part for part in folder.parts if part.startswith("models--") and "snapshots" in folder.parts), None)
     if cached is None:
-        return folder.name
+        return folder.parent.name if folder.name == "model" else folder.name
     repository = cached.removeprefix("models--").replace("--", "/")
     for known in ENCODERS:
         if known.repository == repository and folder.match(f"*/{PurePosixPath(known.files[0]).parent}"):
