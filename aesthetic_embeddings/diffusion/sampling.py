@@ -24,8 +24,10 @@ def load_pipeline(model: str | Path, device: str | None = None, dtype: str | Non
     Raises AestheticError where there is no such model here.
     """
     import diffusers
+    import transformers
 
     diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     device = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     dtype = dtype or ("float16" if device.startswith("cuda") else "float32")
     options: dict[str, Any] = {"torch_dtype": getattr(torch, dtype), "local_files_only": True}
