@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import CLIPModel
 
 from aesthetic_embeddings.pocket import MODEL
-from aesthetic_embeddings.text_encoder.update_rules import adam
+from aesthetic_embeddings.text_encoder.update_rules import Step, adam
 
 from . import small_clip
 from .evaluate import DRAWING_SEED, ORDINARY_SEED, drawings
