@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import AestheticError, quoted
-from .text_encoder.update_rules import UPDATE_RULES
 
-UPDATES = tuple(UPDATE_RULES)
+UPDATES = ("adam", "normalized", "gradient")  # their equations: text_encoder/update_rules.py
 BLENDS = ("lerp", "slerp")
 #: CLIP family -> the setting that weakens its text encoder beside a model's others.
 STRENGTHS = {"clip-vit-l-14": "strength_clip_l", "open-clip-vit-bigg-14": "strength_clip_g"}

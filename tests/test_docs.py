@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/api.md", "docs/command-line.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/api.md", "docs/architecture.md", "docs/command-line.md"])
 def test_what_is_written_from_the_code_is_current(name):
     pytest.importorskip("griffe")
     from tools import docs
@@ -26,6 +26,14 @@ def test_what_is_written_from_the_code_is_current(name):
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_file_that_the_architecture_names_exists():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w./-]+\.(?:py|toml|md|js|json|css|html|txt)|[\w./-]+/)`", text)
+    assert len(named) > 30
+    places = (ROOT, ROOT / "aesthetic_embeddings")
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
 
 
 def test_the_version_is_the_same_everywhere():

@@ -2,6 +2,7 @@
 
 docs/api.md             the public names, from their signatures and docstrings
 docs/command-line.md    every command's help, from click
+docs/architecture.md    the picture of the packages, from their imports
 README.md               the tables of commands and settings, between `<!-- NAME: ... -->` and `<!-- end -->`
 """
 
@@ -18,6 +19,7 @@ import griffe
 from aesthetic_embeddings import Settings
 from aesthetic_embeddings.cli import main as command_line
 
+from . import import_graph
 from .environments import ROOT
 
 PACKAGE = "aesthetic_embeddings"
@@ -33,16 +35,24 @@ SECTIONS = {
 
 def pages() -> dict[Path, str]:
     """Every generated page, as it should be."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name, table in (("commands", commands_table()), ("settings", settings_table())):
-        readme = re.sub(
-            rf"(<!-- {name}: .*?-->\n).*?(<!-- end -->)", rf"\g<1>{_escaped(table)}\g<2>", readme, flags=re.S
-        )
+    docs = ROOT / "docs"
+    rooms = import_graph.mermaid(import_graph.without_shortcuts(import_graph.imports(ROOT / PACKAGE)))
     return {
-        ROOT / "README.md": readme,
-        ROOT / "docs" / "api.md": api_page(),
-        ROOT / "docs" / "command-line.md": command_line_page(),
+        ROOT / "README.md": _filled(ROOT / "README.md", commands=commands_table(), settings=settings_table()),
+        docs / "api.md": api_page(),
+        docs / "command-line.md": command_line_page(),
+        docs / "architecture.md": _filled(docs / "architecture.md", rooms=rooms),
     }
+
+
+def _filled(page: Path, **parts: str) -> str:
+    """A page with other text between its marks: `<!-- NAME: ... -->` and `<!-- end -->`."""
+    text = page.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        pattern = re.compile(rf"(<!-- {name}: .*?-->\n).*?(<!-- end -->)", re.DOTALL)
+        text, count = pattern.subn(lambda found, part=part: found[1] + part + found[2], text)  # type: ignore[misc]
+        assert count == 1, f"{page} has {count} places for {name}"
+    return text
 
 
 # ---- tables of the README -------------------------------------------------------------------------------------------
@@ -178,10 +188,6 @@ def _item(item: griffe.DocstringNamedElement | griffe.DocstringElement) -> str:
     name = getattr(item, "name", "") or (str(item.annotation) if isinstance(item, griffe.DocstringRaise) else "")
     text = " ".join(item.description.split())
     return f"- `{name}`: {text}" if name else f"- {text}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The update rules: how a weight w moves at step k = 1 ... n along g, the gradient of the objective, which is ascended.
 
-To add a rule, write its equation as a function here and name it in `UPDATE_RULES`; every surface offers it then.
+To add a rule, write its equation as a function here, and name it in `UPDATE_RULES` and in settings.UPDATES.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import aesthetic_embeddings
+from tools.import_graph import floors, imports
 
 BLOCKED = ("gradio", "modules", "diffusers", "transformers", "click", "rich", "aesthetic_embeddings.pocket")
 
@@ -10,3 +14,12 @@ def test_the_core_imports_alone():
     block = f"import sys; sys.modules.update(dict.fromkeys({BLOCKED!r}))"
     everything = "import aesthetic_embeddings as ae; [getattr(ae, name) for name in ae.__all__]"
     subprocess.run([sys.executable, "-c", f"{block}; {everything}"], check=True)
+
+
+def test_imports_point_downward_only():
+    graph = imports(Path(aesthetic_embeddings.__file__).parent)
+    ground = [part for floor in floors(graph)[:-1] for part in floor]  # raises for a cycle
+    assert "text_encoder" in ground
+    surfaces = {"webui", "studio", "cli", "ui", "evaluation"}
+    core = {"aesthetics", "diffusion", "errors", "settings", "storage", "text_encoder", "torch_states"}
+    assert [part for part in core if graph[part] & surfaces] == []

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aesthetic_embeddings import AestheticError, Settings
+from aesthetic_embeddings.settings import UPDATES
+from aesthetic_embeddings.text_encoder.update_rules import UPDATE_RULES
 
 
 def test_every_field_says_what_surfaces_need():
@@ -68,3 +70,7 @@ def test_a_strength_is_a_factor_of_epsilon_for_its_own_text_encoder():
     assert settings.of_family("open-clip-vit-bigg-14") == replace(settings, epsilon=5e-4)
     assert settings.of_family("clip-vit-l-14").changes_nothing
     assert settings.of_family("open-clip-vit-h-14") == settings
+
+
+def test_every_update_rule_has_its_equation():
+    assert tuple(UPDATE_RULES) == UPDATES

@@ -15,7 +15,7 @@ from aesthetic_embeddings.diffusion.contact_sheet import sheet
 from aesthetic_embeddings.diffusion.png_metadata import read_about, save_picture
 from aesthetic_embeddings.diffusion.sampling import load_pipeline, pictures
 
-from .checkpoints import save_native, small_sd1
+from ..checkpoints import save_native, small_sd1
 
 pytest.importorskip("diffusers")
 
