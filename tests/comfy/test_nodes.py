@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
@@ -319,3 +321,20 @@ def test_outside_of_comfyui_it_does_nothing() -> None:
         "assert not hasattr(module, 'NODE_CLASS_MAPPINGS') and 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_example_workflow_fits_the_nodes(nodes: Any) -> None:
+    """Values for every widget, in order; the picture in the docs holds the same workflow."""
+    text = (ROOT / "example_workflows/aesthetic_gradients.json").read_text()
+    for node in json.loads(text)["nodes"]:
+        if own := nodes.NODE_CLASS_MAPPINGS.get(node["type"]):
+            takes = own.INPUT_TYPES()
+            linked = {each["name"] for each in node["inputs"]}
+            widgets = [
+                x for name, x in {**takes["required"], **takes.get("optional", {})}.items() if name not in linked
+            ]
+            assert len(widgets) == len(node["widgets_values"])
+            for (_, *options), value in zip(widgets[1:], node["widgets_values"][1:], strict=True):
+                assert value == options[0]["default"]
+    with Image.open(ROOT / "docs/comfyui.png") as picture:
+        assert json.loads(picture.info["workflow"]) == json.loads(text)
