@@ -10,10 +10,10 @@ from typing import Any
 
 import gradio as gr
 
+from ...diffusion.job import Progress
 from ...ui import messages
 from .. import plots
 from ..engine import Engine
-from ..job import Progress
 from ..state import QUIET, elem_id
 from .comparison import Comparison
 from .request import PAIRS

@@ -9,12 +9,12 @@ import gradio as gr
 
 from ...aesthetics.embedding import AestheticEmbedding
 from ...aesthetics.mixes import Mix
+from ...diffusion.job import Cell, Job
 from ...errors import AestheticError
 from ...ui import text_fields
 from ...ui.facts import nearest
 from ...ui.messages import errors_as_text
 from .. import picture_html
-from ..job import Cell, Job
 from ..state import CHANGES_LIBRARY, QUIET, Studio, elem_id
 from .files import save
 
