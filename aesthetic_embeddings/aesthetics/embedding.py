@@ -8,22 +8,23 @@ Files of the old extension (`.pt`, `.bin`: one bare tensor) are read too. What a
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from ..errors import AestheticError, FileError
+from ..errors import AestheticError, FileError, quoted
 from ..storage import legacy_pt
-from ..storage.paths import write_atomically
+from ..storage.paths import open_regular, write_atomically
+from ..storage.small_safetensors import is_safetensors, read_header, read_tensors
 from . import families, vectors
 
 SUFFIX = ".safetensors"
@@ -32,6 +33,9 @@ SUFFIXES = (SUFFIX, ".pt", ".bin")  # in this order where one folder has the sam
 _FORMAT, _VERSION = "aesthetic-embedding", "1"
 _AGAINST = "/against"
 _SIZE_LIMIT = 16 * 2**20  # a vector takes 3 to 5 kB; anything near this is something else
+_FAMILIES_LIMIT = 32
+_DIMENSION_LIMIT = 2**14
+_LENGTHS = {"name": 255, "created": 64, "encoder": 1000, "notes": 10_000}  # characters; the rest is cut off
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,15 +105,16 @@ class AestheticEmbedding:
         path = Path(path)
         if path.suffix.lower() != SUFFIX:
             raise FileError(f"{path} should end in {SUFFIX}: aesthetic embeddings are saved in that format only.")
-        if not overwrite and os.path.lexists(path):
-            raise FileError(f"{path} exists already. Choose another name, or allow it to be overwritten.")
-        about = {"name": self.name, "images": self.images, "created": self.created, "encoder": self.encoder}
-        metadata = {"format": _FORMAT, "version": _VERSION, **about, "notes": self.notes}
+        about = {key: getattr(self, key)[:limit] for key, limit in _LENGTHS.items()}
+        metadata = {"format": _FORMAT, "version": _VERSION, **about, "images": self.images}
         if self.clips:
             metadata["clips"] = json.dumps(self.clips)
         # a name that came from a file system can hold bytes that are not text; metadata must be text
         text = {key: str(value).encode("utf-8", "replace").decode() for key, value in metadata.items()}
-        write_atomically(path, safetensors.torch.save(_tensors(self), text))
+        try:
+            write_atomically(path, safetensors.torch.save(_tensors(self), text), overwrite)
+        except FileExistsError:
+            raise FileError(f"{path} exists already. Choose another name, or allow it to be overwritten.") from None
         return path
 
 
@@ -129,23 +134,23 @@ def load(path: str | os.PathLike[str]) -> AestheticEmbedding:
         FileError: The file is no aesthetic embedding. The text names it and says what to do.
     """
     path = Path(path)
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            head = file.read(16)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise FileError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    if size == 0:
+    with open_regular(path) as file:
+        try:
+            data = file.read(_SIZE_LIMIT + 1)
+            size = os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise FileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not data:
         raise FileError(f"{path} is empty. Copy or download it again.")
-    if size > _SIZE_LIMIT:
+    if len(data) > _SIZE_LIMIT:
         raise FileError(
             f"{path} is too large for an aesthetic embedding ({size / 2**20:.0f} MB), so it is a model or another file."
         )
-    if head[8:9] == b"{":  # first of all: the length that stands before it can look like any other file's mark
-        return _named(path, *_read(path))
-    if head.startswith(b"PK"):
-        return _named(path, {"": legacy_pt.read_vector(path)}, {})
-    if head.startswith(b"\x80"):
+    if is_safetensors(data[:9]):  # first of all: the length that comes first can look like any other file's mark
+        return _embedding(path, *_read(path, data))
+    if data.startswith(b"PK"):
+        return _embedding(path, {"": legacy_pt.read_vector(io.BytesIO(data), path)}, {})
+    if data.startswith(b"\x80"):
         raise FileError(
             f"{path} is a bare pickle, as torch wrote before version 1.6; it is not read, since it could run code. "
             "If you trust it, open it with torch and save it again."
@@ -271,12 +276,14 @@ def _checked(family: str, vector: Tensor) -> Tensor:
     dim = families.dimension(family)
     if vector.dim() != 1 or (dim is not None and len(vector) != dim):
         sizes = " × ".join(str(n) for n in vector.shape)
-        raise AestheticError(f"The vector for {family} has the wrong dimensions: {sizes}, not {dim or 'one row'}.")
+        raise AestheticError(
+            f"The vector for {quoted(family)} has the wrong dimensions: {sizes}, not {dim or 'one row'}."
+        )
     norm = vector.norm()
     if not bool(torch.isfinite(norm)):
-        raise AestheticError(f"The vector for {family} has values that are not finite, so it points nowhere.")
+        raise AestheticError(f"The vector for {quoted(family)} has values that are not finite, so it points nowhere.")
     if norm == 0:
-        raise AestheticError(f"The vector for {family} is zero, so it points nowhere.")
+        raise AestheticError(f"The vector for {quoted(family)} is zero, so it points nowhere.")
     return vector.contiguous()
 
 
@@ -308,28 +315,46 @@ def _one_clip(parts: Sequence[AestheticEmbedding], family: str) -> str:
     return known[0].clips[family] if known else ""
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path, data: bytes) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     """The tensors, and the metadata, of a safetensors file of ours, or of one with a single bare vector (named "")."""
     try:
-        # safe_open, as Forge patches safetensors.torch.load_file to rename the files it dislikes
-        with safe_open(path, framework="pt") as file:
-            metadata, names = file.metadata() or {}, list(file.keys())
-            ours = metadata.get("format") == _FORMAT
-            if ours and metadata.get("version") != _VERSION:
-                raise FileError(
-                    f"{path} was made by a newer version of aesthetic gradients (its format is "
-                    f"{metadata.get('version')!s:.20}, this version reads {_VERSION}). Update aesthetic gradients."
-                )
-            if not ours and (fault := _another_kind(names)):
-                raise FileError(f"{path} {fault}")
-            floats = {"F64", "F32", "F16", "BF16"}
-            if any(file.get_slice(name).get_dtype() not in floats for name in names):
+        metadata, described = read_header(data)
+        ours = metadata.get("format") == _FORMAT
+        if ours and metadata.get("version") != _VERSION:
+            raise FileError(
+                f"{path} was made by a newer version of aesthetic gradients (its format is "
+                f"{metadata.get('version')!s:.20}, this version reads {_VERSION}). Update aesthetic gradients."
+            )
+        if fault := _too_many(described) if ours else _another_kind(list(described)):
+            raise FileError(f"{path} {fault}")
+        for dtype, shape in described.values():
+            if dtype not in ("F64", "F32", "F16", "BF16"):
                 raise FileError(f"{path} holds something else than floating-point numbers, so no aesthetic embedding.")
-            return {name if ours else "": file.get_tensor(name) for name in names}, metadata
+            _check_shape(path, shape)
+        return {name if ours else "": vector for name, vector in read_tensors(data).items()}, metadata
     except AestheticError:
         raise
     except Exception as error:  # SafetensorError for the most part; whatever it is, it is the file's fault
         raise FileError(f"{path} is damaged or cut short. Copy or download it again.") from error
+
+
+def _too_many(names: Iterable[str]) -> str:
+    """What is wrong with the names of the tensors in a file of ours."""
+    names = [name.removesuffix(_AGAINST) for name in names]
+    if len(set(names)) > _FAMILIES_LIMIT:
+        return f"has vectors for more than {_FAMILIES_LIMIT} CLIP families, so it is damaged. Download it again."
+    if bad := next((name for name in names if not families.is_family(name)), None):
+        return f"has a vector for {quoted(bad)}, which is not the name of a CLIP family. Download it again."
+    return ""
+
+
+def _check_shape(path: Path, shape: Sequence[int]) -> None:
+    """Raise FileError for what is not one row of numbers."""
+    if not (1 <= len(shape) <= 2 and (len(shape) == 1 or shape[0] == 1) and 0 < shape[-1] <= _DIMENSION_LIMIT):
+        sizes = " × ".join(str(n) for n in shape) or "1"
+        raise FileError(
+            f"{path} has the wrong dimensions: {sizes}. An aesthetic embedding is one row of 768, 1024 or 1280."
+        )
 
 
 def _another_kind(names: list[str]) -> str:
@@ -345,17 +370,18 @@ def _another_kind(names: list[str]) -> str:
     return ""
 
 
-def _named(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> AestheticEmbedding:
-    if "" in tensors:  # a bare vector: its dimension is all that says whose it is
+def _embedding(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> AestheticEmbedding:
+    if "" in tensors:  # a bare vector: its dimension is all that says which CLIP it is for
         bare = tensors.pop("")
-        family = families.family_of_dimension(bare.shape[-1]) if bare.dim() == 1 or bare.shape[:-1] == (1,) else None
+        _check_shape(path, bare.shape)
+        family = families.family_of_dimension(bare.shape[-1])
         if family is None:
-            sizes = " × ".join(str(n) for n in bare.shape) or "1"
             raise FileError(
-                f"{path} has the wrong dimensions: {sizes}. An aesthetic embedding is one row of 768, 1024 or 1280."
+                f"{path} has the wrong dimensions: {bare.shape[-1]}. An aesthetic embedding is one row of 768, 1024 or "
+                "1280."
             )
         tensors[family] = bare
-    about = {key: metadata.get(key, "") for key in ("name", "created", "encoder", "notes")}
+    about = {key: metadata.get(key, "")[:limit] for key, limit in _LENGTHS.items()}
     images = metadata.get("images", "")
     try:
         return AestheticEmbedding(
@@ -366,7 +392,7 @@ def _named(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) 
             clips=_clips(metadata.get("clips", "")),
         )
     except AestheticError as error:
-        raise FileError(f"{path}: {error} Make it anew, or download it again.") from error
+        raise FileError(f"{path}: {error} Create it again, or download it again.") from error
 
 
 def _clips(text: str) -> dict[str, str]:

@@ -10,7 +10,6 @@ import dataclasses
 import difflib
 import os
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ import torch
 from torch import Tensor
 
 from ..errors import AestheticError, FileError, quoted
-from ..storage.paths import data_folder, walk, write_atomically
+from ..storage.paths import data_folder, move_all, temporary_name, walk, write_atomically
 from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, blend, load, merge, with_neutral
 from .mixes import HASH, Mix
+from .names import check_name, collision_key
 from .neutral import NEUTRAL
 from .vectors import unit
 
@@ -105,7 +105,7 @@ class Library:
 
     def names(self) -> list[str]:
         """The names that can be chosen, in alphabetical order. Of files with equal content only the first counts."""
-        return sorted((e.name for e in self._named.values() if not e.duplicate_of), key=_collision_key)
+        return sorted((e.name for e in self._named.values() if not e.duplicate_of), key=collision_key)
 
     def __contains__(self, name: object) -> bool:
         """Whether `get` knows this name."""
@@ -136,8 +136,8 @@ class Library:
             AestheticError: The name is taken, or cannot be a file's on every system.
         """
         check_name(name)
-        for taken in self._taken(name):
-            raise _taken_error(name, taken)
+        for other in self._same_name(name):
+            raise _name_error(name, other)
 
     def save(self, embedding: AestheticEmbedding, *, overwrite: bool = False) -> Path:
         """Write an embedding into the first folder, under its name.
@@ -156,10 +156,10 @@ class Library:
         """
         check_name(embedding.name)
         path = self.folders[0] / (embedding.name + SUFFIX)
-        for taken in self._taken(embedding.name):
-            twin = taken.embedding is not None and taken.embedding.content_hash == embedding.content_hash
-            if taken.name != embedding.name or not (overwrite or (twin and taken.path != path)):
-                raise _taken_error(embedding.name, taken)
+        for other in self._same_name(embedding.name):
+            twin = other.embedding is not None and other.embedding.content_hash == embedding.content_hash
+            if other.name != embedding.name or not (overwrite or (twin and other.path != path)):
+                raise _name_error(embedding.name, other)
         embedding.save(path, overwrite=overwrite)
         self.refresh()
         return path
@@ -277,24 +277,29 @@ class Library:
 
         Raises:
             AestheticError: There is no `old`, or `new` is taken or cannot be a file's on every system.
-            FileError: The file cannot be renamed.
+            FileError: The file cannot be renamed, or a stranger's file lies where one beside it would go. All files
+                are then as they were.
         """
         entry = self._entry(old)
         root = next(folder for folder in self.folders if entry.path.is_relative_to(folder))
         check_name(new)
         path = root / (new + entry.path.suffix)
-        for taken in self._taken(new):
-            if taken.path != entry.path:  # "dark" may become "Dark"
-                raise _taken_error(new, taken)
+        for other in self._same_name(new):
+            if other.path != entry.path:  # "dark" may become "Dark"
+                raise _name_error(new, other)
         beside = self._beside(entry.path)
+        moves = [(entry.path, path), *((side, path.with_suffix(ending)) for ending, side in beside.items())]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(entry.path, path)
-            for ending, side in beside.items():
-                os.replace(side, path.with_suffix(ending))
+            move_all(moves)
+        except FileExistsError as error:
+            raise FileError(
+                f"{error.filename2 or error.filename or path} exists already. Choose another name, or move that file."
+            ) from error
         except OSError as error:
             raise FileError(f"{entry.path} cannot be renamed to {path}: {error.strerror or error}.") from error
-        self.refresh()
+        finally:
+            self.refresh()
         return path
 
     def delete(self, name: str) -> Path:
@@ -305,12 +310,15 @@ class Library:
             FileError: It cannot be deleted.
         """
         path = self._entry(name).path
+        moves = [(file, temporary_name(file)) for file in (path, *self._beside(path).values())]
         try:
-            for file in (*self._beside(path).values(), path):
+            move_all(moves)  # so that either all of them go, or none
+            for _, file in moves:
                 file.unlink()
         except OSError as error:
             raise FileError(f"{path} cannot be deleted: {error.strerror or error}.") from error
-        self.refresh()
+        finally:
+            self.refresh()
         return path
 
     def import_(self, path: str | os.PathLike[str], name: str = "", *, overwrite: bool = False) -> Path:
@@ -334,14 +342,11 @@ class Library:
         return self.save(dataclasses.replace(embedding, name=name or path.stem, notes=notes), overwrite=overwrite)
 
     def _files(self) -> Iterator[tuple[str, Path]]:
-        seen = set()
+        seen: set[tuple[int, int]] = set()  # one folder of the list may lie within another
         for folder in self.folders:
-            found = [path for path in walk(folder, packages=False) if path.suffix.lower() in SUFFIXES]
+            found = [path for path in walk(folder, packages=False, seen=seen) if path.suffix.lower() in SUFFIXES]
             for path in sorted(found, key=lambda path: SUFFIXES.index(path.suffix.lower())):
-                real = os.path.realpath(path)  # one folder of the list may lie within another
-                if real not in seen:
-                    seen.add(real)
-                    yield path.relative_to(folder).with_suffix("").as_posix(), path
+                yield path.relative_to(folder).with_suffix("").as_posix(), path
 
     def _beside(self, path: Path) -> dict[str, Path]:
         """Ending -> side file of the embedding at `path`; none while another embedding there shares its name."""
@@ -376,44 +381,17 @@ class Library:
             )
         return found
 
-    def _taken(self, name: str) -> list[Entry]:
+    def _same_name(self, name: str) -> list[Entry]:
         self.refresh()
-        return [entry for entry in self.entries if _collision_key(entry.name) == _collision_key(name)]
+        return [entry for entry in self.entries if collision_key(entry.name) == collision_key(name)]
 
 
-def check_name(name: str) -> None:
-    """Raise AestheticError unless `name` can be a file's on Linux, macOS and Windows alike, inside its folder.
-
-    Libraries get carried from one system to another, so the strictest rules, Windows', hold on all.
-    """
-    for part in name.split("/"):
-        if not part:
-            raise AestheticError(f"{name!r} cannot be a name: it is empty, or has an empty part between slashes.")
-        if part.startswith("."):
-            raise AestheticError(f"{name!r} cannot be a name: no part of it may start with a dot.")
-        if part != part.strip() or part.endswith("."):
-            raise AestheticError(
-                f"{name!r} cannot be a name: no part of it may start or end with a space, or end with a dot."
-            )
-        if bad := re.search(r'[<>:"|?*\\\x00-\x1f\x7f\ud800-\udfff]', part):
-            raise AestheticError(f"{name!r} cannot be a name: Windows does not allow {bad[0]!r} in it.")
-        if re.fullmatch(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])( *\..*)?", part, re.IGNORECASE):
-            raise AestheticError(f"{name!r} cannot be a name: Windows keeps {part!r} for a device.")
-        if len(part.encode()) > 200:
-            raise AestheticError(f"{name!r} cannot be a name: it is too long.")
-
-
-def _collision_key(name: str) -> str:
-    """Equal for names that are one file on Windows (which ignores case) or on macOS (which composes accents too)."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _taken_error(name: str, by: Entry) -> AestheticError:
+def _name_error(name: str, by: Entry) -> AestheticError:
     if by.name != name:
         return AestheticError(
-            f"{name!r} and the existing {by.name!r} would be one file on some systems. Choose another name."
+            f"{quoted(name)} and the existing {quoted(by.name)} would be one file on some systems. Choose another name."
         )
-    return AestheticError(f"There is an aesthetic called {name!r} already ({by.path}). Choose another name.")
+    return AestheticError(f"There is an aesthetic called {quoted(name)} already ({by.path}). Choose another name.")
 
 
 def _load(path: Path) -> AestheticEmbedding | FileError:
