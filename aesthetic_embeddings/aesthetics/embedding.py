@@ -53,6 +53,8 @@ class AestheticEmbedding:
         against: CLIP family -> `[dim]`, the mean of the ordinary pictures that these are told apart from, on the scale
             of `vectors`. Only the setting `contrast` uses it.
         clips: CLIP family -> which CLIP encoded the pictures (see families.clip_signature), where that is known.
+        neutral: CLIP family -> `[dim]`, what stands in for `against` where that says nothing (see `Library.neutral`).
+            It is no part of the file, or of the content.
 
     Raises:
         AestheticError: A vector is not finite, is zero, or has another dimension than its family.
@@ -66,28 +68,41 @@ class AestheticEmbedding:
     notes: str = ""
     against: Mapping[str, Tensor] = field(default_factory=dict)
     clips: Mapping[str, str] = field(default_factory=dict)
+    neutral: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.vectors:
             raise AestheticError("An aesthetic embedding needs at least one vector.")
         families = sorted(self.vectors)
         checked = {family: _checked(family, self.vectors[family]) for family in families}
-        against = {
-            family: _checked_side(self.against[family], checked[family])
-            for family in families
-            if family in self.against
-        }
-        clips = {family: self.clips[family] for family in families if family in self.clips}
-        for name, value in {"vectors": checked, "against": against, "clips": clips}.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "vectors", checked)
+        for side in ("against", "neutral"):
+            given = getattr(self, side)
+            known = {family: _checked_side(given[family], checked[family]) for family in families if family in given}
+            object.__setattr__(self, side, known)
+        object.__setattr__(self, "clips", {family: self.clips[family] for family in families if family in self.clips})
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of families and numbers, hexadecimal. Renaming and new notes do not change it."""
-        sha = hashlib.sha256()
-        for family, vector in _tensors(self).items():
-            sha.update(family.encode() + b"\0" + struct.pack(f"<{len(vector)}f", *vector.tolist()))
-        return sha.hexdigest()
+        """SHA-256 of families and numbers, hexadecimal: the identity that survives renaming and new notes."""
+        return _sha(_tensors(self))
+
+    @property
+    def tuning_hash(self) -> str:
+        """SHA-256 of all that tuning may use: the content, the neutral vectors, and which CLIPs they belong to."""
+        return _sha({**_tensors(self), **{f"{family}/neutral": x for family, x in self.neutral.items()}}, self.clips)
+
+    @property
+    def ordinary(self) -> Mapping[str, Tensor]:
+        """CLIP family -> `[dim]`, the ordinary pictures that these are told apart from: `against`, else `neutral`."""
+        return {**self.neutral, **self.against}
+
+    def own_share(self, family: str) -> float | None:
+        """How much of a vector ordinary pictures do not have, `1 - cos^2(e, n)`; None where no n is known."""
+        n = self.ordinary.get(family)
+        if n is None or not bool(n.any()):
+            return None
+        return 1 - float(torch.cosine_similarity(self.vectors[family], n, dim=0)) ** 2
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the file atomically. Missing folders are made.
@@ -181,13 +196,18 @@ def blend(parts: Sequence[tuple[AestheticEmbedding, float]], name: str = "") -> 
         held = "; ".join(f"{e.name or 'one'} has {', '.join(e.vectors)}" for e, _ in parts)
         raise AestheticError(f"These aesthetics have no CLIP family in common ({held}), so they cannot be blended.")
     weights = [w for _, w in parts]
-    told_apart = common.intersection(*(e.against for e, _ in parts))
+
+    def mixed(side: str) -> dict[str, Tensor]:
+        sides = [(getattr(e, side), e, w) for e, w in parts]
+        return {
+            family: torch.stack([w * of[family] / e.vectors[family].norm() for of, e, w in sides]).sum(0)
+            for family in common.intersection(*(of for of, *_ in sides))
+        }
+
     return AestheticEmbedding(
         {family: vectors.mix([e.vectors[family] for e, _ in parts], weights) for family in common},
-        against={
-            family: torch.stack([w * e.against[family] / e.vectors[family].norm() for e, w in parts]).sum(0)
-            for family in told_apart
-        },
+        against=mixed("against"),
+        neutral=mixed("ordinary"),
         clips={family: clip for family in common if (clip := _one_clip([e for e, _ in parts], family))},
         name=name,
         images=sum(e.images for e, _ in parts),
@@ -217,6 +237,7 @@ def merge(parts: Sequence[AestheticEmbedding], name: str = "") -> AestheticEmbed
         {family: e.vectors[family] for family, e in last.items()},
         against={family: e.against[family] for family, e in last.items() if family in e.against},
         clips={family: e.clips[family] for family, e in last.items() if family in e.clips},
+        neutral={family: e.neutral[family] for family, e in last.items() if family in e.neutral},
         name=name,
         images=max(e.images for e in parts),
         created=now(),
@@ -253,14 +274,16 @@ def contrast(embedding: AestheticEmbedding, neutral: AestheticEmbedding, share: 
     return replace(embedding, vectors=mixed, against={}, notes=notes)
 
 
-def with_neutral(embedding: AestheticEmbedding, neutral: AestheticEmbedding) -> AestheticEmbedding:
-    """`embedding`, told apart from a neutral one for the families in which it says nothing itself."""
+def with_neutral(embedding: AestheticEmbedding, neutral: AestheticEmbedding | None) -> AestheticEmbedding:
+    """`embedding`, with the vectors of a neutral one of the same CLIPs at its own length to stand in for `against`."""
+    if neutral is None:
+        return embedding
     found = {
         family: neutral.vectors[family] * (vector.norm() / neutral.vectors[family].norm())
         for family, vector in embedding.vectors.items()
-        if family in neutral.vectors and family not in embedding.against
+        if family in neutral.vectors and _may_be_one_clip(embedding.clips.get(family), neutral.clips.get(family))
     }
-    return replace(embedding, against={**embedding.against, **found}) if found else embedding
+    return replace(embedding, neutral=found)
 
 
 def now() -> str:
@@ -301,6 +324,19 @@ def _checked_side(vector: Tensor, of: Tensor) -> Tensor:
 def _tensors(e: AestheticEmbedding) -> dict[str, Tensor]:
     """By name, as they are in the file."""
     return {**e.vectors, **{family + _AGAINST: vector for family, vector in e.against.items()}}
+
+
+def _sha(tensors: Mapping[str, Tensor], more: Mapping[str, str] | None = None) -> str:
+    sha = hashlib.sha256()
+    for name, vector in tensors.items():
+        sha.update(name.encode() + b"\0" + struct.pack(f"<{len(vector)}f", *vector.tolist()))
+    for item in (more or {}).items():
+        sha.update("\0".join(item).encode())
+    return sha.hexdigest()
+
+
+def _may_be_one_clip(a: str | None, b: str | None) -> bool:
+    return not a or not b or families.same_clip(a, b)
 
 
 def _one_clip(parts: Sequence[AestheticEmbedding], family: str) -> str:
@@ -386,8 +422,11 @@ def _embedding(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, st
     try:
         return AestheticEmbedding(
             {name: x for name, x in tensors.items() if not name.endswith(_AGAINST)},
-            **(about | {"name": about["name"] or path.stem}),
+            name=about["name"] or path.stem,
             images=int(images) if images.isascii() and images.isdigit() and len(images) < 10 else 0,
+            created=about["created"],
+            encoder=about["encoder"],
+            notes=about["notes"],
             against={name.removesuffix(_AGAINST): x for name, x in tensors.items() if name.endswith(_AGAINST)},
             clips=_clips(metadata.get("clips", "")),
         )

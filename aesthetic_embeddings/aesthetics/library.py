@@ -62,16 +62,24 @@ class Library:
 
     Args:
         folders: Where to look. New files go to the first one, which is made then. A missing folder counts as empty.
+        neutral: Neutral embeddings, of ordinary pictures, that come with a model.
+
+    Attributes:
+        neutral: What aesthetics are told apart from where they do not say so themselves (see `Settings.contrast`): the
+            vectors of the aesthetic called `neutral`, then those fetched for CLIP ViT-L/14, then those given. None
+            where there is none.
 
     Raises:
         AestheticError: There are no folders.
     """
 
-    def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
+    def __init__(self, folders: Sequence[str | os.PathLike[str]], neutral: Sequence[AestheticEmbedding] = ()) -> None:
         if not folders:
             raise AestheticError("A library needs at least one folder.")
         self.folders = [Path(folder).absolute() for folder in folders]
         self.entries: tuple[Entry, ...] = ()
+        self.neutral: AestheticEmbedding | None = None
+        self._known_neutral = tuple(neutral)
         self._read: dict[tuple[object, ...], AestheticEmbedding | FileError] = {}
         self.refresh()
 
@@ -81,6 +89,7 @@ class Library:
         entries: list[Entry] = []
         named: dict[str, Entry] = {}
         first: dict[str, str] = {}  # content hash -> name
+        all_found: list[tuple[str, Path, AestheticEmbedding | FileError]] = []
         for name, path in self._files():
             try:
                 stat = path.stat()
@@ -89,11 +98,15 @@ class Library:
             # clocks are coarse, so size and time can agree by chance; a file made anew has another inode
             key = (path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
             read[key] = found = self._read.get(key) or _load(path)
+            all_found.append((name, path, found))
+        self.neutral = self._neutral(all_found)
+        for name, path, found in all_found:
             if isinstance(found, FileError):
                 entries.append(Entry(name, path, None, fault=str(found)))
                 continue
             known = first.get(found.content_hash, "")
-            entry = Entry(name, path, dataclasses.replace(found, name=name), duplicate_of=known)
+            embedding = with_neutral(dataclasses.replace(found, name=name), self.neutral)
+            entry = Entry(name, path, embedding, duplicate_of=known)
             entries.append(entry)
             if name not in named:
                 named[name] = entry
@@ -164,27 +177,17 @@ class Library:
         self.refresh()
         return path
 
-    def ordinary(self, embedding: AestheticEmbedding, family: str) -> Tensor | None:
-        """The direction of ordinary pictures, `[dim]`: what the embedding is told apart from, else the neutral one."""
-        neutral = self.neutral()
-        vector = embedding.against.get(family, neutral.vectors.get(family) if neutral else None)
-        return unit(vector) if vector is not None and bool(vector.any()) else None
-
-    def own_share(self, embedding: AestheticEmbedding, family: str) -> float | None:
-        """How much of an embedding ordinary pictures do not have: `1 - cos^2(e, n)`. None where n is not known."""
-        ordinary = self.ordinary(embedding, family)
-        return None if ordinary is None else 1 - float(unit(embedding.vectors[family]) @ ordinary) ** 2
-
     def nearest(self, embedding: AestheticEmbedding, family: str) -> list[tuple[str, float]]:
         """The other embeddings that have a vector of this family, the most alike first, with their cosines.
 
         Without the component along ordinary pictures, where that is known: with it, all are alike.
         """
-        ordinary = self.ordinary(embedding, family)
+        n = embedding.ordinary.get(family)
+        n = unit(n) if n is not None and bool(n.any()) else torch.zeros_like(embedding.vectors[family])
 
         def own(e: AestheticEmbedding) -> Tensor:
             u = unit(e.vectors[family])
-            return u if ordinary is None else u - (u @ ordinary) * ordinary
+            return u - (u @ n) * n
 
         direction = own(embedding)
         others = [self.get(name) for name in self.names() if name != embedding.name]
@@ -200,43 +203,23 @@ class Library:
             nearest = [f"{name} {cosine:+.2f}" for name, cosine in self.nearest(embedding, family)[:count]]
             which = f" ({family})" if len(embedding.vectors) > 1 else ""
             lines += [f"Nearest{which}: {', '.join(nearest)}"] if nearest else []
-            share = self.own_share(embedding, family)
+            share = embedding.own_share(family)
             lines += [] if share is None else [f"Its own{which}: {share:.0%}; the rest ordinary pictures have too"]
         return lines
 
-    def blend(self, mix: Mix, name: str = "", *, told_apart: bool = False) -> AestheticEmbedding:
+    def blend(self, mix: Mix, name: str = "") -> AestheticEmbedding:
         """The embedding that a mix means. A single aesthetic is itself.
 
         Args:
             mix: Names and weights (see mixes.py).
             name: The name of the result; by default the mix as it is written.
-            told_apart: From the neutral embedding, as far as the aesthetics do not say what they are told apart from.
 
         Raises:
             AestheticError: One of the aesthetics is not here, or they cannot be blended.
         """
         mix = self.resolve(mix)
-        parts = [(self.get(each), weight) for each, weight in mix.parts]
-        if told_apart:
-            parts = [(self.told_apart(e), weight) for e, weight in parts]
-        made = parts[0][0] if mix.is_single else blend(parts)
+        made = self.get(mix.names[0]) if mix.is_single else blend([(self.get(each), w) for each, w in mix.parts])
         return dataclasses.replace(made, name=name or str(mix))
-
-    def told_apart(self, embedding: AestheticEmbedding) -> AestheticEmbedding:
-        """`embedding`, told apart from the neutral one for the families in which it says nothing itself."""
-        neutral = self.neutral()
-        return embedding if neutral is None else with_neutral(embedding, neutral)
-
-    def neutral(self) -> AestheticEmbedding | None:
-        """The aesthetic called `neutral`, made of ordinary pictures, and the one that was fetched for CLIP ViT-L/14.
-
-        Where both have a vector for a family, the first one's is taken. None where there is neither.
-        """
-        parts = [self.get(NEUTRAL.name) if NEUTRAL.name in self else None]
-        with contextlib.suppress(FileError):  # as good as none: fetching it again replaces it
-            parts.insert(0, NEUTRAL.find())
-        known = [e for e in parts if e is not None]
-        return merge(known, NEUTRAL.name) if known else None
 
     def resolve(self, mix: Mix) -> Mix:
         """The mix by the names of this library: `dusk@1a2b3c4d5e` becomes what that content is called here.
@@ -340,6 +323,14 @@ class Library:
         embedding = load(path)
         notes = embedding.notes or f"imported from {path.name}"
         return self.save(dataclasses.replace(embedding, name=name or path.stem, notes=notes), overwrite=overwrite)
+
+    def _neutral(self, found: Sequence[tuple[str, Path, AestheticEmbedding | FileError]]) -> AestheticEmbedding | None:
+        parts = list(self._known_neutral)
+        with contextlib.suppress(FileError):  # a damaged one is as good as none: fetching it again replaces it
+            parts += [e for e in [NEUTRAL.find()] if e is not None]
+        named = [e for name, _, e in found if name == NEUTRAL.name and isinstance(e, AestheticEmbedding)]
+        parts += named[:1]
+        return merge(parts, NEUTRAL.name) if parts else None
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         seen: set[tuple[int, int]] = set()  # one folder of the list may lie within another

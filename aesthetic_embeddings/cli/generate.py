@@ -15,7 +15,7 @@ import click
 from PIL import Image
 
 from ..aesthetics.embedding import AestheticEmbedding
-from ..aesthetics.mixes import Mix, from_arguments
+from ..aesthetics.mixes import from_arguments
 from ..diffusion.job import Cell, Job, JobRun, Progress
 from ..errors import AestheticError
 from ..settings import Settings
@@ -96,10 +96,9 @@ def generate(
     settings = Settings(**{f.name: chosen[f.name] for f in dataclasses.fields(Settings)})
     library = folders.library()
     if layout == GRID:
-        mixes = [Mix(((name, 1.0),)) for name in dict.fromkeys(aesthetics)]
+        targets = [library.get(name) for name in dict.fromkeys(aesthetics)]
     else:
-        mixes = [from_arguments(aesthetics, library)]
-    targets = [library.blend(mix, told_apart=settings.contrast > 0) for mix in mixes]
+        targets = [library.blend(from_arguments(aesthetics, library))]
     first = random.randrange(2**32 - chosen["count"]) if chosen["seed"] is None else chosen["seed"]
     sheet = _sheet(layout or "", prompts, targets, settings, range(first, first + chosen["count"]))
     destination = _destination(output, sheet)

@@ -33,7 +33,7 @@ class Cell:
     @property
     def conditioning(self) -> Hashable:
         """Equal for cells whose prompts are encoded alike."""
-        return (self.prompt, self.target.content_hash, self.settings) if self.target else self.prompt
+        return (self.prompt, self.target.tuning_hash, self.settings) if self.target else self.prompt
 
     def families(self, available: Collection[str]) -> list[str]:
         """The CLIP families that are tuned, of those that the model has."""
