@@ -18,7 +18,9 @@ from ..aesthetics.encoders import ENCODERS, encoder_of_family
 from ..aesthetics.image_encoder import Encoder
 from ..aesthetics.library import Library
 from ..diffusion.pipelines import beside
+from ..ui.family_names import label
 from .compare import tab as compare
+from .compare.vocabulary import KNOWN
 from .create import tab as create
 from .engine import Engine
 from .library import tab as library
@@ -50,7 +52,7 @@ def open_studio(
         folder = Path(temporary)
         os.environ["GRADIO_TEMP_DIR"] = str(folder / "served")  # what comes from pages, and what they are given
         samples = [_embed_samples(folder / "samples")] if bundled else []
-        yield Studio(Library([*folders, *samples]), engine, encoders, folder)
+        yield Studio(Library([*folders, *samples]), engine, encoders, folder, is_demo=bundled)
 
 
 def _embed_samples(folder: Path) -> Path:
@@ -69,13 +71,20 @@ def build(studio: Studio) -> gr.Blocks:
     """The page."""
     page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
-        studio.version = gr.State(0)
+        studio.version, studio.trial = gr.State(0), gr.State(None)
         gr.Markdown(
-            f"# {TITLE}\nAny prompt, in the taste of a folder of pictures.",
+            f"# {TITLE}\nAny prompt, in the taste of a folder of pictures. {_about_model(studio)}",
             elem_id=elem_id("title"),
         )
-        with gr.Tabs(elem_id=elem_id("tabs")):
+        with gr.Tabs(elem_id=elem_id("tabs")) as studio.tabs:
             for name, tab in {"Compare": compare, "Create": create, "Library": library}.items():
                 with gr.Tab(name, id=name.lower()):
                     tab.build(studio, page)
     return page
+
+
+def _about_model(studio: Studio) -> str:
+    """Which model runs, and what it knows."""
+    if studio.is_demo:
+        return f"This is the pocket model, a demo: {KNOWN}, in any look. Start with `--model` for yours."
+    return f"The model is {Path(studio.engine.model).name} ({', '.join(map(label, sorted(studio.engine.families)))})."

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..aesthetics.embedding import AestheticEmbedding
-from ..diffusion.job import Job, JobRun, Progress
-from ..diffusion.pipelines import clip_families
-from ..errors import AestheticError, Interrupted
+from ..aesthetics.families import family
+from ..diffusion.pipelines import beside
+from ..errors import AestheticError, EncoderError, Interrupted
+from ..text_encoder.missing_parts import complete, lacks_last_layer
+from ..text_encoder.towers import find_tower
+from .job import Job, JobRun, Progress
 
 _QUEUE_LIMIT = 16  # jobs
 _REPORT_INTERVAL = 0.15  # seconds
@@ -41,11 +44,6 @@ class Engine:
     def supports(self, embedding: AestheticEmbedding) -> bool:
         """Whether a text encoder of this model can be tuned towards it."""
         return not self.families.isdisjoint(embedding.vectors)
-
-    def labels(self, job: Job) -> list[str]:
-        """The labels of all curves that the job will have."""
-        cells = [cell for row in job.rows for cell in row]
-        return list(dict.fromkeys(label for cell in cells for label in cell.labels(self.families).values()))
 
     def busy(self, owner: str) -> bool:
         """Whether a job of this owner is being done, or waits."""
@@ -98,6 +96,13 @@ class Engine:
         finally:
             ticket.cancelled.set()
 
+    @property
+    def image_size(self) -> int:
+        """The width of the model's pictures, in pixels."""
+        model = getattr(self.pipeline, "unet", None) or getattr(self.pipeline, "transformer", None)
+        size = getattr(getattr(model, "config", None), "sample_size", None)
+        return size * self.pipeline.vae_scale_factor if isinstance(size, int) else 512
+
     @contextmanager
     def _turn(self, ticket: _Ticket, report: Callable[[Progress], None]) -> Iterator[None]:
         """A block that is entered when the ticket is the first of the queue; it leaves the queue with the block."""
@@ -111,3 +116,18 @@ class Engine:
             with self._moved:
                 self._queue.remove(ticket)
                 self._moved.notify_all()
+
+
+def clip_families(pipeline: Any, projection: Path | None) -> set[str]:
+    """The CLIP families of a pipeline's text encoders."""
+    models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
+    given, found = beside(pipeline) if projection is None else projection, set()
+    for model in filter(None, models):
+        with suppress(EncoderError):  # not a CLIP
+            tower = find_tower(model)
+            layers, dim = len(tower.layers) + lacks_last_layer(tower), tower.width
+            with suppress(EncoderError):  # a missing projection is reported when it is needed
+                tower, matrix = complete(tower, given)
+                layers, dim = len(tower.layers), matrix.shape[0]
+            found.add(family(tower.width, layers, dim))
+    return found

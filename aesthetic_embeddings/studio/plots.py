@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -72,31 +73,47 @@ def _seriation(cosines: Tensor) -> list[int]:
     return torch.atan2(components[:, -2], components[:, -1]).argsort().tolist()
 
 
-def curves_plot(elem_id: str) -> gr.LinePlot:
-    """The plot that shows `curves`."""
-    return gr.LinePlot(
-        x="step",
-        y="similarity",
-        color="of",
-        color_title=" ",
-        x_title="steps",
-        y_title="similarity to the aesthetic",
-        height=240,
-        label="Similarity over the steps",
-        show_label=False,
-        visible=False,
-        elem_id=elem_id,
+def curves(runs: Mapping[str, Sequence[float]]) -> str:
+    """Similarity over steps as an SVG figure. runs: label -> the similarity before the first step and after each.
+
+    gradio's own plot puts marks between whole steps, and fixes its colors before the labels are known.
+    """
+    values = [value for run in runs.values() for value in run]
+    if not values:
+        return ""
+    x_ticks = ticks(0, max(2, *map(len, runs.values())) - 1, smallest=1)
+    y_ticks = ticks(min(values), max(values))
+
+    def x(step: float) -> float:
+        return 46 + 344 * step / x_ticks[-1]
+
+    def y(value: float) -> float:
+        return 150 - 140 * (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
+
+    digits = 2 if y_ticks[1] - y_ticks[0] < 0.1 else 1
+    marks = [
+        f"<line x1='46' x2='390' y1='{y(v):.1f}' y2='{y(v):.1f}'/><text x='40' y='{y(v) + 4:.1f}'>{v:.{digits}f}</text>"
+        for v in y_ticks
+    ]
+    marks += [f"<text class='step' x='{x(k):.1f}' y='168'>{k:g}</text>" for k in x_ticks]
+    lines, legend = [], []
+    for (label, run), color in zip(runs.items(), itertools.cycle(COLORS), strict=False):
+        path = " ".join(f"{x(k):.1f},{y(value):.1f}" for k, value in enumerate(run))
+        dots = "".join(f"<circle cx='{x(k):.1f}' cy='{y(value):.1f}' r='2.5'/>" for k, value in enumerate(run))
+        lines.append(f"<g style='stroke: {color}; fill: {color}'><polyline points='{path}'/>{dots}</g>")
+        legend.append(f"<span><i style='background: {color}'></i>{escape(label)}</span>")
+    words = "; ".join(f"{label}: {run[0]:.3f} to {run[-1]:.3f}" for label, run in runs.items() if run)
+    return (
+        "<figure class='curves'><figcaption>Similarity to the aesthetic, over steps</figcaption>"
+        f"<svg viewBox='0 0 400 172' role='img' aria-label='{escape(words)}'>{''.join(marks)}{''.join(lines)}</svg>"
+        f"<div class='legend'>{''.join(legend)}</div></figure>"
     )
 
 
-def colors(labels: Sequence[str]) -> dict[str, str]:
-    """A color for each curve."""
-    return dict(zip(labels, itertools.cycle(COLORS), strict=False))
-
-
-def curves(each: Mapping[str, Sequence[float]]) -> Any:
-    """A row for each step of each curve."""
-    import pandas
-
-    rows = [(k, similarity, of) for of, run in each.items() for k, similarity in enumerate(run)]
-    return pandas.DataFrame(rows, columns=["step", "similarity", "of"])
+def ticks(low: float, high: float, smallest: float = 0.0) -> list[float]:
+    """From three to seven round numbers whose range holds `low` and `high`; they are `smallest` apart at least."""
+    span = max(high - low, 0.05)
+    power = 10.0 ** math.floor(math.log10(span / 5))
+    step = max(smallest, next(power * k for k in (1, 2, 5, 10) if power * k >= span / 5))
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(i * step, 9) for i in range(first, max(last, first + 1) + 1)]

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+
 from ..aesthetics.image_encoder import Encoder
 from ..aesthetics.library import Library
 from .engine import Engine
@@ -30,19 +32,27 @@ class Studio:
 
     encoders: the CLIPs that embed pictures, as `creation.create_with_report` takes them.
     folder: for files that pages are given, such as pictures just made; deleted when the studio ends.
-    version: a `gr.State`, set while the page is built. Whoever changes the library puts `changed()` into it, as an
-        output; whoever shows the library listens to its `change`, and to the page's `load`.
+    is_demo: whether the model is the bundled pocket model.
+
+    Set while the page is built, and different at each page that is open:
+    version: a `gr.State`. Whoever changes the library puts `changed()` into it, as an output; whoever shows the library
+        listens to its `change`, and to the page's `load`.
+    trial: a `gr.State`. Whoever offers to try an aesthetic puts `(its name, changed())` into it.
+    tabs: the page's `gr.Tabs`.
     """
 
     library: Library
     engine: Engine
     encoders: Sequence[Encoder]
     folder: Path
+    is_demo: bool = False
     version: Any = None
+    trial: Any = None
+    tabs: Any = None
     _job_folders: deque[Path] = field(default_factory=deque)
 
     def changed(self) -> int:
-        """The library's next version: a number that was not there before."""
+        """A number that was not there before, such as the library's next version."""
         return next(_versions)
 
     def aesthetics(self) -> list[str]:
@@ -56,6 +66,11 @@ class Studio:
         while len(self._job_folders) > _KEPT_JOBS:
             shutil.rmtree(self._job_folders.popleft(), ignore_errors=True)
         return made
+
+
+def session(caller: gr.Request) -> str:
+    """What identifies a page that is open, until it is closed."""
+    return caller.session_hash or ""
 
 
 def elem_id(name: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from ..aesthetics.embedding import AestheticEmbedding
-from ..aesthetics.families import serves
 from ..aesthetics.library import Entry, Library
 from ..errors import FileError
+from .family_names import models
 
 
 def facts(library: Library, entry: Entry, *, show_path: bool) -> str:
@@ -19,8 +19,8 @@ def facts(library: Library, entry: Entry, *, show_path: bool) -> str:
     if e is None:
         raise FileError(entry.fault)
     rows = {
-        "For": escape(serves(e.vectors)),
-        "Families": escape(", ".join(e.vectors)),
+        "For": escape(models(e.vectors)),
+        "Families": f"<code>{escape(', '.join(e.vectors))}</code>",
         "Pictures": str(e.images or "unknown"),
         "Created": escape(e.created.replace("T", " ").replace("+00:00", " UTC") or "unknown"),
         "Encoder": escape(e.encoder or "unknown"),

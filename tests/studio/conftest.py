@@ -19,7 +19,7 @@ def chromium() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 
@@ -60,7 +60,7 @@ def again(chromium: Any, url: str) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(error))
         page.goto(url)
-        page.get_by_role("tab", name="Create").wait_for()
+        page.locator("#studio_original img").wait_for()  # the first comparison
         return page
 
     yield opened

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from aesthetic_embeddings.errors import AestheticError
 from aesthetic_embeddings.studio import picture_html
 from aesthetic_embeddings.studio.create import uploads
 
+from .test_compare import at
+
 SAMPLES = pocket.SAMPLES / "aivazovsky"
 ENCODERS = (str(pocket.MODEL),)
 
@@ -28,7 +31,7 @@ def quiet(*_: Any) -> None:
 @pytest.fixture
 def tab(page: Any) -> Any:
     page.get_by_role("tab", name="Create").click()
-    page.get_by_text("Pictures in one taste").wait_for()
+    page.get_by_text("Use at least five pictures").wait_for()
     return page
 
 
@@ -57,7 +60,7 @@ def test_from_a_folder_without_its_outlier_to_compare_and_library(
 ):
     folder = tmp_path / "holiday"
     shutil.copytree(SAMPLES, folder)
-    shutil.copy(pocket.SAMPLES / "cloudcore" / "01.png", folder / "odd.png")
+    shutil.copy(pocket.SAMPLES / "gloomcore" / "01.png", folder / "odd.png")
     (folder / "cut.png").write_bytes((SAMPLES / "01.png").read_bytes()[:200])
     (folder / "empty.jpg").touch()
     (folder / "notes.txt").write_text("a caption")
@@ -88,6 +91,10 @@ def test_from_a_folder_without_its_outlier_to_compare_and_library(
     tab.get_by_label("Replace the aesthetic of this name").check()
     save(tab, "holiday")
     tab.get_by_text("Saved as holiday, from 10 pictures").wait_for()
+
+    tab.get_by_role("button", name="Try it now").click()
+    at(tab, "message").get_by_text("Similarity to holiday").wait_for()
+    assert at(tab, "aesthetic").locator("input").first.input_value() == "holiday"
 
     tab.get_by_role("tab", name="Library").click()
     card = tab.locator("#studio_cards .card", has_text="holiday")
@@ -159,14 +166,12 @@ def test_cancel(tab: Any, monkeypatch: pytest.MonkeyPatch):
     def slow(file: str, *rest: Any, thumbnail: Any = picture_html.thumbnail) -> bytes:
         raise AssertionError("no picture should get so far")
 
-    def waiting(chosen: Any, encoder: Any, on_progress: Any) -> None:
-        import time
-
+    def waiting(files: Any, encoders: Any, on_progress: Any) -> None:
         for i in range(600):
-            on_progress(i, 600)
+            on_progress("", i, 600)
             time.sleep(0.05)
 
-    monkeypatch.setattr(uploads, "create_with_report", waiting)
+    monkeypatch.setattr(uploads, "create_each", waiting)
     monkeypatch.setattr(picture_html, "thumbnail", slow)
     drop(tab, *sorted(SAMPLES.iterdir()))
     tab.get_by_text(re.compile(r"\d+ of 600 pictures")).first.wait_for()
@@ -174,6 +179,9 @@ def test_cancel(tab: Any, monkeypatch: pytest.MonkeyPatch):
     tab.get_by_text("Cancelled.").wait_for()
     tab.locator("#studio_create_cancel").wait_for(state="hidden")
     tab.locator("#studio_zone").get_by_text("Click to Upload").wait_for()  # free for the next ones
+    monkeypatch.undo()
+    drop(tab, SAMPLES / "01.png")
+    tab.locator("#studio_alike").get_by_text("One picture.").wait_for()
 
 
 def test_two_people_at_once_see_their_own(again: Callable[..., Any]):

@@ -60,7 +60,7 @@ def test_cards_facts_and_map(tab: Any):
     for name in pocket.AESTHETICS:
         words = card(tab, name).inner_text()
         assert "12 pictures" in words
-        assert FAMILY in words
+        assert "pocket model" in words
         assert card(tab, name).locator("img").count() == 1
     cells = tab.locator("#studio_map td:not(:empty)").all_inner_texts()
     assert len(cells) == 25
@@ -123,7 +123,12 @@ def test_imported_and_downloaded(tab: Any, library: Path, tmp_path: Path):
     tab.get_by_text("junk.pt is neither a safetensors nor a .pt file.").wait_for()
     assert str(tmp_path) not in tab.locator("#studio_library_message").inner_text()
     choose(tab, "paper")
-    assert "for other models" in card(tab, "paper").inner_text()
+    assert "SD1" in card(tab, "paper").inner_text()
+    assert tab.locator("#studio_cards .dimmed .card b").all_inner_texts() == ["paper"]
+    tab.locator("#studio_blend_parts input").click()
+    tab.get_by_role("option", name="glowwave", exact=True).wait_for()
+    assert tab.get_by_role("option", name="paper", exact=True).count() == 0  # it cannot be blended with these
+    tab.keyboard.press("Escape")
     for id, name in (("export", "paper.safetensors"), ("export_legacy", "paper.pt")):
         with tab.expect_download() as found:
             tab.locator(f"#studio_{id}").click()

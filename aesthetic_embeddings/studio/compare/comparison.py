@@ -9,9 +9,9 @@ from typing import Any
 from ...aesthetics.embedding import AestheticEmbedding
 from ...aesthetics.library import Library
 from ...aesthetics.mixes import from_text
-from ...diffusion.job import Cell, Job, Progress
 from ...diffusion.png_metadata import described
 from ...errors import AestheticError
+from ..job import Cell, Job, Progress
 from .request import GRID, PAIRS, STRIP, Request
 
 STRIP_STEPS = (0, 5, 10, 15, 20)  # as in the paper's figure 1
@@ -59,7 +59,7 @@ def _strip(request: Request, library: Library) -> Comparison:
     e = _aesthetic(request, library)
 
     def cell(seed: int, steps: int) -> Cell:
-        return Cell(request.prompt, seed, e, replace(request.settings, steps=steps), f"n = {steps}")
+        return Cell(request.prompt, seed, e, replace(request.settings, steps=steps), e.name)
 
     rows = [tuple(cell(seed, steps) for steps in STRIP_STEPS) for seed in request.seeds]
     columns = tuple(f"n = {steps}" for steps in STRIP_STEPS)

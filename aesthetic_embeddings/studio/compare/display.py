@@ -2,59 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import escape
-from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import gradio as gr
 
-from ...diffusion.job import Progress
-from ...ui import messages
 from .. import plots
-from ..engine import Engine
+from ..job import Progress
 from ..state import QUIET, elem_id
-from .comparison import Comparison
 from .request import PAIRS
-from .saving import Pair, save_pairs, save_sheet
+from .results import Result
+from .saving import Pair
 
 SIDE_BY_SIDE, SLIDER = VIEWS = ("Side by side", "Slider")
 
-Updates = dict[str, Any]  # for some of a display's parts, by name
+Updates = dict[str, Any]  # of some parts of the display, by name
 
 
 def build(message: gr.HTML) -> dict[str, Any]:
     """Draw the widgets, and return those that are updated, by name."""
     parts: dict[str, Any] = {"message": message, "pairs": gr.State(()), "file": gr.State("")}
     static: dict[str, Any] = {"interactive": False, "type": "filepath", "format": "png"}
-    with gr.Column(elem_id=elem_id("pairs")) as parts["pairs_view"]:
+    gallery: dict[str, Any] = {"allow_preview": False, "buttons": [], "object_fit": "cover", "height": "auto"}
+    parts["empty"] = gr.HTML("<p>Pictures appear here.</p>", elem_id=elem_id("empty"))
+    with gr.Column(visible=False, elem_id=elem_id("pairs")) as parts["pairs_view"]:
         with gr.Row(elem_classes="studio-together") as side_by_side:
             for name in ("original", "personalized"):
                 parts[name] = gr.Image(
-                    label=name.capitalize(), buttons=["download"], min_width=100, elem_id=elem_id(name), **static
+                    label=name.capitalize(),
+                    alt_text=f"The {name} picture",
+                    buttons=["download"],
+                    min_width=100,
+                    elem_id=elem_id(name),
+                    **static,
                 )
         with gr.Row(visible=False) as sliding:
             parts["slider"] = gr.ImageSlider(
-                label="Original and personalized", max_height=640, elem_id=elem_id("slider"), **static
+                label="Original and personalized", show_label=False, elem_id=elem_id("slider"), **static
             )
         view = gr.Radio(list(VIEWS), value=SIDE_BY_SIDE, show_label=False, container=False, elem_id=elem_id("view"))
         parts["thumbnails"] = gr.Gallery(
-            label="All seeds",
-            show_label=False,
-            columns=4,
-            height="auto",
-            allow_preview=False,
-            buttons=[],
-            object_fit="cover",
-            visible=False,
-            elem_id=elem_id("thumbnails"),
+            label="All seeds", show_label=False, columns=4, visible=False, elem_id=elem_id("thumbnails"), **gallery
         )
     parts["sheet"] = gr.Image(
-        label="Figure", show_label=False, visible=False, buttons=[], elem_id=elem_id("sheet"), **static
+        label="Figure",
+        alt_text="All pictures",
+        show_label=False,
+        visible=False,
+        buttons=[],
+        elem_id=elem_id("sheet"),
+        **static,
     )
-    parts["download"] = gr.DownloadButton("Download with settings", interactive=False, elem_id=elem_id("save"))
-    parts["curve"] = plots.curves_plot(elem_id("curve"))
+    parts["download"] = gr.DownloadButton("Download with settings", size="sm", visible=False, elem_id=elem_id("save"))
+    parts["curves"] = gr.HTML(elem_id=elem_id("curves"))
+    parts["history"] = gr.Gallery(label="History", columns=6, visible=False, elem_id=elem_id("history"), **gallery)
 
     view.change(
         lambda view: [gr.update(visible=view == SIDE_BY_SIDE), gr.update(visible=view == SLIDER)],
@@ -62,19 +64,15 @@ def build(message: gr.HTML) -> dict[str, Any]:
         outputs=[side_by_side, sliding],
         **QUIET,
     )
-    offer_download(parts, parts["thumbnails"].select(*_choosing(parts), **QUIET))
-    return parts
-
-
-def _choosing(parts: dict[str, Any]) -> tuple[Any, list[Any], list[Any]]:
-    """The handler that shows the pair whose thumbnail is chosen, its inputs and its outputs."""
-    names = ("original", "personalized", "slider", "file")
 
     def choose(pairs: Sequence[Pair], event: gr.SelectData) -> list[Any]:
         updates = _pair(pairs[event.index])
-        return [updates.get(name, gr.skip()) for name in names]
+        return [updates[name] for name in chosen]
 
-    return choose, [parts["pairs"]], [parts[name] for name in names]
+    chosen = ("original", "personalized", "slider", "file")
+    choosing = parts["thumbnails"].select(choose, [parts["pairs"]], [parts[name] for name in chosen], **QUIET)
+    offer_download(parts, choosing)
+    return parts
 
 
 def offer_download(parts: dict[str, Any], event: Any) -> Any:
@@ -83,64 +81,78 @@ def offer_download(parts: dict[str, Any], event: Any) -> Any:
     This is an event of its own, as gradio's page sometimes loses the address of a file that comes among many updates.
     """
     return event.then(
-        lambda file: gr.update(value=file or None, interactive=bool(file)),
-        inputs=[parts["file"]],
-        outputs=[parts["download"]],
-        **QUIET,
+        lambda file: gr.update(value=file or None, visible=bool(file)), [parts["file"]], [parts["download"]], **QUIET
     )
 
 
-def updates(comparison: Comparison, engine: Engine, folder: Path, owner: str) -> Iterator[Updates]:
-    """Do the comparison's job, and yield what changes on the page; the last update has all of it."""
-    started = perf_counter()
-    labels = engine.labels(comparison.job)
-    yield _begin(comparison, labels)
-    before, shown = Progress(""), Updates()
-    for progress in engine.run(comparison.job, owner):
-        changed = Updates()
-        if progress.curves != before.curves and progress.curves.keys() == {*labels}:  # a plot keeps its first curves
-            changed["curve"] = gr.update(value=plots.curves(progress.curves), visible=True)
-        if _made(progress) != _made(before):
-            changed |= _pictures(comparison, progress, folder, engine.model)
-        before = progress
-        shown |= changed
-        yield {"message": progress_bar(progress), **changed}
-    # all of it once more: a busy page may have left something out
-    yield {**shown, "message": summary(comparison, progress, perf_counter() - started)}
+def begin(layout: str) -> Updates:
+    """The updates before the first progress."""
+    return {**_cleared(layout), "message": progress_bar(Progress("Starting"))}
 
 
-def _begin(comparison: Comparison, labels: Sequence[str]) -> Updates:
-    in_pairs = comparison.request.layout == PAIRS
+def update(progress: Progress, before: Result, result: Result) -> Updates:
+    """The updates from one result to the next."""
+    updates: Updates = {"message": progress_bar(progress)}
+    if result.curves != before.curves:
+        updates["curves"] = plots.curves(result.curves)
+    if (result.pairs, result.sheet) != (before.pairs, before.sheet):
+        updates |= _pictures(result)
+    return updates
+
+
+def show(result: Result) -> Updates:
+    """The updates that show a whole result, whatever was shown before."""
+    layout = result.comparison.request.layout
     return {
-        "message": progress_bar(Progress("Starting")),
-        "pairs_view": gr.update(visible=in_pairs),
-        "sheet": gr.update(visible=not in_pairs, value=None),
-        **(dict.fromkeys(("original", "personalized", "slider")) if in_pairs else {}),
+        **_cleared(layout),
+        **_pictures(result),
+        "message": result.summary,
+        "curves": plots.curves(result.curves),
+        "file": result.file,
+    }
+
+
+def gallery(results: Sequence[Result]) -> Any:
+    """The update that lists a history; one result alone is no history."""
+    pictures = [(result.file, result.comparison.request.prompt) for result in results]
+    return gr.update(value=pictures, visible=len(pictures) > 1, selected_index=None)
+
+
+def progress_bar(progress: Progress) -> str:
+    left = f", about {progress.seconds_left:.0f} s left" if progress.seconds_left else ""
+    return (
+        f"<label class='aesthetic-status' role='status'><progress max='1' value='{progress.fraction:.3f}'></progress>"
+        f"{escape(progress.message)}{left}</label>"
+    )
+
+
+def _cleared(layout: str) -> Updates:
+    """The updates that make room for a result of this layout."""
+    return {
+        "empty": gr.update(visible=False),
+        "pairs_view": gr.update(visible=layout == PAIRS),
+        "sheet": gr.update(visible=layout != PAIRS, value=None),
+        **(dict.fromkeys(("original", "personalized", "slider")) if layout == PAIRS else {}),
         "thumbnails": gr.update(visible=False, value=None),
-        "download": gr.update(interactive=False),
+        "download": gr.update(visible=False),
+        "curves": "",
         "file": "",
-        "curve": gr.update(value=None, color_map=plots.colors(labels), visible=False),
         "pairs": (),
     }
 
 
-def _pictures(comparison: Comparison, progress: Progress, folder: Path, model: str) -> Updates:
-    """Save the pictures made so far, and show them: of pairs the first large, and all small."""
-    if comparison.request.layout != PAIRS:
-        sheet = save_sheet(comparison, progress, folder, model)
-        complete = _made(progress) == sum(map(len, progress.pictures))
-        return {"sheet": sheet, **({"file": sheet} if complete else {})}
-    saved = save_pairs(comparison, progress, folder, model)
-    pairs = tuple(pair for pair in saved if pair.personalized)
-    if not pairs:
-        return {"original": saved[0].original}
-    changed: Updates = {"pairs": pairs}
-    if len(pairs) == 1:
-        changed |= _pair(pairs[0])
-    else:
-        small = [(pair.personalized, str(pair.seed)) for pair in pairs]
-        changed["thumbnails"] = gr.update(value=small, visible=True)
-    return changed
+def _pictures(result: Result) -> Updates:
+    """Of pairs the first large, and all small; or the sheet."""
+    if result.sheet:
+        return {"sheet": gr.update(visible=True, value=result.sheet)}
+    whole = tuple(pair for pair in result.pairs if pair.personalized)
+    if not whole:
+        return {"original": result.pairs[0].original} if result.pairs else {}
+    updates: Updates = {**_pair(whole[0]), "pairs": whole}
+    if len(whole) > 1:
+        small = [(pair.personalized, f"seed {pair.seed}") for pair in whole]
+        updates["thumbnails"] = gr.update(visible=True, value=small, columns=min(4, len(whole)))
+    return updates
 
 
 def _pair(pair: Pair) -> Updates:
@@ -150,23 +162,3 @@ def _pair(pair: Pair) -> Updates:
         "slider": (pair.original, pair.personalized),
         "file": pair.personalized,
     }
-
-
-def _made(progress: Progress) -> int:
-    return sum(image is not None for row in progress.pictures for image in row)
-
-
-def progress_bar(progress: Progress) -> str:
-    return (
-        f"<label class='aesthetic-status' role='status'><progress max='1' value='{progress.fraction:.3f}'></progress>"
-        f"{escape(progress.message)}</label>"
-    )
-
-
-def summary(comparison: Comparison, progress: Progress, seconds: float) -> str:
-    seeds = comparison.request.seeds
-    numbers = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-    moves = [f"Similarity to {label}: {run[0]:.3f} → {run[-1]:.3f}." for label, run in progress.curves.items()]
-    lines = [f"Done in {seconds:.1f} s, {numbers}."]
-    lines += moves if comparison.request.layout == PAIRS else []
-    return "".join(map(messages.status, [*lines, *progress.notes]))

@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
-from ... import pocket
 from ...settings import STRENGTHS
-from ...ui import text_fields, widgets
+from ...ui import messages, text_fields, widgets
 from ..state import QUIET, Studio, elem_id
-from .request import GRID, LAYOUTS, MAX_ROWS, NUMBERS, PAIRS
+from . import vocabulary
+from .request import GRID, LAYOUTS, MAX_ROWS, NUMBERS, PAIRS, STRIP
 
-EXAMPLES = ("a castle in a meadow", "a ship at sea", "a lighthouse in the snow", "an astronaut in the desert")
+#: Prompts of the buttons, each with the bundled aesthetic that it is shown with.
+EXAMPLES = {
+    "a lighthouse in the snow": "gloomcore",
+    "an astronaut in the desert": "glowwave",
+    "a ship at sea": "aivazovsky",
+    "a castle in a meadow": "cloudcore",
+}
 _SEEN_AT_ONCE = ("steps",)  # settings; the others are under "More"
 
 
 @dataclass
 class Form:
-    """inputs: all that is asked for, by name. examples: buttons, with the inputs that each sets."""
+    """inputs: all that is asked for, by name. folded: the names of those that lie under "More".
+
+    examples: buttons, with the inputs that each sets.
+    """
 
     inputs: dict[str, Any] = field(default_factory=dict)
+    folded: list[str] = field(default_factory=list)
     examples: list[tuple[gr.Button, dict[str, Any]]] = field(default_factory=list)
 
     def draw(self, studio: Studio) -> None:
         """Draw what most people use."""
         names = studio.aesthetics()
-        self.examples = _examples(studio, names)
+        examples = example_prompts(names)
+        self.examples = _example_buttons(studio, examples)
+        prompt, aesthetic = next(iter(examples.items()), (next(iter(EXAMPLES)), None))
         self.inputs["prompt"] = gr.Textbox(
-            EXAMPLES[0], label="Prompt", lines=1, max_lines=4, max_length=text_fields.PROMPT, elem_id=elem_id("prompt")
+            prompt, label="Prompt", lines=1, max_lines=4, max_length=text_fields.PROMPT, elem_id=elem_id("prompt")
         )
+        if studio.is_demo:
+            _warn(studio, self.inputs["prompt"])
         self.inputs["aesthetic"] = gr.Dropdown(
             names,
-            value=names[0] if names else None,
+            value=aesthetic,
             label="Aesthetic",
             info="Or a mix, as gloomcore:0.7 cloudcore:0.3",
             allow_custom_value=True,
@@ -51,15 +66,10 @@ class Form:
             visible=False,
             elem_id=elem_id("grid"),
         )
-        self.inputs["layout"].change(
-            lambda layout: gr.update(visible=layout == GRID),
-            inputs=[self.inputs["layout"]],
-            outputs=[self.inputs["grid"]],
-            **QUIET,
-        )
 
     def draw_more(self, studio: Studio) -> None:
         """Draw the rest."""
+        seen = [*self.inputs]
         with gr.Row():
             presets = widgets.preset_buttons(elem_id, min_width=90)
         self.inputs["negative_prompt"] = gr.Textbox(
@@ -87,25 +97,54 @@ class Form:
         useless = {name for family, name in STRENGTHS.items() if family not in studio.engine.families}
         for name in widgets.FIELDS:
             if name not in self.inputs:
-                self.inputs[name] = widgets.setting(name, elem_id(name), visible=name not in useless)
+                length = {"max_length": text_fields.PROMPT} if name == "text" else {}
+                self.inputs[name] = widgets.setting(name, elem_id(name), visible=name not in useless, **length)
+        self.folded = [name for name in self.inputs if name not in seen]
         widgets.connect_presets(presets, self.inputs, **QUIET)
+        self._hide_unused()
+
+    def _hide_unused(self) -> None:
+        """Show what the layout makes use of: a strip has its own steps, a grid its own aesthetics and one seed."""
+        used = {"steps": (PAIRS, GRID), "aesthetic": (PAIRS, STRIP), "grid": (GRID,), "count": (PAIRS, STRIP)}
+        self.inputs["layout"].change(
+            lambda layout: [gr.update(visible=layout in layouts) for layouts in used.values()],
+            inputs=[self.inputs["layout"]],
+            outputs=[self.inputs[name] for name in used],
+            **QUIET,
+        )
 
     def _slider(self, name: str, label: str, step: float = 1) -> None:
         low, high, default, _ = NUMBERS[name]
         self.inputs[name] = gr.Slider(low, high, default, step=step, label=label, elem_id=elem_id(name))
 
 
-def _examples(studio: Studio, names: list[str]) -> list[tuple[gr.Button, dict[str, Any]]]:
-    examples = []
+def example_prompts(names: Sequence[str]) -> dict[str, str]:
+    """Prompt -> aesthetic, of the aesthetics that there are."""
+    bundled = {prompt: name for prompt, name in EXAMPLES.items() if name in names}
+    return bundled or dict(zip(EXAMPLES, names, strict=False))
+
+
+def _example_buttons(studio: Studio, examples: Mapping[str, str]) -> list[tuple[gr.Button, dict[str, Any]]]:
+    buttons = []
     with gr.Row(elem_id=elem_id("examples")):
-        for i, (prompt, name) in enumerate(zip(EXAMPLES, names, strict=False)):
-            bundled = sorted((pocket.SAMPLES / name).glob("*.png"))
+        for i, (prompt, name) in enumerate(examples.items()):
             button = gr.Button(
                 f"{prompt}, {name}",
-                icon=bundled[0] if bundled else studio.library.preview(name),
+                icon=studio.library.preview(name),
                 size="sm",
                 min_width=100,
                 elem_id=elem_id(f"example_{i}"),
             )
-            examples.append((button, {"prompt": prompt, "aesthetic": name, "layout": PAIRS}))
-    return examples
+            buttons.append((button, {"prompt": prompt, "aesthetic": name, "layout": PAIRS}))
+    return buttons
+
+
+def _warn(studio: Studio, prompt: gr.Textbox) -> None:
+    """Draw the sentence on words that the model may not know."""
+    note = gr.HTML(visible=False, elem_id=elem_id("unknown_words"))
+
+    def update(text: str) -> Any:
+        sentence = vocabulary.warning(text[: text_fields.PROMPT], studio.engine.pipeline.tokenizer)
+        return gr.update(visible=bool(sentence), value=messages.status(sentence))
+
+    prompt.change(update, [prompt], [note], trigger_mode="always_last", **QUIET)

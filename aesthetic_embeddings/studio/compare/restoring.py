@@ -11,7 +11,7 @@ from PIL import Image
 from ...aesthetics.library import Library
 from ...aesthetics.mixes import Mix, from_arguments, from_text
 from ...diffusion.png_metadata import read_about
-from ...errors import AestheticError
+from ...errors import AestheticError, quoted
 from ...settings import Settings
 from ...ui import text_fields, widgets
 from ..state import Studio
@@ -40,11 +40,13 @@ def restored(studio: Studio, path: Path) -> tuple[dict[str, Any], str]:
 
     sentences = [f"Settings restored from {path.name}."]
     if about.get("model") != studio.engine.model:
-        sentences.append(f"The picture was made with {about.get('model')}; this studio runs {studio.engine.model}.")
+        sentences.append(
+            f"The picture was made with {str(about.get('model'))[:80]}; this studio runs {studio.engine.model}."
+        )
     if here := _name_here(studio, name, content_hash):
         values["aesthetic"] = here
     else:
-        sentences.append(f"Its aesthetic {name!r} is not here: import the file in the tab Library.")
+        sentences.append(f"Its aesthetic {quoted(name)} is not here: import the file in the tab Library.")
     if isinstance(about.get("aesthetics"), list):
         values["grid"] = [name for name in studio.aesthetics() if name in about["aesthetics"]][:MAX_ROWS]
     return values, " ".join(sentences)

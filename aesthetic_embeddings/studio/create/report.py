@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from ...aesthetics.families import serves
+from ...ui.family_names import models
 from .. import picture_html
 from . import uploads
 from .uploads import Pictures
@@ -26,7 +26,7 @@ def summary(pictures: Pictures) -> str:
             lines.append(f"{encoder}<b>{len(x)} pictures</b>, {spread}.")
     if len(pictures.creations[0].files) > 1:
         lines.append("1 means identical pictures; lower means that they have less in common.")
-    lines.append(f"For {escape(serves(family for each in pictures.creations for family in each.embedding.vectors))}.")
+    lines.append(f"For {escape(models(family for each in pictures.creations for family in each.embedding.vectors))}.")
     return "".join(f"<div>{line}</div>" for line in [*lines, _skipped(pictures)] if line)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from ...aesthetics.names import check_name
+from ...aesthetics.library import check_name
 from ...errors import AestheticError, Interrupted
 from ...ui import text_fields
 from ...ui.messages import errors_as_text
-from .. import picture_html, plots
+from .. import picture_html, plots, trial
 from ..library.files import save
 from ..state import CHANGES_LIBRARY, QUIET, Studio, elem_id
 from . import report, uploads
@@ -32,7 +32,7 @@ class UploadState:
 def build(studio: Studio, page: gr.Blocks) -> None:
     """Draw the tab inside the current block."""
     pictures, upload = gr.State(Pictures(), time_to_live=3600), gr.State(UploadState())
-    gr.Markdown("Pictures in one taste: five or more, better twenty. What they show matters less than how they look.")
+    gr.Markdown("Use at least five pictures in one taste, better twenty. Their look matters more than what they show.")
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             zone = gr.File(
@@ -116,8 +116,9 @@ def _saving(studio: Studio, pictures: gr.State) -> None:
     overwrite = gr.Checkbox(False, label="Replace the aesthetic of this name", elem_id=elem_id("replace"))
     button = gr.Button("Save", variant="primary", elem_id=elem_id("create_save"))
     outcome = gr.HTML(elem_id=elem_id("saved"))
+    saved = trial.build(studio, "try_created")
 
-    @errors_as_text(outputs=2)
+    @errors_as_text(outputs=3)
     def on_save(chosen: Pictures, name: str, overwrite: bool) -> list[Any]:
         if not chosen.creations:
             raise AestheticError("There are no pictures yet. Drop some into the frame above.")
@@ -126,13 +127,13 @@ def _saving(studio: Studio, pictures: gr.State) -> None:
             raise AestheticError("Give the new aesthetic a name first.")
         check_name(new)
         sentence = save(studio.library, chosen.aesthetic(new), chosen.preview(), overwrite=overwrite)
-        return [sentence, studio.changed()]
+        return [sentence, studio.changed(), new]
 
     gr.on(
         [button.click, name.submit],
         on_save,
         [pictures, name, overwrite],
-        [outcome, studio.version],
+        [outcome, studio.version, saved],
         **CHANGES_LIBRARY,
     )
 

@@ -106,7 +106,7 @@ def key(file: str) -> str:
 
 def samples() -> list[str]:
     """A dozen bundled pictures of one kind, and one of another."""
-    return [*map(str, sorted((pocket.SAMPLES / "aivazovsky").iterdir())), str(pocket.SAMPLES / "glowwave" / "01.png")]
+    return [*map(str, sorted((pocket.SAMPLES / "cloudcore").iterdir())), str(pocket.SAMPLES / "gloomcore" / "01.png")]
 
 
 def _hidden(file: str) -> bool:

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from ...aesthetics.embedding import AestheticEmbedding
 from ...aesthetics.mixes import Mix
-from ...diffusion.job import Cell, Job
 from ...errors import AestheticError
 from ...ui import text_fields
 from ...ui.facts import nearest
 from ...ui.messages import errors_as_text
-from .. import picture_html
+from .. import picture_html, trial
+from ..job import Cell, Job
 from ..state import CHANGES_LIBRARY, QUIET, Studio, elem_id
 from .files import save
 
@@ -55,6 +56,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
                 )
                 button = gr.Button("Save", variant="primary", scale=1, min_width=80, elem_id=elem_id("blend_save"))
             outcome = gr.HTML(elem_id=elem_id("blend_saved"))
+            saved = trial.build(studio, "try_blend")
         with gr.Column(scale=2, min_width=260):
             picture = gr.HTML(elem_id=elem_id("blend_preview"))
             about = gr.HTML(elem_id=elem_id("blend_message"))
@@ -76,20 +78,20 @@ def build(studio: Studio, page: gr.Blocks) -> None:
         figure = picture_html.figure(picture_html.encoded(image, "WEBP"), caption)
         yield [likeness, figure, (e.content_hash, image)]
 
-    @errors_as_text(outputs=2)
+    @errors_as_text(outputs=3)
     def on_save(name: str, made: Any, parts: list[str], *weights: float) -> list[Any]:
         new = text_fields.text(name, "A name", text_fields.NAME)
         if not new:
             raise AestheticError("Give the blend a name first.")
         e = _blend(studio, parts, weights, new)
-        picture = picture_html.encoded(made[1], "PNG") if made and made[0] == e.content_hash else None
-        return [save(studio.library, e, picture), studio.changed()]
+        return [save(studio.library, e, _preview_of(e, made)), studio.changed(), new]
 
     def choices(parts: list[str]) -> Any:
         studio.library.refresh()
-        names = studio.library.names()
-        return gr.update(choices=names, value=[part for part in parts or () if part in names])
+        parts = [part for part in parts or () if part in studio.library]
+        return gr.update(choices=_blendable(studio, parts), value=parts)
 
+    parts.input(lambda parts: gr.update(choices=_blendable(studio, parts)), parts, parts, **QUIET)
     parts.change(_sliders, [parts, named, *weights], [named, *weights], **QUIET)
     gr.on(
         [parts.change, prompt.submit, *(weight.change for weight in weights)],
@@ -103,7 +105,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
         [button.click, name.submit],
         on_save,
         [name, made, parts, *weights],
-        [outcome, studio.version],
+        [outcome, studio.version, saved],
         **CHANGES_LIBRARY,
     )
     gr.on([page.load, studio.version.change], choices, parts, parts, **QUIET)
@@ -114,6 +116,19 @@ def _sliders(parts: list[str], before: list[str], *weights: float) -> list[Any]:
     known = dict(zip(before, weights, strict=False))
     shown = [gr.update(visible=True, label=part, value=known.get(part, 0.5)) for part in parts]
     return [parts, *shown, *[gr.update(visible=False, value=0.5)] * (MAX_PARTS - len(parts))]
+
+
+def _preview_of(e: AestheticEmbedding, made: tuple[str, Image.Image] | None) -> bytes | None:
+    """The picture that was made last, as PNG, where it was made with this blend."""
+    return picture_html.encoded(made[1], "PNG") if made and made[0] == e.content_hash else None
+
+
+def _blendable(studio: Studio, parts: Sequence[str]) -> list[str]:
+    """The aesthetics that can be blended with these; at first, those that suit the model."""
+    chosen = [set(studio.library.get(part).vectors) for part in parts]
+    common = set.intersection(*chosen) if chosen else studio.engine.families
+    names = studio.library.names()
+    return [name for name in names if name in parts or not common.isdisjoint(studio.library.get(name).vectors)]
 
 
 def _blend(studio: Studio, parts: Sequence[str], weights: Sequence[float], name: str = "") -> AestheticEmbedding:

@@ -11,18 +11,23 @@ from pathlib import Path
 from ...aesthetics.library import Entry, Library
 from ...errors import AestheticError
 from ...ui.facts import facts as embedding_facts
+from ...ui.family_names import label
 from ...ui.messages import error
 from .. import picture_html
 from ..state import Studio
 
 
 def cards(studio: Studio, chosen: str) -> str:
-    """A card for each file, also for the unreadable. chosen: the name of the one that is marked."""
+    """A card for each file; those that do not suit the model come last. chosen: the name of the one that is marked."""
     entries = studio.library.entries  # another page may refresh the library at any time
-    each = [_card(studio, entries, entry, chosen) for entry in sorted(entries, key=lambda entry: entry.name.casefold())]
-    if not each:
+    groups: dict[bool, list[str]] = {True: [], False: []}
+    for entry in sorted(entries, key=lambda entry: entry.name.casefold()):
+        suits = entry.embedding is not None and not entry.fault and studio.engine.supports(entry.embedding)
+        groups[suits].append(_card(studio, entries, entry, chosen))
+    if not entries:
         return "<p>There is no aesthetic yet. Make one under Create, or import files.</p>"
-    return picture_html.grid(each)
+    others = f"<h4>For other models</h4><div class='dimmed'>{picture_html.grid(groups[False])}</div>"
+    return picture_html.grid(groups[True]) + (others if groups[False] else "")
 
 
 def facts(library: Library, entry: Entry) -> str:
@@ -43,9 +48,8 @@ def _card(studio: Studio, entries: Sequence[Entry], entry: Entry, chosen: str) -
         lines = ["unreadable" if reachable else "hidden: another file has this name"]
     else:
         count = f"{e.images} picture{'s' * (e.images != 1)}" if e.images else ""
-        lines = [line for line in (count, ", ".join(e.vectors), e.created[:10]) if line]
+        lines = [line for line in (count, ", ".join(map(label, e.vectors)), e.created[:10]) if line]
         lines += [f"the same as {entry.duplicate_of}"] if entry.duplicate_of else []
-        lines += [] if studio.engine.supports(e) else ["for other models"]
     return picture_html.card(
         _preview(studio.library, entry) if reachable else None,
         name=entry.name,

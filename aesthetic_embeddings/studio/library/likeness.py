@@ -9,6 +9,7 @@ import gradio as gr
 import torch
 
 from ...aesthetics.library import Library
+from ...ui.family_names import label
 from .. import plots
 from ..state import QUIET, Studio, elem_id
 
@@ -17,7 +18,7 @@ MAX_SHOWN = 60  # aesthetics: the table has the square of it
 
 def build(studio: Studio, page: gr.Blocks) -> None:
     gr.Markdown("### How alike they are")
-    family = gr.Radio(label="For models with a", visible=False, elem_id=elem_id("family"))
+    family = gr.Radio(label="For", visible=False, elem_id=elem_id("family"))
     table = gr.HTML(elem_id=elem_id("map"))
 
     def update(family: str | None) -> list[Any]:
@@ -26,7 +27,8 @@ def build(studio: Studio, page: gr.Blocks) -> None:
         counts = Counter(family for each in vectors for family in each)
         families = sorted(counts, key=lambda each: (each not in studio.engine.families, -counts[each]))
         family = family if family in families else next(iter(families), None)
-        choice = gr.update(choices=families, value=family, visible=len(families) > 1)
+        names = [(label(each), each) for each in families]
+        choice = gr.update(choices=names, value=family, visible=len(families) > 1)
         return [choice, likenesses(studio.library, family or "")]
 
     gr.on([page.load, studio.version.change, family.input], update, family, [family, table], **QUIET)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from PIL import Image
 
 from ..aesthetics.embedding import AestheticEmbedding
+from ..diffusion.pipelines import personalized_prompt
+from ..diffusion.sampling import pictures
 from ..settings import Settings
-from .pipelines import personalized_prompt
-from .sampling import pictures
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Cell:
     @property
     def conditioning(self) -> Hashable:
         """Equal for cells whose prompts are encoded alike."""
-        return (self.prompt, self.target.tuning_hash, self.settings) if self.target else self.prompt
+        return (self.prompt, self.target.content_hash, self.settings) if self.target else self.prompt
 
     def families(self, available: Collection[str]) -> list[str]:
         """The CLIP families that are tuned, of those that the model has."""
@@ -47,13 +48,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Job:
-    """Rows of pictures, and what they have in common. size: (width, height), by default the model's own."""
+    """Rows of pictures, and what they have in common."""
 
     rows: tuple[tuple[Cell, ...], ...]
     negative_prompt: str = ""
     sampler_steps: int = 20
     cfg: float = 5.0
-    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Progress:
     """How far a job is.
 
     message: what is being done. fraction: of the steps, 0 to 1. pictures: one for each cell, None until it is made.
-    curves: label -> the similarity before the first step and after each. notes: sentences for the user.
+    curves: label -> the similarity before the first step and after each; of cells that share a label, the last one's.
+    notes: sentences for the user. seconds_left: an estimate, None while there is none.
     """
 
     message: str
@@ -69,6 +70,12 @@ class Progress:
     pictures: tuple[tuple[Image.Image | None, ...], ...] = ()
     curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    seconds_left: float | None = None
+
+    @property
+    def made(self) -> int:
+        """The number of pictures that are made."""
+        return sum(image is not None for row in self.pictures for image in row)
 
 
 @dataclass
@@ -89,7 +96,7 @@ class JobRun:
         self._cells = {(cell.conditioning, cell.seed): cell for row in self.job.rows for cell in row}
         prompts = {cell.conditioning: self._tuning_steps(cell) for cell in self._cells.values()}
         self._total = sum(prompts.values()) + len(self._cells) * self.job.sampler_steps
-        self._done = 0
+        self._done, self._started = 0, perf_counter()
         self._pictures: dict[Hashable, Image.Image] = {}
         self._curves: dict[str, tuple[float, ...]] = {}
         self._notes: dict[str, None] = {}
@@ -141,18 +148,26 @@ class JobRun:
             self._done = min(self._done + 1, end)  # some samplers take two steps for one
             self._report(f"Picture {number} of {len(self._cells)}")
 
-        (image,) = pictures(
-            self.pipeline,
-            arguments,
-            [cell.seed],
-            steps=self.job.sampler_steps,
-            cfg=self.job.cfg,
-            size=self.job.size,
-            on_step=on_step,
-        )
+        steps, cfg = self.job.sampler_steps, self.job.cfg
+        (image,) = pictures(self.pipeline, arguments, [cell.seed], steps=steps, cfg=cfg, on_step=on_step)
         self._done = end
         return image
 
     def _report(self, message: str) -> None:
         rows = tuple(tuple(self._pictures.get((c.conditioning, c.seed)) for c in row) for row in self.job.rows)
-        self.on_progress(Progress(message, self._done / self._total, rows, dict(self._curves), tuple(self._notes)))
+        self.on_progress(
+            Progress(
+                message,
+                fraction=self._done / self._total,
+                pictures=rows,
+                curves=dict(self._curves),
+                notes=tuple(self._notes),
+                seconds_left=self._seconds_left(),
+            )
+        )
+
+    def _seconds_left(self) -> float | None:
+        """As if all steps took equally long; the first ones, which also load things, say little."""
+        if self._done < self._total / 20:
+            return None
+        return (perf_counter() - self._started) * (self._total - self._done) / self._done

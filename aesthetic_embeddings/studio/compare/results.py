@@ -1,0 +1,59 @@
+"""A comparison while it is made, and when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+from ...ui import messages
+from ..engine import Engine
+from ..job import Progress
+from .comparison import Comparison
+from .request import PAIRS
+from .saving import Pair, save_pairs, save_sheet
+
+
+@dataclass(frozen=True)
+class Result:
+    """A comparison with the files of its pictures, pairs or one sheet, as far as they are made.
+
+    curves: label -> the similarity before the first step and after each. summary: HTML, empty until all is done.
+    """
+
+    comparison: Comparison
+    pairs: tuple[Pair, ...] = ()
+    sheet: str = ""
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    summary: str = ""
+
+    @property
+    def file(self) -> str:
+        """What stands for the result: the sheet, or the first personalized picture. Empty until it is made."""
+        return self.sheet or next((pair.personalized for pair in self.pairs), "")
+
+
+def run(comparison: Comparison, engine: Engine, folder: Path, owner: str = "") -> Iterator[tuple[Progress, Result]]:
+    """Do the comparison's job, save its pictures in the folder as they are made, and yield how far it is.
+
+    The last result is the whole one. Raises what `Engine.run` raises.
+    """
+    started, made, result = perf_counter(), 0, Result(comparison)
+    for progress in engine.run(comparison.job, owner):
+        if made != (made := progress.made):
+            if comparison.request.layout == PAIRS:
+                result = replace(result, pairs=save_pairs(comparison, progress, folder, engine.model))
+            else:
+                result = replace(result, sheet=save_sheet(comparison, progress, folder, engine.model))
+        result = replace(result, curves=progress.curves)
+        yield progress, result
+    yield progress, replace(result, summary=_summary(comparison, progress, perf_counter() - started))
+
+
+def _summary(comparison: Comparison, progress: Progress, seconds: float) -> str:
+    seeds = comparison.request.seeds
+    numbers = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    moves = [f"Similarity to {label}: {run[0]:.3f} → {run[-1]:.3f}." for label, run in progress.curves.items()]
+    lines = [f"Done in {seconds:.1f} s, {numbers}.", *(moves if comparison.request.layout == PAIRS else [])]
+    return "".join(map(messages.status, [*lines, *progress.notes]))
