@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -36,9 +37,26 @@ from .terminal import say, status
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=None, show_default="the first free one from 7860")
-@click.option("--password", default="", help="Asked for by the page; needed where other machines can reach it.")
+@click.option(
+    "--password",
+    default="",
+    envvar="AESTHETIC_STUDIO_PASSWORD",
+    show_envvar=True,
+    help="Asked for by the page; needed where other machines can reach it. Other users of this machine can see it "
+    "among a program's arguments, but not in the environment or in a file.",
+)
+@click.option("--password-file", type=click.File(encoding="utf-8"), help="File whose first line is the password.")
 @click.pass_obj
-def studio(folders: Folders, /, paths: Sequence[Path], host: str, port: int | None, password: str, **more: Any) -> None:
+def studio(
+    folders: Folders,
+    /,
+    paths: Sequence[Path],
+    host: str,
+    port: int | None,
+    password: str,
+    password_file: TextIO | None,
+    **more: Any,
+) -> None:
     """Serve a page that shows the method in a browser, and makes aesthetics."""
     try:
         from ..studio import app, server
@@ -46,7 +64,10 @@ def studio(folders: Folders, /, paths: Sequence[Path], host: str, port: int | No
         missing = "The studio is not installed"
         raise AestheticError(f"{missing} ({error.name} is missing): pip install '.[studio]'") from error
 
-    server.check_host(host, password)
+    if password_file and not (password := password_file.readline().strip()):
+        raise click.UsageError(f"The first line of {password_file.name} is empty. Write the password there.")
+    server.check_access(host, password)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C, so that uploads are deleted
     with status("loading the model"), ExitStack() as ending:
         served = ending.enter_context(app.open_studio(folders=list(paths) or folders.paths, **more))
         page = server.launch(served, host, port, password)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -43,6 +44,7 @@ def show(page: Any, tab: str) -> None:
 
 def test_nothing_is_asked_of_another_machine(chromium: Any, url: str):
     context = chromium.new_context()
+    context.set_default_timeout(90_000)
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
     page = context.new_page()
@@ -50,9 +52,8 @@ def test_nothing_is_asked_of_another_machine(chromium: Any, url: str):
     for name in TABS:
         show(page, name)
     show(page, "Compare")
-    at(page, "example_0").click()
-    said(page, "Done in")
-    at(page, "curve").locator("svg, canvas").first.wait_for()
+    generate(page, at(page, "example_0").click)
+    at(page, "curves").locator("svg").wait_for()
     page.get_by_label("Slider", exact=True).check()
     shown(page, "slider")
     context.close()
@@ -66,6 +67,7 @@ def test_on_a_phone(again: Callable[..., Any]):
     ask(page, "a pyramid at sea", count=2, sampler_steps=3)
     generate(page)
     shown(page, "original")
+    page.wait_for_function("document.querySelector('#studio_message').getBoundingClientRect().top < 100")  # scrolled
     left, right = (at(page, name).bounding_box() for name in ("original", "personalized"))
     assert abs(left["y"] - right["y"]) < 2
     assert left["x"] + left["width"] <= right["x"]
@@ -88,7 +90,7 @@ def test_text_stands_out_from_its_ground(again: Callable[..., Any], scheme: str)
         assert poor == {}, name
 
 
-#: Every text that is seen: its colour, and what is behind it, from the front to the back.
+#: Every text that is seen: its color, and what is behind it, from the front to the back.
 _TEXTS = """() => {
   const found = [], page = document.querySelector('.gradio-container');
   const walker = document.createTreeWalker(page, NodeFilter.SHOW_TEXT);
@@ -135,7 +137,8 @@ def test_every_input_and_button_has_a_name(page: Any):
 
 _NAMELESS = """() => [...document.querySelectorAll('input, textarea, select, button')].filter(
   at => at.checkVisibility() && at.type !== 'file' && !(
-    at.labels?.length || at.ariaLabel || at.title || at.innerText?.trim() || at.getAttribute('aria-labelledby'))
+    at.labels?.length || at.ariaLabel || at.title || at.innerText?.trim() || at.getAttribute('aria-labelledby') ||
+    at.querySelector('img')?.alt)
 ).map(at => at.outerHTML.slice(0, 200))"""
 
 
@@ -152,7 +155,9 @@ def test_a_model_without_any_aesthetics(chromium: Any, tmp_path: Path):
     with app.open_studio(tmp_path / "model", [tmp_path / "library"]) as studio:
         served = server.launch(studio)
         page = chromium.new_page()
+        page.set_default_timeout(90_000)
         page.goto(served.local_url)
+        at(page, "empty").get_by_text("Pictures appear here.").wait_for()
         at(page, "generate").click()
         said(page, "Choose an aesthetic first, or make one in the tab Create.")
 
@@ -171,7 +176,7 @@ def test_a_model_without_any_aesthetics(chromium: Any, tmp_path: Path):
 
 
 def status(url: str, path: str, **options: Any) -> int:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     connection.request(options.pop("method", "GET"), path, **options)
     return connection.getresponse().status
 
@@ -201,29 +206,73 @@ def test_uploads_are_bounded(url: str):
     assert status(url, "/gradio_api/upload", method="POST", headers=headers, body=body) == 413
 
 
+def test_bodies_without_a_length_are_bounded(url: str, monkeypatch: pytest.MonkeyPatch):
+    def send(path: str, size: int, kind: str) -> int:
+        part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+        body = [part, *[b"0" * 2**16] * (size // 2**16), b"\r\n--x--\r\n"]
+        headers = {"Content-Type": kind, "Transfer-Encoding": "chunked"}
+        return status(url, path, method="POST", headers=headers, body=iter(body), encode_chunked=True)
+
+    form = "multipart/form-data; boundary=x"
+    monkeypatch.setattr(server, "UPLOAD_LIMIT", 2 * 2**20)
+    assert send("/gradio_api/upload", 2**20, form) == 200
+    assert send("/gradio_api/upload", 4 * 2**20, form) == 413
+    assert send("/gradio_api/queue/join", 2 * 2**20, "application/json") == 413
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "studio.example", ""])
 def test_other_machines_need_a_password(host: str):
     with pytest.raises(ae.AestheticError, match="--password"):
-        server.check_host(host, "")
-    server.check_host(host, "open sesame")
+        server.check_access(host, "")
+    server.check_access(host, "open sesame")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_this_machine_does_not(host: str):
-    server.check_host(host, "")
+    server.check_access(host, "")
+
+
+def test_short_passwords_are_refused():
+    with pytest.raises(ae.AestheticError, match="at least 8 characters"):
+        server.check_access("127.0.0.1", "sesame7")
+
+
+_ROUTES = ("info", "file=x", "app_id", "token", "user", "heartbeat/x", "stream/a/b/c/x.ts", "custom_component/a/b/c/d")
 
 
 def test_the_password_is_asked_for(studio: Any):
     page = server.launch(studio, password="open sesame")
     try:
-        for path in ("/config", "/gradio_api/info", "/gradio_api/file=x"):
-            assert status(page.local_url, path) == 401
+        for path in ("config", "runs", "monitoring/x", *(f"gradio_api/{part}" for part in _ROUTES)):
+            assert status(page.local_url, f"/{path}") == 401, path
+        for path in ("queue/join", "cancel", "reset", "upload", "stream/x", "run/x", "call/x"):
+            assert status(page.local_url, f"/gradio_api/{path}", method="POST") == 401, path
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         login = {"method": "POST", "headers": form}
         assert status(page.local_url, "/login", body="username=studio&password=wrong", **login) == 400
         assert status(page.local_url, "/login", body="username=studio&password=open+sesame", **login) == 200
     finally:
         page.close()
+
+
+def test_after_the_login_the_page_works(chromium: Any, studio: Any):
+    served = server.launch(studio, password="open sesame")
+    page = chromium.new_page()
+    page.set_default_timeout(90_000)
+    page.goto(served.local_url)
+    page.get_by_label("username").fill("studio")
+    page.get_by_label("password").fill("open sesame")
+    page.get_by_role("button", name="Login").click()
+    shown(page, "original")
+    page.close()
+    served.close()
+
+
+def test_every_text_field_has_a_limit(url: str):
+    config = json.loads(urllib.request.urlopen(f"{url}config", timeout=20).read())
+    fields = [part["props"] for part in config["components"] if part["type"] == "textbox"]
+    assert len(fields) >= 7
+    assert [field["label"] for field in fields if not field.get("max_length")] == []
 
 
 def test_a_port_that_is_taken(studio: Any, url: str):
@@ -240,21 +289,37 @@ def test_the_command_refuses_an_open_door_at_once():
     assert "--password" in done.stderr
 
 
-def test_the_command_serves_until_it_is_stopped(tmp_path: Path):
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_it_is_stopped(tmp_path: Path, end: signal.Signals):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    (tmp_path / "password").write_text("open sesame\n")
     command = [sys.executable, "-m", "aesthetic_embeddings", "studio", "--port", str(port), "--library", str(tmp_path)]
+    command += ["--password-file", str(tmp_path / "password")]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    options |= {"env": {**os.environ, "PYTHONUNBUFFERED": "1"}}
+    options |= {"env": {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(tmp_path)}}
     # shells start what they run in the background deaf to Ctrl+C, and so all that it starts
     options |= {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     with subprocess.Popen(command, **options) as studio:
         try:
             assert studio.stdout.readline() == f"The studio is at http://127.0.0.1:{port}/, until Ctrl+C.\n"
-            assert b"Aesthetic gradients" in urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).read()
-            studio.send_signal(signal.SIGINT)
-            assert studio.wait(timeout=20) in (0, 1)
+            assert b"gradio" in urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).read()
+            assert status(f"http://127.0.0.1:{port}/", "/config") == 401
+            assert list(tmp_path.glob("aesthetic-studio-*"))
+            studio.send_signal(end)
+            assert studio.wait(timeout=60) in (0, 1)
             assert "Traceback" not in studio.stderr.read()
         finally:
             studio.kill()
+    assert not list(tmp_path.glob("aesthetic-studio-*"))  # uploads are deleted
+
+
+def test_the_password_comes_from_the_environment_or_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("AESTHETIC_STUDIO_PASSWORD", "short")
+    done = CliRunner().invoke(main, ["studio"])
+    assert "at least 8 characters" in done.stderr
+    (tmp_path / "empty").write_text("\n")
+    done = CliRunner().invoke(main, ["studio", "--password-file", str(tmp_path / "empty")])
+    assert done.exit_code == 2
+    assert "is empty" in done.stderr
