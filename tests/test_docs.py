@@ -22,6 +22,15 @@ def test_what_is_written_from_the_code_is_current(name):
     assert path.read_text(encoding="utf-8") == docs.pages()[path], "run `python -m tools.docs`"
 
 
+def test_public_functions_describe_every_parameter():
+    griffe = pytest.importorskip("griffe")
+    from tools import docs
+
+    functions = [target for target in docs.public_objects() if isinstance(target, griffe.Function)]
+    assert len(functions) > 8
+    assert {f.name: missing for f in functions if (missing := docs.undocumented(f))} == {}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))

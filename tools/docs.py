@@ -104,15 +104,18 @@ def _context(name: str, command: click.Command) -> click.Context:
 # ---- docs/api.md ----------------------------------------------------------------------------------------------------
 
 
+def public_objects() -> list[griffe.Object]:
+    """What `aesthetic_embeddings.__all__` names, but for the version."""
+    package = griffe.load(PACKAGE, search_paths=[ROOT], docstring_parser="google")
+    members = [package[str(name)] for name in package.exports or () if not str(name).startswith("__")]
+    return [member.final_target if isinstance(member, griffe.Alias) else member for member in members]
+
+
 def api_page() -> str:
     """The public names by section; what has no docstring is left out of a class."""
-    package = griffe.load(PACKAGE, search_paths=[ROOT], docstring_parser="google")
     found: dict[str, list[griffe.Object]] = {section: [] for section in SECTIONS}
-    for name in package.exports or ():
-        if not str(name).startswith("__"):
-            target = package[str(name)]
-            target = target.final_target if isinstance(target, griffe.Alias) else target
-            found[target.canonical_path.split(".")[1]].append(target)
+    for target in public_objects():
+        found[target.canonical_path.split(".")[1]].append(target)
     parts = [
         "# Python API\n\nWritten by `python -m tools.docs` from the docstrings. `import aesthetic_embeddings as ae`\n"
     ]
@@ -121,6 +124,16 @@ def api_page() -> str:
         for target in found[section]:
             parts += _described(target, f"ae.{target.name}", "###")
     return "\n".join(parts)
+
+
+def undocumented(function: griffe.Function) -> list[str]:
+    """The parameters that a public function's docstring does not describe; "As `other`" leaves that to the other."""
+    if function.docstring and function.docstring.value.startswith("As `"):
+        return []
+    sections = function.docstring.parsed if function.docstring else []
+    parameters = [s.value for s in sections if s.kind is griffe.DocstringSectionKind.parameters]
+    described = {item.name for items in parameters for item in items}
+    return [p.name for p in function.parameters if p.name not in described]
 
 
 def _described(target: griffe.Object, path: str, heading: str) -> Iterator[str]:
@@ -178,7 +191,7 @@ def _docstring(target: griffe.Object) -> Iterator[str]:
                 + "\n"
             )
         elif section.kind is griffe.DocstringSectionKind.admonition:
-            yield f"{section.title} {section.value.contents}\n"
+            raise ValueError(f"{target.path}: {section.title!r} reads as a section: write Args: above it")
         else:
             yield f"**{section.kind.value.title()}**\n"
             yield "\n".join(_item(item) for item in section.value) + "\n"

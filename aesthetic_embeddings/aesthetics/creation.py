@@ -31,10 +31,12 @@ _CLEARLY = 0.1  # in cosine, how far below the median an outlier is at least
 class Creation:
     """An embedding, and what it was made from.
 
-    files: what was read, in order; a picture that has no file is called by its number ("picture 3").
-    similarities: `[len(files)]`, the cosine of each picture with the mean: how alike the pictures are.
-    skipped: (file, reason) of what could not be read.
-    features: `[len(files), dim]`, what the encoder made of each picture.
+    Attributes:
+        embedding: The embedding.
+        files: What was read, in order. A picture that has no file is called by its number ("picture 3").
+        similarities: `[len(files)]`, the cosine of each picture with the mean: how alike the pictures are.
+        skipped: (file, reason) of what could not be read.
+        features: `[len(files), dim]`, the image features of each picture.
     """
 
     embedding: AestheticEmbedding
@@ -77,7 +79,36 @@ def create(
     device: torch.device | str = "cpu",
     allow_pickle: bool = False,
 ) -> AestheticEmbedding:
-    """The aesthetic embedding of some pictures: `create_with_report` without its report."""
+    """Make an aesthetic embedding from pictures: the mean of their raw projected image features, `[dim]`.
+
+    The features are not normalized (arXiv 2209.12330, section 3). The mean is taken in fp64 and kept in fp32. Pictures
+    that cannot be read are skipped; `create_with_report` lists them.
+
+    Args:
+        images: A folder with all below it, a file, the bytes of one, a PIL image, or an iterable of these. Memory does
+            not grow with their number, but for 4 kB each, and an iterator is read only a little ahead. Over the
+            encoder's own memory it takes 1 GB at most; a picture that would take more is skipped.
+        encoder: A folder or hub id in transformers format (never downloaded: it must be on this machine), one of
+            `encoders.ENCODERS`, or a loaded CLIPModel or CLIPVisionModelWithProjection, which is left as it was.
+        name: The name of the embedding.
+        batch_size: How many pictures are encoded at once; halved when memory runs out.
+        on_progress: Called with the number of pictures done and of all (0 where that is unknown), and again for
+            those in `against`. To stop, raise `Interrupted` from it; nothing was written by then.
+        against: Ordinary pictures, which the aesthetic is to be told apart from (see `Settings.contrast`). Their mean
+            is kept beside that of `images`.
+        processor: The image processor of a loaded model. By default that of the model's own folder, else CLIP's usual
+            one for the model's image size.
+        device: Where an encoder that is not loaded yet runs.
+        allow_pickle: Whether weights in pytorch_model.bin are loaded. They can run code.
+
+    Returns:
+        The embedding.
+
+    Raises:
+        AestheticError: No picture is left.
+        FileError: A path does not exist.
+        EncoderError: The encoder is none, or is not on this machine.
+    """
     made = create_with_report(
         images,
         encoder,
@@ -104,27 +135,7 @@ def create_with_report(
     device: torch.device | str = "cpu",
     allow_pickle: bool = False,
 ) -> Creation:
-    """Mean of the raw (un-normalised) projected image features of `images`, `[dim]`, in fp64, kept in fp32.
-
-    images: a folder (with all below it), a file, the bytes of one, a PIL image, or an iterable of these. Memory does
-        not grow with their number, but for 4 kB each; an iterator is read only a little ahead. Over the encoder's own
-        memory, it takes 1 GB at most, whatever the pictures are; a picture that would take more is skipped.
-    encoder: a folder or hub id in transformers format (never downloaded: it must be on this machine), one of
-        `encoders.ENCODERS`, or a loaded CLIPModel or CLIPVisionModelWithProjection, which is left as it was.
-    batch_size: how many pictures the encoder sees at once; halved when memory runs out.
-    on_progress: called with the number of pictures done, and of all (0 where that is unknown), and again for those in
-        `against`. To stop, raise `Interrupted` from it; nothing was written by then.
-    against: ordinary pictures, which the aesthetic is to be told apart from (see `Settings.contrast`). Their mean is
-        kept beside that of `images`.
-    processor: the image processor of a loaded model. Without it: that of the model's own folder, else CLIP's usual one
-        for the model's image size.
-    device: where an encoder that is not loaded yet should run.
-    allow_pickle: whether weights in pytorch_model.bin are loaded. They can run code, so safetensors alone are by
-        default.
-
-    Pictures that cannot be read are skipped and listed. Raises AestheticError where none is left, FileError for a path
-    that does not exist, EncoderError where the encoder is none, or is not here.
-    """
+    """As `create`; returns the embedding with what is known of each picture, and which were skipped."""
     if batch_size < 1:
         raise AestheticError(f"batch_size should be at least 1, not {batch_size}.")
     image_encoder = load_image_encoder(encoder, processor, device, batch_size, allow_pickle)

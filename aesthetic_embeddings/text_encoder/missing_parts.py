@@ -109,7 +109,20 @@ class Part:
 
 
 def fetch(part: str, on_progress: Callable[[int, int], object] | None = None, endpoint: str | None = None) -> Path:
-    """Download a part of CLIP that models come without, `projection` or `last-layer`: see `Part.fetch`."""
+    """Download a part of CLIP that some models come without, by byte range, into the cache folder.
+
+    Args:
+        part: "projection" (2.4 MB of CLIP ViT-L/14) or "last-layer" (55 MB of OpenCLIP ViT-H/14).
+        on_progress: Called with the bytes done and in all. To stop, raise `Interrupted` from it.
+        endpoint: The hub's address; by default that in HF_ENDPOINT, else https://huggingface.co.
+
+    Returns:
+        The file.
+
+    Raises:
+        AestheticError: There is no such part.
+        FileError: The hub does not answer, or not with this part. The text names the address.
+    """
     if part not in PARTS:
         raise AestheticError(f"There is no part {part!r}. Choose one of {', '.join(PARTS)}.")
     return PARTS[part].fetch(on_progress, endpoint)

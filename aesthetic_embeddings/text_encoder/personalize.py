@@ -41,25 +41,32 @@ def personalized(
 ) -> Iterator[Tuned]:
     """Inside the block, `text_encoder` computes as if fine-tuned towards `embedding` for the prompt `input_ids`.
 
-    Yields an object whose `similarities` are `steps + 1` cosines of prompt and aesthetic: before, after each step.
     The encoder's parameters are not written to at any time. Other threads may use it meanwhile, plainly or personalized
     in their own way: only the thread that entered the block sees the tuned weights.
 
-    text_encoder: a transformers CLIPTextModel, CLIPTextModelWithProjection or CLIPModel, or an open_clip model.
-    input_ids: `[chunks, length]`, the chunks of one prompt; each begins with the beginning-of-text token.
-    embedding: the aesthetic, or its vector `[dim]`.
-    projection: `[dim, width]`, the text projection, where the encoder has none of its own, or a file or folder that
-        holds it; by default that of CLIP ViT-L/14 where it is on this machine.
-    input_embeddings: `[chunks, length, width]`, recorded token embeddings, in place of the table's rows; those that
-        differ from their id's row (textual inversion) are constants.
-    text_ids: `[chunks, length]`, the tokens of `settings.text`.
-    encode: runs the encoder on ids where `text_encoder(ids)` does not, say in a host that drives it piece by piece.
-    on_step: called with the number of steps done and the similarity; raising from it ends the tuning.
-
     The encoder is run once, before the block, to record what it computes for the prompt. The settings `weight` and
     `blend` concern the conditioning (see `blended`) and are not used here.
-    Raises EncoderError where encoder, embedding and projection do not fit together, or where the encoder does not
-    compute what its weights say (see check.py); both before anything is tuned.
+
+    Args:
+        text_encoder: A transformers CLIPTextModel, CLIPTextModelWithProjection or CLIPModel, or an open_clip model.
+        input_ids: `[chunks, length]`, the chunks of one prompt. Each begins with the beginning-of-text token.
+        embedding: The aesthetic, or its vector `[dim]`.
+        settings: How to tune; by default `Settings()`.
+        projection: The text projection `[dim, width]`, where the encoder has none of its own, or a file or folder that
+            holds it. By default that of CLIP ViT-L/14, where it is on this machine.
+        input_embeddings: `[chunks, length, width]`, recorded token embeddings, in place of the table's rows. Those that
+            differ from their id's row (textual inversion) are constants.
+        text_ids: `[chunks, length]`, the tokens of `settings.text`.
+        encode: Runs the encoder on ids where `text_encoder(ids)` does not, say in a host that drives it piece by piece.
+        on_step: Called with the number of steps done and the similarity. What it raises ends the tuning.
+
+    Yields:
+        What tuning did: its `similarities` are `steps + 1` cosines of prompt and aesthetic.
+
+    Raises:
+        EncoderError: Encoder, embedding and projection do not fit together, or the encoder does not compute what its
+            weights say (see check.py). Nothing was tuned by then.
+        AestheticError: `settings.text` is set and `text_ids` is not, or tuning did not stay finite.
     """
     settings = settings or Settings()
     tower = find_tower(text_encoder)
@@ -153,10 +160,18 @@ def all_applied(tuned: Iterable[Tuned]) -> Iterator[None]:
 
 
 def blended(plain: Tensor, tuned: Tensor, settings: Settings) -> Tensor:
-    """Plain and personalized conditioning, `[..., width]`, blended by `settings.weight`.
+    """Blend plain and personalized conditioning by `settings.weight` and `settings.blend`.
 
-    `lerp`: `plain + weight * (tuned - plain)`. `slerp`: so for each token's length, and its direction on the arc.
-    At weight 0 and 1 the result is `plain` and `tuned` themselves. Tokens that are alike in both stay as they are.
+    `lerp` is `plain + weight * (tuned - plain)`. `slerp` does so for each token's length, and moves its direction on
+    the arc. Tokens that are alike in both stay as they are.
+
+    Args:
+        plain: `[..., width]`.
+        tuned: `[..., width]`.
+        settings: Its `weight` and `blend` count.
+
+    Returns:
+        `[..., width]`. At weight 0 and 1 it is `plain` and `tuned` themselves.
     """
     if settings.weight in (0.0, 1.0):
         return tuned if settings.weight else plain

@@ -29,9 +29,12 @@ Change: TypeAlias = "Tensor | LowRank"
 class Tuned:
     """A tower tuned for one prompt.
 
-    similarities: `steps + 1` cosines of prompt and aesthetic: before, after each step.
-    changes: what is added to stored weights. positions: `[length, width]`, to the first position embeddings.
-    rows: sorted token ids `[n]`, and their rows of the embedding table as they are now, `[n, width]`; it is large.
+    Attributes:
+        tower: The tower, with its weights as they are stored.
+        similarities: `steps + 1` cosines of prompt and aesthetic: before tuning, then after each step.
+        changes: What is added to stored weights.
+        positions: `[length, width]`, what is added to the first position embeddings.
+        rows: Sorted token ids `[n]`, and their rows of the embedding table as they are now, `[n, width]`.
     """
 
     tower: Tower
