@@ -15,7 +15,7 @@ def unit(x: Tensor) -> Tensor:
 
     Raises AestheticError where the norm is zero or not finite: such a vector points nowhere.
     """
-    norm = x.norm(dim=-1, keepdim=True)
+    norm: Tensor = x.norm(dim=-1, keepdim=True)
     if not bool(torch.isfinite(norm).all()) or bool((norm == 0).any()):
         raise AestheticError("A vector of length zero, or with values that are not finite, has no direction.")
     return x / norm

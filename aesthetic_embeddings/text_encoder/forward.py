@@ -83,4 +83,4 @@ def attention(
 
 def _split(x: Tensor, heads: int) -> Tensor:
     """`[batch, length, width]` to `[batch, heads, length, width / heads]`."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)

@@ -24,7 +24,8 @@ def product(x: Tensor, w: Tensor) -> Tensor:
     """`x W^T` for x `[..., n]` and W `[m, n]`, of any strides."""
     ours = _HAS_ONEDNN and x.dtype == w.dtype == torch.float32 and x.device.type == w.device.type == "cpu"
     if ours and x.numel() and not torch.is_grad_enabled():  # it knows no gradient
-        return torch.ops.mkldnn._linear_pointwise(x, w, None, "none", [], "")
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, w, None, "none", [], "")
+        return y
     return x @ w.T
 
 

@@ -238,7 +238,7 @@ def _file_in(folder: Path) -> Path:
         index = folder / f"{name}.index.json"
         if index.is_file():
             try:
-                parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+                parts: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
                 return folder / parts[_chosen(list(parts), index)]
             except (ValueError, KeyError, TypeError) as error:
                 raise FileError(f"{index} is damaged. Copy or download it again.") from error

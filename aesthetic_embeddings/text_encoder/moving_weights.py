@@ -202,10 +202,12 @@ class MovingWeights(Weights):
         return self.vectors[slot]
 
     def product(self, slot: Slot, x: Tensor) -> Tensor:
-        return _FusedBackward.apply(x, self.matrices[slot], self.next)
+        y: Tensor = _FusedBackward.apply(x, self.matrices[slot], self.next)  # type: ignore[no-untyped-call]
+        return y
 
     def activated(self, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        return _Recomputed.apply(x, activation)
+        y: Tensor = _Recomputed.apply(x, activation)  # type: ignore[no-untyped-call]
+        return y
 
     def hidden_states(self) -> Tensor:
         """`[chunks, length, width]`, or `[chunks, 1, width]` where only the end-of-text tokens' are asked for."""

@@ -220,7 +220,7 @@ def _encoder(encoder: Any) -> KnownEncoder | Path:
         raise HTTPException(
             422, f"There is no encoder called {repr(encoder)[:LONGEST]}, not in {place} either. There are {names}."
         )
-    return place / encoder
+    return place / str(encoder)
 
 
 # ---------------------------------------------------------------- requests

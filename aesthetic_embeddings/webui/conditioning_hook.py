@@ -51,7 +51,8 @@ def install(p: Any, request: Request | None, report: PictureReport) -> Condition
 
 
 def hook_of(p: Any) -> ConditioningHook | None:
-    return vars(p).get("aesthetic_hook")
+    hook: ConditioningHook | None = vars(p).get("aesthetic_hook")
+    return hook
 
 
 def remove(p: Any) -> None:

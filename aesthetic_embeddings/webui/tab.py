@@ -27,7 +27,8 @@ LABELS = {f"{encoder.label}, for {serves([encoder.family])}": encoder for encode
 
 def build() -> gr.Blocks:
     """Draw it. To be called after the accordions are drawn: their dropdowns follow the changes made here."""
-    with gr.Blocks(analytics_enabled=False) as page:
+    page = gr.Blocks(analytics_enabled=False)
+    with page:
         with gr.Tabs(elem_id=_id("parts")):
             with gr.TabItem("Create", elem_id=_id("create_part")):
                 finished = _create(page)

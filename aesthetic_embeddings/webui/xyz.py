@@ -79,7 +79,8 @@ def _value(name: str, value: Any) -> Any:
 
 def _epsilon(text: str) -> float:
     """Not `float`, of which the plot takes 1e-4 for a range."""
-    return as_epsilon(float(text))
+    epsilon: float = as_epsilon(float(text))
+    return epsilon
 
 
 def _embeddings(p: Any, values: list[str]) -> None:
