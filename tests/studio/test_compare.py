@@ -138,7 +138,8 @@ def test_a_downloaded_picture_brings_its_settings_back(page: Any, tmp_path: Path
     assert values(other) == values(page) | {"count": 1}
     generate(other)
     same = download(other, tmp_path)
-    assert Image.open(same).tobytes() == Image.open(file).tobytes()
+    with Image.open(same) as one, Image.open(file) as other_one:
+        assert one.tobytes() == other_one.tobytes()
     assert read_about(same) == about
 
 
@@ -238,7 +239,8 @@ def test_a_strip_over_steps(page: Any, tmp_path: Path, again: Callable[[], Any])
     about = read_about(file)
     assert (about["sheet"], about["seeds"]) == (STRIP, [3])
     assert [len(run) for run in about["similarities"].values()] == [21]
-    width, height = Image.open(file).size
+    with Image.open(file) as image:
+        width, height = image.size
     assert width > 3 * height
 
     other = again()
