@@ -285,9 +285,9 @@ def test_of_an_empty_prompt_it_is_said_that_nothing_was_tuned(run, sac, tmp_path
 
 
 def test_ctrl_c_keeps_the_finished_rows_of_a_sheet(run, sac, tmp_path, monkeypatch):
-    from aesthetic_embeddings.diffusion import sampling
+    from aesthetic_embeddings.diffusion import job
 
-    make, calls = sampling.pictures, []
+    make, calls = job.pictures, []
 
     def interrupted(*arguments: object, **options: object) -> object:
         calls.append(1)
@@ -295,7 +295,7 @@ def test_ctrl_c_keeps_the_finished_rows_of_a_sheet(run, sac, tmp_path, monkeypat
             raise KeyboardInterrupt
         return make(*arguments, **options)
 
-    monkeypatch.setattr(sampling, "pictures", interrupted)
+    monkeypatch.setattr(job, "pictures", interrupted)
     path = tmp_path / "compare.png"
     options = ("--steps", 1, "--sampler-steps", 1, "--seed", 3, "--count", 9, "--compare", "--output", path)
     assert "Aborted" in run("generate", "a tree", "--aesthetic", "sac", *options, status=1)
@@ -309,7 +309,7 @@ def test_ctrl_c_leaves_nothing_behind(run, sac, folder, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     path = tmp_path / "out" / "picture.png"
-    monkeypatch.setattr("aesthetic_embeddings.diffusion.sampling.pictures", interrupted)
+    monkeypatch.setattr("aesthetic_embeddings.diffusion.job.pictures", interrupted)
     assert "Aborted" in run("generate", "a tree", "--aesthetic", "sac", "--steps", 1, "--output", path, status=1)
     assert not path.parent.exists()
     monkeypatch.setattr("aesthetic_embeddings.aesthetics.creation.create_with_report", interrupted)

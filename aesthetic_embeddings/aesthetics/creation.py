@@ -17,7 +17,8 @@ from ..errors import AestheticError, EncoderError, out_of_memory
 from ..torch_states import evaluating
 from .embedding import AestheticEmbedding, merge, now
 from .image_encoder import Encoder, ImageEncoder, load_image_encoder, name_of
-from .library import Library, check_name
+from .library import Library
+from .names import check_name
 from .pictures import Source, listed, prefetched
 
 #: What to do where the library has an aesthetic of that name. Adding is for the same pictures and another encoder.

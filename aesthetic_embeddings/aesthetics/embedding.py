@@ -8,22 +8,23 @@ Files of the old extension (`.pt`, `.bin`: one bare tensor) are read too. What a
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from ..errors import AestheticError, FileError
+from ..errors import AestheticError, FileError, quoted
 from ..storage import legacy_pt
-from ..storage.paths import write_atomically
+from ..storage.paths import open_regular, write_atomically
+from ..storage.small_safetensors import is_safetensors, read_header, read_tensors
 from . import families, vectors
 
 SUFFIX = ".safetensors"
@@ -32,6 +33,9 @@ SUFFIXES = (SUFFIX, ".pt", ".bin")  # in this order where one folder has the sam
 _FORMAT, _VERSION = "aesthetic-embedding", "1"
 _AGAINST = "/against"
 _SIZE_LIMIT = 16 * 2**20  # a vector takes 3 to 5 kB; anything near this is something else
+_FAMILIES_LIMIT = 32
+_DIMENSION_LIMIT = 2**14
+_LENGTHS = {"name": 255, "created": 64, "encoder": 1000, "notes": 10_000}  # characters; the rest is cut off
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,8 @@ class AestheticEmbedding:
         against: CLIP family -> `[dim]`, the mean of the ordinary pictures that these are told apart from, on the scale
             of `vectors`. Only the setting `contrast` uses it.
         clips: CLIP family -> which CLIP encoded the pictures (see families.clip_signature), where that is known.
+        neutral: CLIP family -> `[dim]`, what stands in for `against` where that says nothing (see `Library.neutral`).
+            It is no part of the file, or of the content.
 
     Raises:
         AestheticError: A vector is not finite, is zero, or has another dimension than its family.
@@ -62,28 +68,41 @@ class AestheticEmbedding:
     notes: str = ""
     against: Mapping[str, Tensor] = field(default_factory=dict)
     clips: Mapping[str, str] = field(default_factory=dict)
+    neutral: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.vectors:
             raise AestheticError("An aesthetic embedding needs at least one vector.")
         families = sorted(self.vectors)
         checked = {family: _checked(family, self.vectors[family]) for family in families}
-        against = {
-            family: _checked_side(self.against[family], checked[family])
-            for family in families
-            if family in self.against
-        }
-        clips = {family: self.clips[family] for family in families if family in self.clips}
-        for name, value in {"vectors": checked, "against": against, "clips": clips}.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "vectors", checked)
+        for side in ("against", "neutral"):
+            given = getattr(self, side)
+            known = {family: _checked_side(given[family], checked[family]) for family in families if family in given}
+            object.__setattr__(self, side, known)
+        object.__setattr__(self, "clips", {family: self.clips[family] for family in families if family in self.clips})
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of families and numbers, hexadecimal. Renaming and new notes do not change it."""
-        sha = hashlib.sha256()
-        for family, vector in _tensors(self).items():
-            sha.update(family.encode() + b"\0" + struct.pack(f"<{len(vector)}f", *vector.tolist()))
-        return sha.hexdigest()
+        """SHA-256 of families and numbers, hexadecimal: the identity that survives renaming and new notes."""
+        return _sha(_tensors(self))
+
+    @property
+    def tuning_hash(self) -> str:
+        """SHA-256 of all that tuning may use: the content, the neutral vectors, and which CLIPs they belong to."""
+        return _sha({**_tensors(self), **{f"{family}/neutral": x for family, x in self.neutral.items()}}, self.clips)
+
+    @property
+    def ordinary(self) -> Mapping[str, Tensor]:
+        """CLIP family -> `[dim]`, the ordinary pictures that these are told apart from: `against`, else `neutral`."""
+        return {**self.neutral, **self.against}
+
+    def own_share(self, family: str) -> float | None:
+        """How much of a vector ordinary pictures do not have, `1 - cos^2(e, n)`; None where no n is known."""
+        n = self.ordinary.get(family)
+        if n is None or not bool(n.any()):
+            return None
+        return 1 - float(torch.cosine_similarity(self.vectors[family], n, dim=0)) ** 2
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the file atomically. Missing folders are made.
@@ -101,15 +120,16 @@ class AestheticEmbedding:
         path = Path(path)
         if path.suffix.lower() != SUFFIX:
             raise FileError(f"{path} should end in {SUFFIX}: aesthetic embeddings are saved in that format only.")
-        if not overwrite and os.path.lexists(path):
-            raise FileError(f"{path} exists already. Choose another name, or allow it to be overwritten.")
-        about = {"name": self.name, "images": self.images, "created": self.created, "encoder": self.encoder}
-        metadata = {"format": _FORMAT, "version": _VERSION, **about, "notes": self.notes}
+        about = {key: getattr(self, key)[:limit] for key, limit in _LENGTHS.items()}
+        metadata = {"format": _FORMAT, "version": _VERSION, **about, "images": self.images}
         if self.clips:
             metadata["clips"] = json.dumps(self.clips)
         # a name that came from a file system can hold bytes that are not text; metadata must be text
         text = {key: str(value).encode("utf-8", "replace").decode() for key, value in metadata.items()}
-        write_atomically(path, safetensors.torch.save(_tensors(self), text))
+        try:
+            write_atomically(path, safetensors.torch.save(_tensors(self), text), overwrite)
+        except FileExistsError:
+            raise FileError(f"{path} exists already. Choose another name, or allow it to be overwritten.") from None
         return path
 
 
@@ -129,23 +149,23 @@ def load(path: str | os.PathLike[str]) -> AestheticEmbedding:
         FileError: The file is no aesthetic embedding. The text names it and says what to do.
     """
     path = Path(path)
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            head = file.read(16)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise FileError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    if size == 0:
+    with open_regular(path) as file:
+        try:
+            data = file.read(_SIZE_LIMIT + 1)
+            size = os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise FileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not data:
         raise FileError(f"{path} is empty. Copy or download it again.")
-    if size > _SIZE_LIMIT:
+    if len(data) > _SIZE_LIMIT:
         raise FileError(
             f"{path} is too large for an aesthetic embedding ({size / 2**20:.0f} MB), so it is a model or another file."
         )
-    if head[8:9] == b"{":  # first of all: the length that stands before it can look like any other file's mark
-        return _named(path, *_read(path))
-    if head.startswith(b"PK"):
-        return _named(path, {"": legacy_pt.read_vector(path)}, {})
-    if head.startswith(b"\x80"):
+    if is_safetensors(data[:9]):  # first of all: the length that comes first can look like any other file's mark
+        return _embedding(path, *_read(path, data))
+    if data.startswith(b"PK"):
+        return _embedding(path, {"": legacy_pt.read_vector(io.BytesIO(data), path)}, {})
+    if data.startswith(b"\x80"):
         raise FileError(
             f"{path} is a bare pickle, as torch wrote before version 1.6; it is not read, since it could run code. "
             "If you trust it, open it with torch and save it again."
@@ -176,13 +196,18 @@ def blend(parts: Sequence[tuple[AestheticEmbedding, float]], name: str = "") -> 
         held = "; ".join(f"{e.name or 'one'} has {', '.join(e.vectors)}" for e, _ in parts)
         raise AestheticError(f"These aesthetics have no CLIP family in common ({held}), so they cannot be blended.")
     weights = [w for _, w in parts]
-    told_apart = common.intersection(*(e.against for e, _ in parts))
+
+    def mixed(side: str) -> dict[str, Tensor]:
+        sides = [(getattr(e, side), e, w) for e, w in parts]
+        return {
+            family: torch.stack([w * of[family] / e.vectors[family].norm() for of, e, w in sides]).sum(0)
+            for family in common.intersection(*(of for of, *_ in sides))
+        }
+
     return AestheticEmbedding(
         {family: vectors.mix([e.vectors[family] for e, _ in parts], weights) for family in common},
-        against={
-            family: torch.stack([w * e.against[family] / e.vectors[family].norm() for e, w in parts]).sum(0)
-            for family in told_apart
-        },
+        against=mixed("against"),
+        neutral=mixed("ordinary"),
         clips={family: clip for family in common if (clip := _one_clip([e for e, _ in parts], family))},
         name=name,
         images=sum(e.images for e, _ in parts),
@@ -212,6 +237,7 @@ def merge(parts: Sequence[AestheticEmbedding], name: str = "") -> AestheticEmbed
         {family: e.vectors[family] for family, e in last.items()},
         against={family: e.against[family] for family, e in last.items() if family in e.against},
         clips={family: e.clips[family] for family, e in last.items() if family in e.clips},
+        neutral={family: e.neutral[family] for family, e in last.items() if family in e.neutral},
         name=name,
         images=max(e.images for e in parts),
         created=now(),
@@ -248,14 +274,16 @@ def contrast(embedding: AestheticEmbedding, neutral: AestheticEmbedding, share: 
     return replace(embedding, vectors=mixed, against={}, notes=notes)
 
 
-def with_neutral(embedding: AestheticEmbedding, neutral: AestheticEmbedding) -> AestheticEmbedding:
-    """`embedding`, told apart from a neutral one for the families in which it says nothing itself."""
+def with_neutral(embedding: AestheticEmbedding, neutral: AestheticEmbedding | None) -> AestheticEmbedding:
+    """`embedding`, with the vectors of a neutral one of the same CLIPs at its own length to stand in for `against`."""
+    if neutral is None:
+        return embedding
     found = {
         family: neutral.vectors[family] * (vector.norm() / neutral.vectors[family].norm())
         for family, vector in embedding.vectors.items()
-        if family in neutral.vectors and family not in embedding.against
+        if family in neutral.vectors and _may_be_one_clip(embedding.clips.get(family), neutral.clips.get(family))
     }
-    return replace(embedding, against={**embedding.against, **found}) if found else embedding
+    return replace(embedding, neutral=found)
 
 
 def now() -> str:
@@ -271,12 +299,14 @@ def _checked(family: str, vector: Tensor) -> Tensor:
     dim = families.dimension(family)
     if vector.dim() != 1 or (dim is not None and len(vector) != dim):
         sizes = " × ".join(str(n) for n in vector.shape)
-        raise AestheticError(f"The vector for {family} has the wrong dimensions: {sizes}, not {dim or 'one row'}.")
+        raise AestheticError(
+            f"The vector for {quoted(family)} has the wrong dimensions: {sizes}, not {dim or 'one row'}."
+        )
     norm = vector.norm()
     if not bool(torch.isfinite(norm)):
-        raise AestheticError(f"The vector for {family} has values that are not finite, so it points nowhere.")
+        raise AestheticError(f"The vector for {quoted(family)} has values that are not finite, so it points nowhere.")
     if norm == 0:
-        raise AestheticError(f"The vector for {family} is zero, so it points nowhere.")
+        raise AestheticError(f"The vector for {quoted(family)} is zero, so it points nowhere.")
     return vector.contiguous()
 
 
@@ -296,6 +326,19 @@ def _tensors(e: AestheticEmbedding) -> dict[str, Tensor]:
     return {**e.vectors, **{family + _AGAINST: vector for family, vector in e.against.items()}}
 
 
+def _sha(tensors: Mapping[str, Tensor], more: Mapping[str, str] | None = None) -> str:
+    sha = hashlib.sha256()
+    for name, vector in tensors.items():
+        sha.update(name.encode() + b"\0" + struct.pack(f"<{len(vector)}f", *vector.tolist()))
+    for item in (more or {}).items():
+        sha.update("\0".join(item).encode())
+    return sha.hexdigest()
+
+
+def _may_be_one_clip(a: str | None, b: str | None) -> bool:
+    return not a or not b or families.same_clip(a, b)
+
+
 def _one_clip(parts: Sequence[AestheticEmbedding], family: str) -> str:
     """The CLIP behind all parts, as far as they know it. Raises AestheticError where there are several."""
     known = [e for e in parts if family in e.clips]
@@ -308,28 +351,46 @@ def _one_clip(parts: Sequence[AestheticEmbedding], family: str) -> str:
     return known[0].clips[family] if known else ""
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path, data: bytes) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     """The tensors, and the metadata, of a safetensors file of ours, or of one with a single bare vector (named "")."""
     try:
-        # safe_open, as Forge patches safetensors.torch.load_file to rename the files it dislikes
-        with safe_open(path, framework="pt") as file:
-            metadata, names = file.metadata() or {}, list(file.keys())
-            ours = metadata.get("format") == _FORMAT
-            if ours and metadata.get("version") != _VERSION:
-                raise FileError(
-                    f"{path} was made by a newer version of aesthetic gradients (its format is "
-                    f"{metadata.get('version')!s:.20}, this version reads {_VERSION}). Update aesthetic gradients."
-                )
-            if not ours and (fault := _another_kind(names)):
-                raise FileError(f"{path} {fault}")
-            floats = {"F64", "F32", "F16", "BF16"}
-            if any(file.get_slice(name).get_dtype() not in floats for name in names):
+        metadata, described = read_header(data)
+        ours = metadata.get("format") == _FORMAT
+        if ours and metadata.get("version") != _VERSION:
+            raise FileError(
+                f"{path} was made by a newer version of aesthetic gradients (its format is "
+                f"{metadata.get('version')!s:.20}, this version reads {_VERSION}). Update aesthetic gradients."
+            )
+        if fault := _too_many(described) if ours else _another_kind(list(described)):
+            raise FileError(f"{path} {fault}")
+        for dtype, shape in described.values():
+            if dtype not in ("F64", "F32", "F16", "BF16"):
                 raise FileError(f"{path} holds something else than floating-point numbers, so no aesthetic embedding.")
-            return {name if ours else "": file.get_tensor(name) for name in names}, metadata
+            _check_shape(path, shape)
+        return {name if ours else "": vector for name, vector in read_tensors(data).items()}, metadata
     except AestheticError:
         raise
     except Exception as error:  # SafetensorError for the most part; whatever it is, it is the file's fault
         raise FileError(f"{path} is damaged or cut short. Copy or download it again.") from error
+
+
+def _too_many(names: Iterable[str]) -> str:
+    """What is wrong with the names of the tensors in a file of ours."""
+    names = [name.removesuffix(_AGAINST) for name in names]
+    if len(set(names)) > _FAMILIES_LIMIT:
+        return f"has vectors for more than {_FAMILIES_LIMIT} CLIP families, so it is damaged. Download it again."
+    if bad := next((name for name in names if not families.is_family(name)), None):
+        return f"has a vector for {quoted(bad)}, which is not the name of a CLIP family. Download it again."
+    return ""
+
+
+def _check_shape(path: Path, shape: Sequence[int]) -> None:
+    """Raise FileError for what is not one row of numbers."""
+    if not (1 <= len(shape) <= 2 and (len(shape) == 1 or shape[0] == 1) and 0 < shape[-1] <= _DIMENSION_LIMIT):
+        sizes = " × ".join(str(n) for n in shape) or "1"
+        raise FileError(
+            f"{path} has the wrong dimensions: {sizes}. An aesthetic embedding is one row of 768, 1024 or 1280."
+        )
 
 
 def _another_kind(names: list[str]) -> str:
@@ -345,28 +406,32 @@ def _another_kind(names: list[str]) -> str:
     return ""
 
 
-def _named(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> AestheticEmbedding:
-    if "" in tensors:  # a bare vector: its dimension is all that says whose it is
+def _embedding(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> AestheticEmbedding:
+    if "" in tensors:  # a bare vector: its dimension is all that says which CLIP it is for
         bare = tensors.pop("")
-        family = families.family_of_dimension(bare.shape[-1]) if bare.dim() == 1 or bare.shape[:-1] == (1,) else None
+        _check_shape(path, bare.shape)
+        family = families.family_of_dimension(bare.shape[-1])
         if family is None:
-            sizes = " × ".join(str(n) for n in bare.shape) or "1"
             raise FileError(
-                f"{path} has the wrong dimensions: {sizes}. An aesthetic embedding is one row of 768, 1024 or 1280."
+                f"{path} has the wrong dimensions: {bare.shape[-1]}. An aesthetic embedding is one row of 768, 1024 or "
+                "1280."
             )
         tensors[family] = bare
-    about = {key: metadata.get(key, "") for key in ("name", "created", "encoder", "notes")}
+    about = {key: metadata.get(key, "")[:limit] for key, limit in _LENGTHS.items()}
     images = metadata.get("images", "")
     try:
         return AestheticEmbedding(
             {name: x for name, x in tensors.items() if not name.endswith(_AGAINST)},
-            **(about | {"name": about["name"] or path.stem}),
+            name=about["name"] or path.stem,
             images=int(images) if images.isascii() and images.isdigit() and len(images) < 10 else 0,
+            created=about["created"],
+            encoder=about["encoder"],
+            notes=about["notes"],
             against={name.removesuffix(_AGAINST): x for name, x in tensors.items() if name.endswith(_AGAINST)},
             clips=_clips(metadata.get("clips", "")),
         )
     except AestheticError as error:
-        raise FileError(f"{path}: {error} Make it anew, or download it again.") from error
+        raise FileError(f"{path}: {error} Create it again, or download it again.") from error
 
 
 def _clips(text: str) -> dict[str, str]:

@@ -43,12 +43,17 @@ def family_of_dimension(dim: int) -> str | None:
     return names.pop() if len(names) == 1 else None
 
 
+def is_family(name: str) -> bool:
+    """Whether this can be the name of a CLIP family: letters, digits and a few marks, at most 64."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) is not None
+
+
 def dimension(name: str) -> int | None:
     """How many numbers a vector of the family `name` has; None for a name that does not say."""
     for (_, _, dim), known in _FAMILIES.items():
         if known == name:
             return dim
-    sizes = re.fullmatch(r"clip-\d+x\d+-(\d{1,6})", name, re.ASCII)
+    sizes = re.fullmatch(r"clip-\d{1,6}x\d{1,6}-(\d{1,6})", name, re.ASCII)
     return int(sizes[1]) if sizes else None
 
 

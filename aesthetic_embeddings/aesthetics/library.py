@@ -10,7 +10,6 @@ import dataclasses
 import difflib
 import os
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ import torch
 from torch import Tensor
 
 from ..errors import AestheticError, FileError, quoted
-from ..storage.paths import data_folder, walk, write_atomically
+from ..storage.paths import data_folder, move_all, temporary_name, walk, write_atomically
 from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, blend, load, merge, with_neutral
 from .mixes import HASH, Mix
+from .names import check_name, collision_key
 from .neutral import NEUTRAL
 from .vectors import unit
 
@@ -62,16 +62,24 @@ class Library:
 
     Args:
         folders: Where to look. New files go to the first one, which is made then. A missing folder counts as empty.
+        neutral: Neutral embeddings, of ordinary pictures, that come with a model.
+
+    Attributes:
+        neutral: What aesthetics are told apart from where they do not say so themselves (see `Settings.contrast`): the
+            vectors of the aesthetic called `neutral`, then those fetched for CLIP ViT-L/14, then those given. None
+            where there is none.
 
     Raises:
         AestheticError: There are no folders.
     """
 
-    def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
+    def __init__(self, folders: Sequence[str | os.PathLike[str]], neutral: Sequence[AestheticEmbedding] = ()) -> None:
         if not folders:
             raise AestheticError("A library needs at least one folder.")
         self.folders = [Path(folder).absolute() for folder in folders]
         self.entries: tuple[Entry, ...] = ()
+        self.neutral: AestheticEmbedding | None = None
+        self._known_neutral = tuple(neutral)
         self._read: dict[tuple[object, ...], AestheticEmbedding | FileError] = {}
         self.refresh()
 
@@ -81,6 +89,7 @@ class Library:
         entries: list[Entry] = []
         named: dict[str, Entry] = {}
         first: dict[str, str] = {}  # content hash -> name
+        all_found: list[tuple[str, Path, AestheticEmbedding | FileError]] = []
         for name, path in self._files():
             try:
                 stat = path.stat()
@@ -89,11 +98,15 @@ class Library:
             # clocks are coarse, so size and time can agree by chance; a file made anew has another inode
             key = (path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
             read[key] = found = self._read.get(key) or _load(path)
+            all_found.append((name, path, found))
+        self.neutral = self._neutral(all_found)
+        for name, path, found in all_found:
             if isinstance(found, FileError):
                 entries.append(Entry(name, path, None, fault=str(found)))
                 continue
             known = first.get(found.content_hash, "")
-            entry = Entry(name, path, dataclasses.replace(found, name=name), duplicate_of=known)
+            embedding = with_neutral(dataclasses.replace(found, name=name), self.neutral)
+            entry = Entry(name, path, embedding, duplicate_of=known)
             entries.append(entry)
             if name not in named:
                 named[name] = entry
@@ -105,7 +118,7 @@ class Library:
 
     def names(self) -> list[str]:
         """The names that can be chosen, in alphabetical order. Of files with equal content only the first counts."""
-        return sorted((e.name for e in self._named.values() if not e.duplicate_of), key=_collision_key)
+        return sorted((e.name for e in self._named.values() if not e.duplicate_of), key=collision_key)
 
     def __contains__(self, name: object) -> bool:
         """Whether `get` knows this name."""
@@ -136,8 +149,8 @@ class Library:
             AestheticError: The name is taken, or cannot be a file's on every system.
         """
         check_name(name)
-        for taken in self._taken(name):
-            raise _taken_error(name, taken)
+        for other in self._same_name(name):
+            raise _name_error(name, other)
 
     def save(self, embedding: AestheticEmbedding, *, overwrite: bool = False) -> Path:
         """Write an embedding into the first folder, under its name.
@@ -156,35 +169,25 @@ class Library:
         """
         check_name(embedding.name)
         path = self.folders[0] / (embedding.name + SUFFIX)
-        for taken in self._taken(embedding.name):
-            twin = taken.embedding is not None and taken.embedding.content_hash == embedding.content_hash
-            if taken.name != embedding.name or not (overwrite or (twin and taken.path != path)):
-                raise _taken_error(embedding.name, taken)
+        for other in self._same_name(embedding.name):
+            twin = other.embedding is not None and other.embedding.content_hash == embedding.content_hash
+            if other.name != embedding.name or not (overwrite or (twin and other.path != path)):
+                raise _name_error(embedding.name, other)
         embedding.save(path, overwrite=overwrite)
         self.refresh()
         return path
-
-    def ordinary(self, embedding: AestheticEmbedding, family: str) -> Tensor | None:
-        """The direction of ordinary pictures, `[dim]`: what the embedding is told apart from, else the neutral one."""
-        neutral = self.neutral()
-        vector = embedding.against.get(family, neutral.vectors.get(family) if neutral else None)
-        return unit(vector) if vector is not None and bool(vector.any()) else None
-
-    def own_share(self, embedding: AestheticEmbedding, family: str) -> float | None:
-        """How much of an embedding ordinary pictures do not have: `1 - cos^2(e, n)`. None where n is not known."""
-        ordinary = self.ordinary(embedding, family)
-        return None if ordinary is None else 1 - float(unit(embedding.vectors[family]) @ ordinary) ** 2
 
     def nearest(self, embedding: AestheticEmbedding, family: str) -> list[tuple[str, float]]:
         """The other embeddings that have a vector of this family, the most alike first, with their cosines.
 
         Without the component along ordinary pictures, where that is known: with it, all are alike.
         """
-        ordinary = self.ordinary(embedding, family)
+        n = embedding.ordinary.get(family)
+        n = unit(n) if n is not None and bool(n.any()) else torch.zeros_like(embedding.vectors[family])
 
         def own(e: AestheticEmbedding) -> Tensor:
             u = unit(e.vectors[family])
-            return u if ordinary is None else u - (u @ ordinary) * ordinary
+            return u - (u @ n) * n
 
         direction = own(embedding)
         others = [self.get(name) for name in self.names() if name != embedding.name]
@@ -200,43 +203,23 @@ class Library:
             nearest = [f"{name} {cosine:+.2f}" for name, cosine in self.nearest(embedding, family)[:count]]
             which = f" ({family})" if len(embedding.vectors) > 1 else ""
             lines += [f"Nearest{which}: {', '.join(nearest)}"] if nearest else []
-            share = self.own_share(embedding, family)
+            share = embedding.own_share(family)
             lines += [] if share is None else [f"Its own{which}: {share:.0%}; the rest ordinary pictures have too"]
         return lines
 
-    def blend(self, mix: Mix, name: str = "", *, told_apart: bool = False) -> AestheticEmbedding:
+    def blend(self, mix: Mix, name: str = "") -> AestheticEmbedding:
         """The embedding that a mix means. A single aesthetic is itself.
 
         Args:
             mix: Names and weights (see mixes.py).
             name: The name of the result; by default the mix as it is written.
-            told_apart: From the neutral embedding, as far as the aesthetics do not say what they are told apart from.
 
         Raises:
             AestheticError: One of the aesthetics is not here, or they cannot be blended.
         """
         mix = self.resolve(mix)
-        parts = [(self.get(each), weight) for each, weight in mix.parts]
-        if told_apart:
-            parts = [(self.told_apart(e), weight) for e, weight in parts]
-        made = parts[0][0] if mix.is_single else blend(parts)
+        made = self.get(mix.names[0]) if mix.is_single else blend([(self.get(each), w) for each, w in mix.parts])
         return dataclasses.replace(made, name=name or str(mix))
-
-    def told_apart(self, embedding: AestheticEmbedding) -> AestheticEmbedding:
-        """`embedding`, told apart from the neutral one for the families in which it says nothing itself."""
-        neutral = self.neutral()
-        return embedding if neutral is None else with_neutral(embedding, neutral)
-
-    def neutral(self) -> AestheticEmbedding | None:
-        """The aesthetic called `neutral`, made of ordinary pictures, and the one that was fetched for CLIP ViT-L/14.
-
-        Where both have a vector for a family, the first one's is taken. None where there is neither.
-        """
-        parts = [self.get(NEUTRAL.name) if NEUTRAL.name in self else None]
-        with contextlib.suppress(FileError):  # as good as none: fetching it again replaces it
-            parts.insert(0, NEUTRAL.find())
-        known = [e for e in parts if e is not None]
-        return merge(known, NEUTRAL.name) if known else None
 
     def resolve(self, mix: Mix) -> Mix:
         """The mix by the names of this library: `dusk@1a2b3c4d5e` becomes what that content is called here.
@@ -277,24 +260,29 @@ class Library:
 
         Raises:
             AestheticError: There is no `old`, or `new` is taken or cannot be a file's on every system.
-            FileError: The file cannot be renamed.
+            FileError: The file cannot be renamed, or a stranger's file lies where one beside it would go. All files
+                are then as they were.
         """
         entry = self._entry(old)
         root = next(folder for folder in self.folders if entry.path.is_relative_to(folder))
         check_name(new)
         path = root / (new + entry.path.suffix)
-        for taken in self._taken(new):
-            if taken.path != entry.path:  # "dark" may become "Dark"
-                raise _taken_error(new, taken)
+        for other in self._same_name(new):
+            if other.path != entry.path:  # "dark" may become "Dark"
+                raise _name_error(new, other)
         beside = self._beside(entry.path)
+        moves = [(entry.path, path), *((side, path.with_suffix(ending)) for ending, side in beside.items())]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(entry.path, path)
-            for ending, side in beside.items():
-                os.replace(side, path.with_suffix(ending))
+            move_all(moves)
+        except FileExistsError as error:
+            raise FileError(
+                f"{error.filename2 or error.filename or path} exists already. Choose another name, or move that file."
+            ) from error
         except OSError as error:
             raise FileError(f"{entry.path} cannot be renamed to {path}: {error.strerror or error}.") from error
-        self.refresh()
+        finally:
+            self.refresh()
         return path
 
     def delete(self, name: str) -> Path:
@@ -305,12 +293,15 @@ class Library:
             FileError: It cannot be deleted.
         """
         path = self._entry(name).path
+        moves = [(file, temporary_name(file)) for file in (path, *self._beside(path).values())]
         try:
-            for file in (*self._beside(path).values(), path):
+            move_all(moves)  # so that either all of them go, or none
+            for _, file in moves:
                 file.unlink()
         except OSError as error:
             raise FileError(f"{path} cannot be deleted: {error.strerror or error}.") from error
-        self.refresh()
+        finally:
+            self.refresh()
         return path
 
     def import_(self, path: str | os.PathLike[str], name: str = "", *, overwrite: bool = False) -> Path:
@@ -333,15 +324,20 @@ class Library:
         notes = embedding.notes or f"imported from {path.name}"
         return self.save(dataclasses.replace(embedding, name=name or path.stem, notes=notes), overwrite=overwrite)
 
+    def _neutral(self, found: Sequence[tuple[str, Path, AestheticEmbedding | FileError]]) -> AestheticEmbedding | None:
+        parts = list(self._known_neutral)
+        with contextlib.suppress(FileError):  # a damaged one is as good as none: fetching it again replaces it
+            parts += [e for e in [NEUTRAL.find()] if e is not None]
+        named = [e for name, _, e in found if name == NEUTRAL.name and isinstance(e, AestheticEmbedding)]
+        parts += named[:1]
+        return merge(parts, NEUTRAL.name) if parts else None
+
     def _files(self) -> Iterator[tuple[str, Path]]:
-        seen = set()
+        seen: set[tuple[int, int]] = set()  # one folder of the list may lie within another
         for folder in self.folders:
-            found = [path for path in walk(folder, packages=False) if path.suffix.lower() in SUFFIXES]
+            found = [path for path in walk(folder, packages=False, seen=seen) if path.suffix.lower() in SUFFIXES]
             for path in sorted(found, key=lambda path: SUFFIXES.index(path.suffix.lower())):
-                real = os.path.realpath(path)  # one folder of the list may lie within another
-                if real not in seen:
-                    seen.add(real)
-                    yield path.relative_to(folder).with_suffix("").as_posix(), path
+                yield path.relative_to(folder).with_suffix("").as_posix(), path
 
     def _beside(self, path: Path) -> dict[str, Path]:
         """Ending -> side file of the embedding at `path`; none while another embedding there shares its name."""
@@ -376,44 +372,17 @@ class Library:
             )
         return found
 
-    def _taken(self, name: str) -> list[Entry]:
+    def _same_name(self, name: str) -> list[Entry]:
         self.refresh()
-        return [entry for entry in self.entries if _collision_key(entry.name) == _collision_key(name)]
+        return [entry for entry in self.entries if collision_key(entry.name) == collision_key(name)]
 
 
-def check_name(name: str) -> None:
-    """Raise AestheticError unless `name` can be a file's on Linux, macOS and Windows alike, inside its folder.
-
-    Libraries get carried from one system to another, so the strictest rules, Windows', hold on all.
-    """
-    for part in name.split("/"):
-        if not part:
-            raise AestheticError(f"{name!r} cannot be a name: it is empty, or has an empty part between slashes.")
-        if part.startswith("."):
-            raise AestheticError(f"{name!r} cannot be a name: no part of it may start with a dot.")
-        if part != part.strip() or part.endswith("."):
-            raise AestheticError(
-                f"{name!r} cannot be a name: no part of it may start or end with a space, or end with a dot."
-            )
-        if bad := re.search(r'[<>:"|?*\\\x00-\x1f\x7f\ud800-\udfff]', part):
-            raise AestheticError(f"{name!r} cannot be a name: Windows does not allow {bad[0]!r} in it.")
-        if re.fullmatch(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])( *\..*)?", part, re.IGNORECASE):
-            raise AestheticError(f"{name!r} cannot be a name: Windows keeps {part!r} for a device.")
-        if len(part.encode()) > 200:
-            raise AestheticError(f"{name!r} cannot be a name: it is too long.")
-
-
-def _collision_key(name: str) -> str:
-    """Equal for names that are one file on Windows (which ignores case) or on macOS (which composes accents too)."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _taken_error(name: str, by: Entry) -> AestheticError:
+def _name_error(name: str, by: Entry) -> AestheticError:
     if by.name != name:
         return AestheticError(
-            f"{name!r} and the existing {by.name!r} would be one file on some systems. Choose another name."
+            f"{quoted(name)} and the existing {quoted(by.name)} would be one file on some systems. Choose another name."
         )
-    return AestheticError(f"There is an aesthetic called {name!r} already ({by.path}). Choose another name.")
+    return AestheticError(f"There is an aesthetic called {quoted(name)} already ({by.path}). Choose another name.")
 
 
 def _load(path: Path) -> AestheticEmbedding | FileError:

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from .. import pocket
-from ..aesthetics.mixes import Mix
 from ..errors import AestheticError
 from ..settings import Settings
 from . import options
@@ -74,12 +73,10 @@ def evaluate(folders: Folders, /, aesthetics: Sequence[str], scorers: Sequence[P
     library = folders.library()
     model, prompts = chosen["model"], chosen["prompts"]
     settings = dataclasses.replace(Settings(), steps=chosen["steps"], epsilon=chosen["epsilon"])
-    compared = variants(chosen["variants"], settings)
-    told_apart = any(variant.settings.contrast for variant in compared if variant.settings)
     experiment = Experiment(
         model=model,
-        aesthetics=tuple(library.blend(Mix(((name, 1.0),)), told_apart=told_apart) for name in aesthetics),
-        variants=compared,
+        aesthetics=tuple(library.get(name) for name in aesthetics),
+        variants=variants(chosen["variants"], settings),
         prompts=read_prompts(prompts) if prompts else pocket.PROMPTS if model == "pocket" else PROMPTS,
         images=chosen["images"],
         seed=chosen["seed"],

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import click
 from PIL import Image
 
 from ..aesthetics.embedding import AestheticEmbedding
-from ..aesthetics.mixes import Mix, from_arguments
+from ..aesthetics.mixes import from_arguments
+from ..diffusion.job import Cell, Job, JobRun, Progress
 from ..errors import AestheticError
 from ..settings import Settings
 from . import options
@@ -22,21 +25,6 @@ from .terminal import note, progress, say, status
 
 PAIRS, STRIP, GRID = "pairs", "strip", "grid"
 STRIP_STEPS = (0, 5, 10, 15, 20)  # as in the paper's figure 1
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One picture: of a prompt as it is, or tuned towards an aesthetic."""
-
-    prompt: str
-    seed: int
-    embedding: AestheticEmbedding | None = None
-    settings: Settings = field(default_factory=Settings)
-
-    @property
-    def conditioning(self) -> Hashable:
-        """Equal for cells whose prompts are encoded alike."""
-        return (self.prompt, self.embedding and self.embedding.content_hash, self.settings)
 
 
 @dataclass(frozen=True)
@@ -50,6 +38,12 @@ class Sheet:
     titles: tuple[str, ...]
     labels: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+
+    def finished(self, made: Progress) -> Sheet:
+        """The rows of which all pictures are made."""
+        kept = [i for i, row in enumerate(made.pictures) if all(row)]
+        labels = tuple(self.labels[i] for i in kept) if self.labels else ()
+        return replace(self, labels=labels, rows=tuple(self.rows[i] for i in kept))
 
 
 @click.command()
@@ -90,6 +84,8 @@ def generate(
     **chosen: Any,
 ) -> None:
     """Make pictures of each PROMPT in the taste of an aesthetic."""
+    from ..diffusion.pipelines import clip_families
+    from ..diffusion.png_metadata import save_picture
     from ..diffusion.sampling import check_size, load_pipeline
     from ..evaluation.experiment import read_prompts
 
@@ -100,10 +96,9 @@ def generate(
     settings = Settings(**{f.name: chosen[f.name] for f in dataclasses.fields(Settings)})
     library = folders.library()
     if layout == GRID:
-        mixes = [Mix(((name, 1.0),)) for name in dict.fromkeys(aesthetics)]
+        targets = [library.get(name) for name in dict.fromkeys(aesthetics)]
     else:
-        mixes = [from_arguments(aesthetics, library)]
-    targets = [library.blend(mix, told_apart=settings.contrast > 0) for mix in mixes]
+        targets = [library.blend(from_arguments(aesthetics, library))]
     first = random.randrange(2**32 - chosen["count"]) if chosen["seed"] is None else chosen["seed"]
     sheet = _sheet(layout or "", prompts, targets, settings, range(first, first + chosen["count"]))
     destination = _destination(output, sheet)
@@ -112,25 +107,32 @@ def generate(
         pipeline = load_pipeline(chosen["model"], chosen["device"], chosen["dtype"])
     if chosen["size"]:
         check_size(pipeline, *chosen["size"])
-    about = {
-        "model": options.model_name(chosen["model"]),
-        "negative_prompt": chosen["negative_prompt"],
-        "sampler_steps": chosen["sampler_steps"],
-        "cfg": chosen["cfg"],
-    }
-    run = _Run(pipeline, about, chosen["projection"], chosen["size"])
-    rows: list[list[Image.Image]] = []
-    with progress("making pictures", run.steps(sheet)) as advance:
+    job = Job(sheet.rows, chosen["negative_prompt"], chosen["sampler_steps"], chosen["cfg"], chosen["size"])
+    families = clip_families(pipeline, chosen["projection"])
+    about = partial(_about, job, families, options.model_name(chosen["model"]))
+    made, saved = Progress(""), 0
+
+    with progress("making pictures", 100) as advance:
+
+        def on_progress(now: Progress) -> None:
+            nonlocal made, saved
+            made = now
+            advance(round(100 * now.fraction))
+            while not layout and saved < len(now.pictures) and (image := now.pictures[saved][0]):
+                cell = sheet.rows[saved][0]
+                say(save_picture(image, destination(cell), about(cell, now) | {"seed": cell.seed, "size": image.size}))
+                saved += 1
+
         try:
-            for cells in sheet.rows:
-                images = [run.picture(cell, advance) for cell in cells]
-                rows.append(images)
-                if not layout:
-                    say(run.save(images[0], destination(cells[0]), cells[0]))
+            JobRun(job, pipeline, families, chosen["projection"], on_progress).run()
         finally:  # after Ctrl-C what is finished is kept
-            if layout and rows:
-                say(run.save_sheet(sheet, rows, destination(sheet.rows[0][-1])))
-    for line in run.notes:
+            finished = sheet.finished(made)
+            if layout and finished.rows:
+                last = finished.rows[0][-1]
+                say(save_picture(_drawn(finished, made), destination(last), about(last, made) | _contents(finished)))
+    for label, values in made.curves.items():
+        say(f"similarity to {label}: {values[0]:.3f} -> {values[-1]:.3f}")
+    for line in made.notes:
         note(line)
 
 
@@ -142,26 +144,31 @@ def _sheet(
     seeds: Sequence[int],
 ) -> Sheet:
     """The cells of a layout: a row for each prompt, each aesthetic of a grid, and each seed."""
-    rows, labels = [], []
-    for prompt in prompts:
-        for target in targets:
-            for seed in seeds:
-                plain, tuned = Cell(prompt, seed), Cell(prompt, seed, target, settings)
-                keyword = Cell(f"{prompt}, {target.name} style", seed)
-                strip = tuple(Cell(prompt, seed, target, replace(settings, steps=steps)) for steps in STRIP_STEPS)
-                rows.append({PAIRS: (plain, tuned), GRID: (plain, keyword, tuned), STRIP: strip}.get(layout, (tuned,)))
-                words = [
-                    prompt if len(prompts) > 1 else "",
-                    target.name if layout == GRID else "",
-                    f"seed {seed}" if len(seeds) > 1 else "",
-                ]
-                labels.append(", ".join(filter(None, words)))
+
+    def row(prompt: str, target: AestheticEmbedding, seed: int) -> tuple[Cell, ...]:
+        about = f" of {prompt!r}" if len(prompts) > 1 else ""
+        tuned = Cell(prompt, seed, target, settings, target.name + about)
+        if layout == PAIRS:
+            return Cell(prompt, seed), tuned
+        if layout == GRID:
+            return Cell(prompt, seed), Cell(f"{prompt}, {target.name} style", seed), tuned
+        if layout == STRIP:
+            steps = [replace(settings, steps=steps) for steps in STRIP_STEPS]
+            return tuple(Cell(prompt, seed, target, each, f"{tuned.label}, n = {each.steps}") for each in steps)
+        return (tuned,)
+
+    def label(prompt: str, target: AestheticEmbedding, seed: int) -> str:
+        parts = {prompt: len(prompts) > 1, target.name: layout == GRID, f"seed {seed}": len(seeds) > 1}
+        return ", ".join(part for part, differs in parts.items() if differs)
+
     titles = {
         PAIRS: ("original", f"personalized: {targets[0].name}"),
         STRIP: tuple(f"n = {steps}" for steps in STRIP_STEPS),
         GRID: ("original", "“... style”\nappended", "personalized"),
     }
-    return Sheet(layout, titles.get(layout, ()), tuple(labels) if any(labels) else (), tuple(rows))
+    each = list(itertools.product(prompts, targets, seeds))
+    labels = tuple(label(*one) for one in each)
+    return Sheet(layout, titles.get(layout, ()), labels if any(labels) else (), tuple(row(*one) for one in each))
 
 
 def _destination(output: Path, sheet: Sheet) -> Callable[[Cell], Path]:
@@ -190,82 +197,39 @@ def _destination(output: Path, sheet: Sheet) -> Callable[[Cell], Path]:
     return file
 
 
-class _Run:
-    """Makes pictures with a pipeline; equal prompts are tuned once."""
+def _drawn(sheet: Sheet, made: Progress) -> Image.Image:
+    """The contact sheet of finished rows."""
+    from ..diffusion import contact_sheet
 
-    def __init__(
-        self, pipeline: Any, about: Mapping[str, Any], projection: Path | None, size: tuple[int, int] | None
-    ) -> None:
-        self.pipeline, self.about, self.projection, self.size = pipeline, about, projection, size
-        self.notes: dict[str, None] = {}
-        self._arguments: dict[Hashable, dict[str, Any]] = {}
-        self._similarities: dict[Hashable, Mapping[str, Sequence[float]]] = {}
+    pictures = [[image for image in row if image] for row in made.pictures if all(row)]
+    return contact_sheet.sheet(pictures, sheet.titles, sheet.labels)
 
-    def steps(self, sheet: Sheet) -> int:
-        """Steps of tuning and sampling, in all."""
-        cells = [cell for row in sheet.rows for cell in row]
-        tuned = {cell.conditioning: cell.settings.steps for cell in cells if cell.embedding}
-        return sum(tuned.values()) + len(cells) * int(self.about["sampler_steps"])
 
-    def picture(self, cell: Cell, on_step: Callable[..., None]) -> Image.Image:
-        from ..diffusion.sampling import pictures
+def _contents(sheet: Sheet) -> dict[str, Any]:
+    """What a sheet says of all its pictures, beside what holds for the first row."""
+    cells = [row[-1] for row in sheet.rows]
+    contents: dict[str, Any] = {
+        "sheet": sheet.layout,
+        "prompts": list(dict.fromkeys(cell.prompt for cell in cells)),
+        "seeds": list(dict.fromkeys(cell.seed for cell in cells)),
+    }
+    if sheet.layout == GRID:
+        contents["aesthetics"] = list(dict.fromkeys(cell.embedding.name for cell in cells if cell.embedding))
+    return contents
 
-        if cell.conditioning not in self._arguments:
-            self._arguments[cell.conditioning] = self._encoded(cell, on_step)
-        (image,) = pictures(
-            self.pipeline,
-            self._arguments[cell.conditioning],
-            [cell.seed],
-            steps=self.about["sampler_steps"],
-            cfg=self.about["cfg"],
-            size=self.size,
-            on_step=on_step,
-        )
-        return image
 
-    def _encoded(self, cell: Cell, on_step: Callable[..., None]) -> dict[str, Any]:
-        """The pipeline's arguments for the prompt of a cell."""
-        from ..diffusion.pipelines import personalized_prompt
+def _about(job: Job, families: Collection[str], model: str, cell: Cell, made: Progress) -> dict[str, Any]:
+    """What a picture says of how it was made, but for its seed and size."""
+    from ..diffusion.png_metadata import described
 
-        if cell.embedding is None:
-            return {"prompt": cell.prompt, "negative_prompt": self.about["negative_prompt"]}
-        found = personalized_prompt(
-            self.pipeline,
-            cell.prompt,
-            cell.embedding,
-            cell.settings,
-            negative_prompt=self.about["negative_prompt"],
-            projection=self.projection,
-            on_step=lambda k, _: on_step() if k else None,
-        )
-        self.notes.update(dict.fromkeys(found.notes))
-        self._similarities[cell.conditioning] = found.similarities
-        for family, values in found.similarities.items():
-            say(f"similarity to {cell.embedding.name} ({family}): {values[0]:.3f} -> {values[-1]:.3f}")
-        return found.arguments
-
-    def save(self, image: Image.Image, path: Path, cell: Cell) -> Path:
-        from ..diffusion.png_metadata import save_picture
-
-        return save_picture(image, path, self._about(cell) | {"seed": cell.seed, "size": image.size})
-
-    def save_sheet(self, sheet: Sheet, rows: Sequence[Sequence[Image.Image]], path: Path) -> Path:
-        from ..diffusion import contact_sheet
-        from ..diffusion.png_metadata import save_picture
-
-        finished = [row[-1] for row in sheet.rows[: len(rows)]]
-        page = contact_sheet.sheet(rows, sheet.titles, sheet.labels[: len(rows)])
-        about = self._about(finished[0]) | {
-            "sheet": sheet.layout,
-            "prompts": list(dict.fromkeys(cell.prompt for cell in finished)),
-            "seeds": list(dict.fromkeys(cell.seed for cell in finished)),
-        }
-        if sheet.layout == GRID:
-            about["aesthetics"] = list(dict.fromkeys(cell.embedding.name for cell in finished if cell.embedding))
-        return save_picture(page, path, about)
-
-    def _about(self, cell: Cell) -> dict[str, Any]:
-        from ..diffusion.png_metadata import described
-
-        similarities = self._similarities.get(cell.conditioning, {})
-        return described(cell.prompt, cell.embedding, cell.settings, similarities=similarities, **self.about)
+    labels = cell.labels(families)
+    return described(
+        cell.prompt,
+        cell.embedding,
+        cell.settings,
+        model=model,
+        negative_prompt=job.negative_prompt,
+        sampler_steps=job.sampler_steps,
+        cfg=job.cfg,
+        similarities={family: made.curves[label] for family, label in labels.items() if label in made.curves},
+    )

@@ -131,7 +131,7 @@ def show(folders: Folders, name: str) -> None:
     for family, vector in e.vectors.items():
         say("")
         say(f"{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {serves([family])}")
-        own = library.own_share(e, family)
+        own = e.own_share(family)
         if own is None:
             say("  there are no ordinary pictures to compare it with, so likeness counts what all pictures share")
         else:

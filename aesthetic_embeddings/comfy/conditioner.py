@@ -84,7 +84,7 @@ class PersonalizedModel:
         made = [record for record in records if record is not None]
         tensors = [x for record in made for x in (record.ids, record.inputs, record.hidden)]
         alone = replace(self._settings, weight=1.0, blend="lerp")  # blending is done anew each time
-        key = (self._embedding.content_hash, alone, fingerprint(*tensors, *_tensors(plain)))
+        key = (self._embedding.tuning_hash, alone, fingerprint(*tensors, *_tensors(plain)))
         found = memory.get(key)
         if found is None:
             tuned, notes = self._tune(encoders, towers, made)

@@ -39,7 +39,7 @@ class LoadAesthetic:
     def IS_CHANGED(cls, name: str, mix: str = "") -> str:
         """The content, so that a file made anew under its name is loaded again."""
         try:
-            return _chosen(name, mix).content_hash
+            return _chosen(name, mix).tuning_hash
         except AestheticError as error:
             return str(error)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ import torch
 from torch import Tensor
 
 from ..aesthetics.embedding import AestheticEmbedding
+from ..aesthetics.families import family
+from ..errors import EncoderError
 from ..settings import Settings
+from ..text_encoder.missing_parts import complete, lacks_last_layer
 from ..text_encoder.personalize import all_applied, blended, personalize_each
 from ..text_encoder.record import Recording, only_call, recording
 from ..text_encoder.towers import find_tower
@@ -71,7 +75,7 @@ def personalized_prompt(
         EncoderError: No text encoder of the pipeline can be tuned towards the embedding.
     """
     settings = settings or Settings()
-    models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
+    models = [getattr(pipeline, name, None) for name in _TEXT_ENCODERS]
     towers = [find_tower(model) for model in models if model is not None and not _is_t5(model)]
     known = inspect.signature(pipeline.encode_prompt).parameters
     guided = "do_classifier_free_guidance" in known  # encodes the negative prompt as well; Flux's does not
@@ -112,6 +116,7 @@ def personalized_prompt(
     return Conditioning(arguments, {name: each.similarities for name, each in tuned.items()}, tuple(notes))
 
 
+_TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 # what `encode_prompt` returns
 _GUIDED = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 _FLUX = ("prompt_embeds", "pooled_prompt_embeds")
@@ -126,3 +131,18 @@ def beside(pipeline: Any) -> Path | None:
     """The pipeline's own folder, where that also holds the CLIP that its text encoder is half of."""
     folder = Path(getattr(pipeline.config, "_name_or_path", "") or "")
     return folder if (folder / "config.json").is_file() and (folder / "model_index.json").is_file() else None
+
+
+def clip_families(pipeline: Any, projection: Path | None) -> set[str]:
+    """The CLIP families of a pipeline's text encoders."""
+    models = [getattr(pipeline, name, None) for name in _TEXT_ENCODERS]
+    given, found = beside(pipeline) if projection is None else projection, set()
+    for model in filter(None, models):
+        with suppress(EncoderError):  # not a CLIP
+            tower = find_tower(model)
+            layers, dim = len(tower.layers) + lacks_last_layer(tower), tower.width
+            with suppress(EncoderError):  # a missing projection is reported when it is needed
+                tower, matrix = complete(tower, given)
+                layers, dim = len(tower.layers), matrix.shape[0]
+            found.add(family(tower.width, layers, dim))
+    return found

@@ -89,7 +89,7 @@ class Experiment:
     def as_json(self) -> dict[str, Any]:
         """All that the pictures depend on, for `experiment.json`."""
         return dataclasses.asdict(self) | {
-            "aesthetics": {a.name: a.content_hash for a in self.aesthetics},
+            "aesthetics": {a.name: a.tuning_hash for a in self.aesthetics},
             "variants": {v.name: v.settings and dataclasses.asdict(v.settings) for v in self.variants},
             "prompts": list(self.prompts),
             "size": self.size and list(self.size),

@@ -5,6 +5,8 @@ are the bytes of the storages it speaks of. `torch.load` is not used, since its 
 to torch 2.5.1 and hosts pin older ones. Neither is `pickle`, whose machine can be made to call anything, or, with the
 five bytes of a LONG_BINPUT, to take 64 GB of memory. `_run` below knows the few instructions that torch writes and no
 other, and what it builds are descriptions of tensors: a storage is read when a caller asks for that one tensor.
+
+How long that takes, and how much memory, is bounded by the limits below, whatever a file of that size holds.
 """
 
 from __future__ import annotations
@@ -18,22 +20,38 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
 
 from ..errors import FileError
+from .paths import open_regular
 
-_PICKLE_LIMIT = 4 * 2**20  # a description of 700 tensors takes about 0.1 MB
+_DIRECTORY_LIMIT = 2**19  # bytes of the zip's list of members; that of 2500 tensors takes 0.3 MB
+_DIMENSIONS_LIMIT = 8
+_INTEGER_LIMIT = 2**63
+_TEXT_LIMIT = 1024  # characters of a text in a pickle: names of tensors
 
 
-def read_vector(path: Path) -> Tensor:
+@dataclass(frozen=True)
+class _Limits:
+    """Of a pickle: bytes, and instructions. A tensor of a state dict takes about 150 and 30."""
+
+    size: int
+    instructions: int
+
+
+_OF_VECTOR = _Limits(2**18, 40_000)  # enough to tell a small LoRA from a vector
+_OF_MODEL = _Limits(2**21, 400_000)
+
+
+def read_vector(file: BinaryIO, path: Path) -> Tensor:
     """The one tensor of a legacy aesthetic embedding, as stored: `[dim]` or `[1, dim]`, of its own dtype, on the CPU.
 
-    Raises FileError, which names the file and says what is in it instead.
+    path: what `file` is called in errors. Raises FileError, which names the file and says what is in it instead.
     """
-    with _open(path) as archive:
+    with _archive(file, path, _OF_VECTOR) as archive:
         if not isinstance(archive.content, _Description):
             raise FileError(f"{path} {_instead(archive.content)}")
         return archive.tensor(archive.content)
@@ -44,15 +62,18 @@ def read_named(path: Path, choose: Callable[[list[str]], str]) -> Tensor:
 
     Only that tensor's bytes are read. Raises FileError, and what `choose` raises.
     """
-    with _open(path) as archive:
+    with open_regular(path) as file, _archive(file, path, _OF_MODEL) as archive:
         tensors = _by_name(archive.content)
         return archive.tensor(tensors[choose(list(tensors))])
 
 
 def read_all(path: Path) -> dict[str, Tensor]:
     """Every tensor of a small state dict, by name. Raises FileError."""
-    with _open(path) as archive:
-        return {name: archive.tensor(tensor) for name, tensor in _by_name(archive.content).items()}
+    with open_regular(path) as file, _archive(file, path, _OF_MODEL) as archive:
+        tensors = _by_name(archive.content)
+        if sum(math.prod(each.shape) * each.storage.dtype.itemsize for each in tensors.values()) > archive.size:
+            raise ValueError("its tensors share storages, and are larger than the file in all")
+        return {name: archive.tensor(tensor) for name, tensor in tensors.items()}
 
 
 class _Storage(NamedTuple):
@@ -73,12 +94,13 @@ class _Description(NamedTuple):
 @dataclass
 class _Archive:
     zip: zipfile.ZipFile
+    size: int  # of the file
     root: str  # every member's first folder; torch names it after the file it wrote
     content: object
 
     def tensor(self, wanted: _Description) -> Tensor:
         dtype, key, numel = wanted.storage
-        raw = bytearray(_read(self.zip, f"{self.root}data/{key}", limit=numel * dtype.itemsize))
+        raw = bytearray(_read(self.zip, f"{self.root}data/{key}", min(self.size, numel * dtype.itemsize)))
         last = wanted.offset + sum((n - 1) * s for n, s in zip(wanted.shape, wanted.stride, strict=True))
         inside = min(wanted.offset, last, *wanted.shape, *wanted.stride) >= 0 and last < numel
         # a stride of 0 can blow a small storage up to any size; no file that we mean to read has one
@@ -91,21 +113,40 @@ class _Archive:
 
     def _byteorder(self) -> str:
         name = f"{self.root}byteorder"  # absent from files older than torch 2.1, which were little-endian in practice
-        order = _read(self.zip, name, limit=8) if name in self.zip.namelist() else b"little"
+        order = _read(self.zip, name, 8) if name in self.zip.namelist() else b"little"
         return {b"little": "little", b"big": "big"}[order]
 
 
+class _Bounded:
+    """A file of which no more than `limit` bytes are read in one go, which bounds what zipfile does with its list."""
+
+    def __init__(self, file: BinaryIO, limit: int | None) -> None:
+        self.file, self.limit = file, limit
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if self.limit is None:
+            return self.file.read(size)
+        data = self.file.read(self.limit + 1 if size < 0 else min(size, self.limit + 1))
+        if len(data) > self.limit:
+            raise ValueError("the list of its members is larger than it should be")
+        return data
+
+
 @contextmanager
-def _open(path: Path) -> Iterator[_Archive]:
+def _archive(file: BinaryIO, path: Path, limits: _Limits) -> Iterator[_Archive]:
+    size = file.seek(0, os.SEEK_END)
     try:
-        with zipfile.ZipFile(path) as archive:
+        bounded = _Bounded(file, _DIRECTORY_LIMIT)
+        with zipfile.ZipFile(bounded) as archive:  # it asks no more of a file
+            bounded.limit = None
             pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
             if len(pickles) != 1:
                 raise FileError(f"{path} is a zip archive, but not one that torch.save wrote. Unpack it first.")
-            pickled = _read(archive, pickles[0], limit=_PICKLE_LIMIT)
+            pickled = _read(archive, pickles[0], min(size, limits.size))
             if b"string_to_param" in pickled:  # said before any of it is run: old ones need classes that we refuse
                 raise FileError(f"{path} is a textual-inversion file. Move it to the folder embeddings/.")
-            yield _Archive(archive, pickles[0].removesuffix("data.pkl"), _run(pickled))
+            yield _Archive(archive, size, pickles[0].removesuffix("data.pkl"), _run(pickled, limits.instructions))
     except FileError:
         raise
     except _Refused as why:
@@ -119,7 +160,6 @@ def _open(path: Path) -> Iterator[_Archive]:
 def _read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     """A member's bytes. torch never compresses, so one that is compressed, hence perhaps a bomb, is refused."""
     member = archive.getinfo(name)
-    limit = min(limit, os.path.getsize(archive.filename or ""))
     if member.compress_type != zipfile.ZIP_STORED or member.file_size > limit:
         raise ValueError(f"{name} is larger than it should be, or compressed")
     return archive.read(member)
@@ -178,8 +218,10 @@ _GLOBALS: Mapping[str, Any] = {
 }
 
 
-def _run(pickled: bytes) -> object:
+def _run(pickled: bytes, limit: int) -> object:
     """What the pickle builds: numbers, strings, containers, and `_Description`s in place of tensors.
+
+    limit: of instructions.
 
     Raises _Refused on a name or an instruction that a saved tensor or state dict does not need, and whatever Python
     raises on a program that makes no sense.
@@ -189,20 +231,24 @@ def _run(pickled: bytes) -> object:
     memo: dict[int, object] = {}
     arg: Any
 
-    def take(n: int) -> list[Any]:
+    def pop(n: int) -> list[Any]:
         if n > len(stack) - (marks[-1] if marks else 0):
-            raise ValueError("the pickle takes more than it has put")
-        taken = stack[len(stack) - n :]
+            raise ValueError("the pickle pops more than it has pushed")
+        popped = stack[len(stack) - n :]
         del stack[len(stack) - n :]
-        return taken
+        return popped
 
-    def take_to_mark() -> list[Any]:
+    def pop_to_mark() -> list[Any]:
         start = marks.pop()
-        taken = stack[start:]
+        popped = stack[start:]
         del stack[start:]
-        return taken
+        return popped
 
-    for op, arg, _ in pickletools.genops(pickled):
+    for number, (op, arg, _) in enumerate(pickletools.genops(pickled)):
+        if number == limit:
+            raise ValueError("the pickle has more instructions than it should")
+        if (isinstance(arg, int) and abs(arg) >= _INTEGER_LIMIT) or (isinstance(arg, str) and len(arg) > _TEXT_LIMIT):
+            raise ValueError("the pickle has a number or a text larger than it should be")
         match op.name:
             case "PROTO" | "FRAME":
                 pass
@@ -221,18 +267,18 @@ def _run(pickled: bytes) -> object:
             case "NONE" | "NEWTRUE" | "NEWFALSE":
                 stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[op.name])
             case "EMPTY_TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack.append(tuple(take(0 if op.name == "EMPTY_TUPLE" else int(op.name[-1]))))
+                stack.append(tuple(pop(0 if op.name == "EMPTY_TUPLE" else int(op.name[-1]))))
             case "TUPLE":
-                stack.append(tuple(take_to_mark()))
+                stack.append(tuple(pop_to_mark()))
             case "EMPTY_LIST":
                 stack.append([])
             case "APPEND" | "APPENDS":
-                items = take(1) if op.name == "APPEND" else take_to_mark()
+                items = pop(1) if op.name == "APPEND" else pop_to_mark()
                 _top(stack, list).extend(items)
             case "EMPTY_DICT":
                 stack.append({})
             case "SETITEM" | "SETITEMS":
-                items = take(2) if op.name == "SETITEM" else take_to_mark()
+                items = pop(2) if op.name == "SETITEM" else pop_to_mark()
                 keys, values = items[::2], items[1::2]
                 if not all(isinstance(key, (str, int)) for key in keys):  # hashing deep tuples can take for ever
                     raise ValueError("a dictionary has a key that is neither text nor a number")
@@ -240,14 +286,14 @@ def _run(pickled: bytes) -> object:
             case "GLOBAL":
                 stack.append(_global(arg))
             case "STACK_GLOBAL":
-                stack.append(_global(" ".join(take(2))))
+                stack.append(_global(" ".join(pop(2))))
             case "REDUCE":
-                function, arguments = take(2)
+                function, arguments = pop(2)
                 stack.append(function(*arguments))  # only _GLOBALS puts something that can be called on the stack
             case "BUILD":
-                take(1)  # the state of an OrderedDict: a state dict's version numbers
+                pop(1)  # the state of an OrderedDict: a state dict's version numbers
             case "BINPERSID":
-                stack.append(_storage(*take(1)))
+                stack.append(_storage(*pop(1)))
             case _:
                 raise _Refused(f"its pickle uses {op.name}.")
     raise ValueError("the pickle does not end")
@@ -274,4 +320,4 @@ def _top(stack: list[Any], kind: type) -> Any:
 
 
 def _ints(value: object) -> TypeGuard[tuple[int, ...]]:
-    return isinstance(value, tuple) and all(isinstance(n, int) for n in value)
+    return isinstance(value, tuple) and len(value) <= _DIMENSIONS_LIMIT and all(isinstance(n, int) for n in value)

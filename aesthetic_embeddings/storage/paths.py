@@ -154,7 +154,8 @@ def walk(folder: Path, packages: bool = True, seen: set[tuple[int, int]] | None 
 
 def _check_regular(path: str | os.PathLike[str], mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise FileError(f"{path} is a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}, not a file.")
+        kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
+        raise FileError(f"{path} cannot be read: it is a {kind}, not a file.")
 
 
 def _rename_without_replacing(source: Path, target: Path) -> bool:

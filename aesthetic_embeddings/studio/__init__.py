@@ -4,7 +4,6 @@ app.py           the page of three tabs
 server.py        how it is served
 state.py         what the tabs share
 engine.py        the model, and the queue before it
-job.py           rows of pictures, and how they are made
 compare/         the tab Compare
 create/          the tab Create
 library/         the tab Library

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..aesthetics.embedding import AestheticEmbedding
-from ..aesthetics.families import family
-from ..diffusion.pipelines import beside
-from ..errors import AestheticError, EncoderError, Interrupted
-from ..text_encoder.missing_parts import complete, lacks_last_layer
-from ..text_encoder.towers import find_tower
-from .job import Job, JobRun, Progress
+from ..diffusion.job import Job, JobRun, Progress
+from ..diffusion.pipelines import clip_families
+from ..errors import AestheticError, Interrupted
 
 _QUEUE_LIMIT = 16  # jobs
 _REPORT_INTERVAL = 0.15  # seconds
@@ -116,18 +113,3 @@ class Engine:
             with self._moved:
                 self._queue.remove(ticket)
                 self._moved.notify_all()
-
-
-def clip_families(pipeline: Any, projection: Path | None) -> set[str]:
-    """The CLIP families of a pipeline's text encoders."""
-    models = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
-    given, found = beside(pipeline) if projection is None else projection, set()
-    for model in filter(None, models):
-        with suppress(EncoderError):  # not a CLIP
-            tower = find_tower(model)
-            layers, dim = len(tower.layers) + lacks_last_layer(tower), tower.width
-            with suppress(EncoderError):  # a missing projection is reported when it is needed
-                tower, matrix = complete(tower, given)
-                layers, dim = len(tower.layers), matrix.shape[0]
-            found.add(family(tower.width, layers, dim))
-    return found

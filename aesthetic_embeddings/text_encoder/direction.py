@@ -39,9 +39,9 @@ def direction(embedding: AestheticEmbedding | Tensor, family: str, projection: T
     e = embedding.vectors[family]
     if not settings.contrast:
         return e
-    if family not in embedding.against:
+    if family not in embedding.ordinary:
         raise AestheticError(nothing_to_be_told_apart_from(embedding, family))
-    told_apart = e - settings.contrast * embedding.against[family]
+    told_apart = e - settings.contrast * embedding.ordinary[family]
     if float(told_apart.norm()) < 1e-3 * float(e.norm()):
         raise AestheticError(
             f"Nothing is left of {embedding.name!r} once what ordinary pictures have is taken out. Lower the contrast."

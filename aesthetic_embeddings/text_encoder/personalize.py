@@ -137,7 +137,7 @@ def personalize_each(
             whole, matrix = complete(tower, projection, places)
             name = family(whole.width, len(whole.layers), matrix.shape[0])
             wanted = settings
-            if settings.contrast and name in embedding.vectors and name not in embedding.against:
+            if settings.contrast and name in embedding.vectors and name not in embedding.ordinary:
                 notes.append(nothing_to_be_told_apart_from(embedding, name))
                 wanted = replace(settings, contrast=0.0)
             name, tuned[name] = personalize(whole, record, embedding, wanted, matrix, text, on_step)

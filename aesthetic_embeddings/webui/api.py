@@ -25,7 +25,8 @@ from starlette.concurrency import run_in_threadpool
 from ..aesthetics.creation import Creation
 from ..aesthetics.embedding import blend as weighted
 from ..aesthetics.families import serves
-from ..aesthetics.library import Entry, check_name
+from ..aesthetics.library import Entry
+from ..aesthetics.names import check_name
 from ..errors import AestheticError
 from ..settings import PRESETS, Settings
 from . import creation, host

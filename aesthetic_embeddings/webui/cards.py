@@ -19,7 +19,8 @@ from typing import Any
 import gradio as gr
 
 from ..aesthetics.families import serves
-from ..aesthetics.library import Entry, check_name
+from ..aesthetics.library import Entry
+from ..aesthetics.names import check_name
 from ..errors import AestheticError
 from . import host
 
@@ -153,7 +154,7 @@ def _civitai_info(path: Path) -> dict[str, str]:
             "name": " ".join(filter(None, [model.get("name"), about.get("name")])),
             "description": about.get("description") or model.get("description") or words,
         }
+        plain = {key: html.unescape(re.sub(r"<[^<>]*>", " ", text)).strip() for key, text in texts.items()}
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
-    plain = {key: html.unescape(re.sub(r"<[^<>]*>", " ", text)).strip() for key, text in texts.items()}
     return {key: " ".join(text.split()) for key, text in plain.items() if text}

@@ -19,8 +19,8 @@ from PIL import Image
 from ..aesthetics.creation import IF_EXISTS, Creation, create_in_library
 from ..aesthetics.embedding import SUFFIX, AestheticEmbedding
 from ..aesthetics.encoders import ENCODERS, KnownEncoder
-from ..aesthetics.library import check_name
 from ..aesthetics.mixes import from_text
+from ..aesthetics.names import check_name
 from ..aesthetics.pictures import may_be_a_picture, read, thumbnail, to_rgb
 from ..errors import AestheticError, FileError, Interrupted
 from ..text_encoder.missing_parts import LAST_LAYER, TEXT_PROJECTION, Part

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..aesthetics.embedding import AestheticEmbedding
+from ..aesthetics.embedding import AestheticEmbedding, with_neutral
 from ..aesthetics.library import Library
 from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
@@ -66,7 +66,7 @@ class Target:
     content: str = dataclasses.field(init=False, default="")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "content", self.embedding.content_hash)
+        object.__setattr__(self, "content", self.embedding.tuning_hash)
 
 
 @dataclass(frozen=True)
@@ -145,13 +145,15 @@ def read_request(values: Mapping[str, Any], library: Library) -> Request | None:
         if side == "embedding" and values["pictures"]:
             from . import reference_pictures  # it asks the host, which the page's own tests have not
 
-            return Target(library.told_apart(reference_pictures.embedding(values["pictures"])), request.settings)
+            return Target(
+                with_neutral(reference_pictures.embedding(values["pictures"]), library.neutral), request.settings
+            )
         text = str(values[side] or NONE)
         if len(text) > LONGEST:
             raise AestheticError(f"An embedding or a mix may have {LONGEST} characters, not {len(text)}.")
         if text == NONE:
             return None
-        return Target(library.blend(from_text(text, library), told_apart=True), request.settings)
+        return Target(library.blend(from_text(text, library)), request.settings)
 
     return dataclasses.replace(
         request, positive=target("embedding"), negative=target("negative"), from_pictures=bool(values["pictures"])

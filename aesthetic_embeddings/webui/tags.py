@@ -87,7 +87,7 @@ def target(
     settings = replace(request.settings, **{name: value for tag in tags for name, value in tag.settings.items()})
     chosen = request.negative if negative else request.positive
     parts = [(chosen.embedding, 1.0)] if chosen else []
-    parts += [(library.blend(from_text(tag.name, library), told_apart=True), tag.weight) for tag in tags]
+    parts += [(library.blend(from_text(tag.name, library)), tag.weight) for tag in tags]
     total = min(1.0, sum(abs(weight) for _, weight in parts))
     settings = replace(settings, weight=settings.weight * total)
     if settings.changes_nothing or settings.weight == 0:

@@ -86,19 +86,15 @@ def test_another_side_that_does_not_fit_is_refused(tmp_path: Path, other: torch.
 def test_a_blend_of_contrasts_is_the_contrast_of_the_blend() -> None:
     a, b = (embedding(i, 10.0 + i, against=embedding(9, 12.0).vectors) for i in (1, 2))
     mixed = ae.blend([(a, 0.7), (b, -0.3)])
-    apart = [
-        e.vectors[FAMILY] / e.vectors[FAMILY].norm() - e.against[FAMILY] / e.vectors[FAMILY].norm() for e in (a, b)
-    ]
+    apart = [(e.vectors[FAMILY] - e.against[FAMILY]) / e.vectors[FAMILY].norm() for e in (a, b)]
     torch.testing.assert_close(mixed.vectors[FAMILY] - mixed.against[FAMILY], 0.7 * apart[0] - 0.3 * apart[1])
-    cancelled = ae.blend([(a, 1.0), (replace(a, vectors=b.vectors, against=a.against), -a_scale(a, b))])
-    assert (
-        float(cancelled.against[FAMILY].norm()) < 1e-5
-    )  # nothing is left to be told apart from, which is not "unknown"
-    assert FAMILY in with_neutral(cancelled, embedding(5)).against
 
 
-def a_scale(a: ae.AestheticEmbedding, b: ae.AestheticEmbedding) -> float:
-    return float(b.vectors[FAMILY].norm() / a.vectors[FAMILY].norm())
+def test_a_blend_whose_other_sides_cancel_has_nothing_to_be_told_apart_from() -> None:
+    a, b = (with_neutral(embedding(i), embedding(9)) for i in (1, 2))
+    mixed = ae.blend([(a, 1.0), (b, -1.0)])
+    assert float(mixed.ordinary[FAMILY].norm()) < 1e-5  # which is not the same as "unknown"
+    assert mixed.against == {}
 
 
 def test_a_blend_has_no_other_side_where_a_part_has_none() -> None:
@@ -119,13 +115,25 @@ def test_merging_takes_both_sides_from_the_later_part() -> None:
     assert (merged.against, merged.clips) == ({}, {})
 
 
-def test_a_neutral_one_stands_in_at_the_length_of_the_aesthetic() -> None:
+def test_a_neutral_one_stands_in_at_the_length_of_the_aesthetic(tmp_path: Path) -> None:
     e, n = embedding(1, 15.0), embedding(2)
-    filled = with_neutral(e, n).against[FAMILY]
-    torch.testing.assert_close(filled.norm(), e.vectors[FAMILY].norm())
-    torch.testing.assert_close(filled / filled.norm(), n.vectors[FAMILY] / n.vectors[FAMILY].norm())
+    filled = with_neutral(e, n)
+    torch.testing.assert_close(filled.ordinary[FAMILY].norm(), e.vectors[FAMILY].norm())
+    assert torch.cosine_similarity(filled.ordinary[FAMILY], n.vectors[FAMILY], dim=0) > 0.9999
     own = replace(e, against=embedding(3).vectors)
-    assert with_neutral(own, n) is own
+    assert torch.equal(with_neutral(own, n).ordinary[FAMILY], own.against[FAMILY])
+    # it is what tuning uses, and no part of the file
+    assert filled.content_hash == e.content_hash
+    assert filled.tuning_hash != e.tuning_hash
+    assert ae.load(filled.save(tmp_path / "e.safetensors")).neutral == {}
+
+
+def test_a_neutral_one_of_another_clip_does_not_stand_in() -> None:
+    ours, theirs = (clip_signature(torch.randn(768, 768)) for _ in range(2))
+    e, n = embedding(1, clips={FAMILY: ours}), embedding(2)
+    assert FAMILY in with_neutral(e, n).neutral
+    assert FAMILY in with_neutral(e, replace(n, clips={FAMILY: ours})).neutral
+    assert FAMILY not in with_neutral(e, replace(n, clips={FAMILY: theirs})).neutral
 
 
 def test_a_clip_is_known_by_its_projection_in_any_precision_and_after_fine_tuning() -> None:
@@ -267,33 +275,32 @@ def test_a_damaged_file_is_as_good_as_none(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(ae.FileError, match="fetch it again"):
         NEUTRAL.find()
     assert not NEUTRAL.is_here()
-    assert ae.Library([tmp_path / "library"]).neutral() is None
+    assert ae.Library([tmp_path / "library"]).neutral is None
 
 
-def test_the_library_tells_apart_from_the_neutral_one_where_a_file_does_not_say(cache: Path, tmp_path: Path) -> None:
+def test_the_librarys_neutral_one_stands_in_where_a_file_does_not_say(cache: Path, tmp_path: Path) -> None:
     library = ae.Library([tmp_path / "library"])
-    e, own = embedding(1, 15.0, "plain"), embedding(2, name="own", against=embedding(4).vectors)
-    for each in (e, own):
-        library.save(each)
-    mix = Mix((("plain", 1.0),))
-    assert library.neutral() is None
-    assert library.blend(mix, told_apart=True).against == {}
-    assert library.own_share(e, FAMILY) is None
+    library.save(embedding(1, 15.0, "plain"))
+    library.save(embedding(2, name="own", against=embedding(4).vectors))
+    assert library.neutral is None
+    assert library.get("plain").ordinary == {}
+    assert library.get("plain").own_share(FAMILY) is None
 
     cache.mkdir()
     (cache / NEUTRAL.cached).write_bytes(FILE)
-    filled = library.blend(mix, told_apart=True)
-    torch.testing.assert_close(filled.against[FAMILY], NUMBERS / NUMBERS.norm() * e.vectors[FAMILY].norm())
-    assert library.blend(mix).content_hash == e.content_hash  # the file's own, to be found again by
-    assert torch.equal(library.told_apart(own).against[FAMILY], own.against[FAMILY])
-    both = library.blend(Mix((("plain", 0.5), ("own", 0.5))), told_apart=True)
-    assert FAMILY in both.against
+    library.refresh()
+    plain, own = library.get("plain"), library.get("own")
+    assert torch.cosine_similarity(plain.ordinary[FAMILY], NUMBERS, dim=0) > 0.9999
+    assert torch.equal(own.ordinary[FAMILY], own.against[FAMILY])
+    both = library.blend(Mix((("plain", 0.5), ("own", 0.5))))
+    assert FAMILY in both.ordinary
+    assert both.against == {}
 
-    mine = embedding(7, name="neutral")
-    library.save(mine)  # the user's own goes before
-    neutral = library.neutral()
-    assert neutral is not None
-    assert torch.equal(neutral.vectors[FAMILY], mine.vectors[FAMILY])
+    given = ae.Library([tmp_path / "library"], [embedding(6)])
+    assert given.neutral is not None
+    assert torch.equal(given.neutral.vectors[FAMILY], NUMBERS)  # what was fetched goes before what came with a model
+    library.save(embedding(7, name="neutral"))
+    assert torch.equal(library.neutral.vectors[FAMILY], embedding(7).vectors[FAMILY])  # and the user's own before all
 
 
 def test_likeness_is_shown_without_what_all_pictures_have(cache: Path, tmp_path: Path) -> None:
@@ -309,7 +316,7 @@ def test_likeness_is_shown_without_what_all_pictures_have(cache: Path, tmp_path:
     after = dict(library.nearest(library.get("a"), FAMILY))
     assert abs(after["b"]) < 0.2
     assert after["c"] > 0.98
-    share = library.own_share(library.get("a"), FAMILY)
+    share = library.get("a").own_share(FAMILY)
     norm = float(own[0].norm())
     assert share == pytest.approx(norm**2 / (4 + norm**2), abs=1e-4)
 
@@ -344,13 +351,12 @@ def test_the_papers_embeddings_are_means_in_the_cone_or_contrasts(tmp_path: Path
     (cache / NEUTRAL.cached).write_bytes(_neutral(5))
     library = ae.Library([Path(REAL, "aesthetic_embeddings")])
     found = {name: library.get(name).vectors[FAMILY] for name in library.names()}
-    neutral = library.neutral()
-    assert neutral is not None
-    n = neutral.vectors[FAMILY]
+    assert library.neutral is not None
+    n = library.neutral.vectors[FAMILY]
     for name, (norm, cosine) in expected.items():
         assert float(found[name].norm()) == pytest.approx(norm, abs=0.006)
         assert float(torch.cosine_similarity(found[name], n, dim=0)) == pytest.approx(cosine, abs=0.006)
-        assert library.own_share(library.get(name), FAMILY) == pytest.approx(1 - cosine**2, abs=0.02)
+        assert library.get(name).own_share(FAMILY) == pytest.approx(1 - cosine**2, abs=0.02)
 
     means = [name for name in expected if name not in ("laion_7plus", "sac_8plus")]
     plain = torch.stack([found[name] for name in means])

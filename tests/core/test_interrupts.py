@@ -15,6 +15,7 @@ from torch import nn
 
 import aesthetic_embeddings
 from aesthetic_embeddings import Settings, personalized
+from aesthetic_embeddings.torch_states import autocast_dtype
 
 from .encoders import DIM, encoder, prompt
 from .test_borrowed import MODES, assert_as_it_was, snapshot
@@ -99,7 +100,7 @@ def test_at_any_line(kind, update, mode):
 
 
 def state(enc: Any) -> Any:
-    flags = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"))
+    flags = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), autocast_dtype("cpu"))
     return snapshot(enc.model), flags, enc.run(enc.model, IDS)[0].clone()
 
 

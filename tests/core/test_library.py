@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aesthetic_embeddings.aesthetics.embedding import AestheticEmbedding, load
-from aesthetic_embeddings.aesthetics.library import Library, check_name, default_folders
+from aesthetic_embeddings.aesthetics.library import Library, default_folders
 from aesthetic_embeddings.aesthetics.mixes import Mix
+from aesthetic_embeddings.aesthetics.names import check_name
 from aesthetic_embeddings.errors import AestheticError, FileError
 
 L = "clip-vit-l-14"

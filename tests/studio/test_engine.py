@@ -14,11 +14,11 @@ from PIL import Image
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
+from aesthetic_embeddings.diffusion import job as jobs
+from aesthetic_embeddings.diffusion.job import Cell, Job, Progress
 from aesthetic_embeddings.diffusion.sampling import load_pipeline, pictures
 from aesthetic_embeddings.studio import engine as engines
-from aesthetic_embeddings.studio import job as jobs
 from aesthetic_embeddings.studio.engine import Engine
-from aesthetic_embeddings.studio.job import Cell, Job, Progress
 
 from ..core.test_pipelines import G, L, sdxl, vectors
 

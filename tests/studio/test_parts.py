@@ -16,6 +16,7 @@ from PIL import Image
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings.aesthetics.library import Library
+from aesthetic_embeddings.diffusion.job import Progress
 from aesthetic_embeddings.diffusion.png_metadata import read_about, save_picture
 from aesthetic_embeddings.errors import AestheticError
 from aesthetic_embeddings.studio import picture_html, state
@@ -24,7 +25,6 @@ from aesthetic_embeddings.studio.compare.comparison import Comparison, compariso
 from aesthetic_embeddings.studio.compare.request import PAIRS, STRIP, request
 from aesthetic_embeddings.studio.compare.restoring import restored
 from aesthetic_embeddings.studio.create import uploads
-from aesthetic_embeddings.studio.job import Progress
 from aesthetic_embeddings.studio.library import blend, cards, files
 from aesthetic_embeddings.ui import family_names, messages
 

@@ -9,9 +9,9 @@ from typing import Any
 from ...aesthetics.embedding import AestheticEmbedding
 from ...aesthetics.library import Library
 from ...aesthetics.mixes import from_text
+from ...diffusion.job import Cell, Job, Progress
 from ...diffusion.png_metadata import described
 from ...errors import AestheticError
-from ..job import Cell, Job, Progress
 from .request import GRID, PAIRS, STRIP, Request
 
 STRIP_STEPS = (0, 5, 10, 15, 20)  # as in the paper's figure 1

@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from ...diffusion.job import Progress
 from .. import plots
-from ..job import Progress
 from ..state import QUIET, elem_id
 from .request import PAIRS
 from .results import Result

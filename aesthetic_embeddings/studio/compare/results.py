@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
+from ...diffusion.job import Progress
 from ...ui import messages
 from ..engine import Engine
-from ..job import Progress
 from .comparison import Comparison
 from .request import PAIRS
 from .saving import Pair, save_pairs, save_sheet

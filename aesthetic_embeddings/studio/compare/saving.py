@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from ...diffusion.contact_sheet import sheet
+from ...diffusion.job import Progress
 from ...diffusion.png_metadata import save_picture
-from ..job import Progress
 from .comparison import Comparison
 from .request import GRID
 

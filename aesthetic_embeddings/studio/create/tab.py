@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from ...aesthetics.library import check_name
+from ...aesthetics.names import check_name
 from ...errors import AestheticError, Interrupted
 from ...ui import text_fields
 from ...ui.messages import errors_as_text

@@ -10,12 +10,12 @@ from PIL import Image
 
 from ...aesthetics.embedding import AestheticEmbedding
 from ...aesthetics.mixes import Mix
+from ...diffusion.job import Cell, Job
 from ...errors import AestheticError
 from ...ui import text_fields
 from ...ui.facts import nearest
 from ...ui.messages import errors_as_text
 from .. import picture_html, trial
-from ..job import Cell, Job
 from ..state import CHANGES_LIBRARY, QUIET, Studio, elem_id
 from .files import save
 

@@ -11,9 +11,9 @@ from typing import Any
 from PIL import Image
 
 from ..aesthetics.embedding import AestheticEmbedding
-from ..diffusion.pipelines import personalized_prompt
-from ..diffusion.sampling import pictures
 from ..settings import Settings
+from .pipelines import personalized_prompt
+from .sampling import pictures
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Cell:
     @property
     def conditioning(self) -> Hashable:
         """Equal for cells whose prompts are encoded alike."""
-        return (self.prompt, self.target.content_hash, self.settings) if self.target else self.prompt
+        return (self.prompt, self.target.tuning_hash, self.settings) if self.target else self.prompt
 
     def families(self, available: Collection[str]) -> list[str]:
         """The CLIP families that are tuned, of those that the model has."""
@@ -48,12 +48,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Job:
-    """Rows of pictures, and what they have in common."""
+    """Rows of pictures, and what they have in common. size: (width, height), by default the model's own."""
 
     rows: tuple[tuple[Cell, ...], ...]
     negative_prompt: str = ""
     sampler_steps: int = 20
     cfg: float = 5.0
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,15 @@ class JobRun:
             self._done = min(self._done + 1, end)  # some samplers take two steps for one
             self._report(f"Picture {number} of {len(self._cells)}")
 
-        steps, cfg = self.job.sampler_steps, self.job.cfg
-        (image,) = pictures(self.pipeline, arguments, [cell.seed], steps=steps, cfg=cfg, on_step=on_step)
+        (image,) = pictures(
+            self.pipeline,
+            arguments,
+            [cell.seed],
+            steps=self.job.sampler_steps,
+            cfg=self.job.cfg,
+            size=self.job.size,
+            on_step=on_step,
+        )
         self._done = end
         return image
 

@@ -1,0 +1,62 @@
+"""Which names an aesthetic may have: those that are files on Linux, macOS and Windows alike, inside their folder.
+
+Libraries get carried from one system to another, so the strictest rules, Windows', hold on all.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from ..errors import AestheticError, quoted
+
+_LONGEST = 255  # bytes of a name
+_LONGEST_PART = 200  # bytes of a part, which leaves room for endings such as .civitai.info
+_MOST_PARTS = 8
+
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f\ud800-\udfff]')
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])( *\..*)?", re.IGNORECASE)
+#: Letters that show nothing, beside those of Unicode's category Cf: two names that look alike would be two files.
+_INVISIBLE = {*"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"}
+
+
+def check_name(name: str) -> None:
+    """Raise AestheticError unless `name` can be that of a new aesthetic. Slashes make folders."""
+    size = len(name) if len(name) > _LONGEST else len(name.encode("utf-8", "surrogatepass"))
+    if size > _LONGEST:
+        raise _wrong(name, f"it is longer than {_LONGEST} bytes")
+    parts = name.split("/")
+    if len(parts) > _MOST_PARTS:
+        raise _wrong(name, f"it has more than {_MOST_PARTS} parts between slashes")
+    for part in parts:
+        _check_part(name, part)
+
+
+def collision_key(name: str) -> str:
+    """Equal for names that are one file on Windows (which ignores case) or on macOS (which composes accents too)."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _check_part(name: str, part: str) -> None:
+    if not part:
+        raise _wrong(name, "it is empty, or has an empty part between slashes")
+    if part.startswith("."):
+        raise _wrong(name, "no part of it may start with a dot")
+    if part != part.strip() or part.endswith("."):
+        raise _wrong(name, "no part of it may start or end with a space, or end with a dot")
+    if bad := _NOT_ON_WINDOWS.search(part):
+        raise _wrong(name, f"Windows does not allow {bad[0]!r} in it")
+    if bad_letter := next((letter for letter in part if _is_invisible(letter)), None):
+        raise _wrong(name, f"the letter U+{ord(bad_letter):04X} in it cannot be seen, or turns the text around")
+    if _DEVICE.fullmatch(part):
+        raise _wrong(name, f"Windows keeps {part!r} for a device")
+    if len(part.encode()) > _LONGEST_PART:
+        raise _wrong(name, f"a part of it is longer than {_LONGEST_PART} bytes")
+
+
+def _is_invisible(letter: str) -> bool:
+    return letter in _INVISIBLE or unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp")
+
+
+def _wrong(name: str, why: str) -> AestheticError:
+    return AestheticError(f"{quoted(name)} cannot be a name: {why}.")
