@@ -30,4 +30,5 @@ def out_of_memory(error: BaseException) -> bool:
 
 def quoted(text: str, limit: int = 80) -> str:
     """Text from outside for an error message: in quotation marks, control characters escaped, and not too long."""
-    return repr(text if len(text) <= limit else text[:limit] + "...")
+    said = repr(text[: limit + 1])
+    return said if len(said) <= limit + 2 else f"{said[:limit]}...{said[-1]}"

@@ -27,12 +27,12 @@ T = TypeVar("T")
 #: (tests/core/test_picture_memory.py). Only these are opened: others would start a program (EPS), or hold pictures of
 #: another size than they say (ICO). JPEG and TIFF say more of themselves, see `_bytes_to_decode`.
 FORMATS = {
-    "PNG": 6,
-    "BMP": 6,
-    "DIB": 6,
+    "PNG": 4.2,
+    "BMP": 4.2,
+    "DIB": 4.2,
     "GIF": 6,
-    "PPM": 6,
-    "TGA": 6,
+    "PPM": 4.2,
+    "TGA": 4.2,
     "PCX": 16,
     "SGI": 16,
     "JPEG": 0,

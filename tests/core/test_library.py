@@ -1,4 +1,6 @@
 import os
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from aesthetic_embeddings.aesthetics.library import Library, default_folders
 from aesthetic_embeddings.aesthetics.mixes import Mix
 from aesthetic_embeddings.aesthetics.names import check_name
 from aesthetic_embeddings.errors import AestheticError, FileError
+from aesthetic_embeddings.storage import paths
 
 L = "clip-vit-l-14"
 
@@ -275,6 +278,21 @@ def test_a_legacy_file_is_imported_beside_itself(tmp_path):
         "NUL",
         "aux.txt",
         "moods/com1",
+        "CONIN$",
+        "moods/conout$.txt",
+        "a\u200bb",
+        "a\u202eb",
+        "a\u2066b",
+        "\ufeffa",
+        "a\u00adb",
+        "a\u2028b",
+        "a\u3164",
+        "a\x9fb",
+        "/".join("abcdefghi"),
+        "x" * 150 + "/" + "y" * 150,
+        "é" * 101,
+        "x" * 10**6,
+        "/" * 10**6,
         "LPT9.old",
         "a\udc80",
         "x" * 201,
@@ -287,7 +305,11 @@ def test_names_that_are_no_files_everywhere_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["dark", "moods/dark & wet", "v1.2", "console", "com", "海", "a.b/c", "nulls", "x" * 200]
+    "name",
+    [
+        *("dark", "moods/dark & wet", "v1.2", "console", "com", "海", "a.b/c", "nulls", "x" * 200, "conin", "❤️ sunset"),
+        *("/".join("abcdefgh"), "x" * 100 + "/" + "y" * 154, "ü" * 100, "naïve", "مساء"),
+    ],
 )
 def test_good_names_are_let_through(name):
     check_name(name)
@@ -388,3 +410,143 @@ def test_nearest(tmp_path):
     assert low < 0
     library.save(mixed)
     assert [name for name, _ in library.nearest(library.get("mixed"), L)] == ["a", "b"]
+
+
+def test_a_refused_name_is_quoted_in_a_few_words():
+    for name in ("x" * 10**6, "a\u202e" * 300, "a/" * 10**5):
+        with pytest.raises(AestheticError, match="cannot be a name") as error:
+            check_name(name)
+        assert len(str(error.value)) < 200
+        assert "\u202e" not in str(error.value)
+
+
+def test_an_unknown_name_of_a_megabyte_is_quoted_in_a_few_words(tmp_path):
+    put(tmp_path / "a.pt")
+    start = time.process_time()
+    with pytest.raises(AestheticError, match="no aesthetic called") as error:
+        Library([tmp_path]).get("a" * 2**20)
+    assert time.process_time() - start < 0.5
+    assert len(str(error.value)) < 300
+
+
+# ---- all or nothing ----
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("ending", [".png", ".preview.png", ".json", ".civitai.info"])
+def test_rename_overwrites_no_strangers_file(tmp_path, ending):
+    put(tmp_path / "dark.safetensors", 1)
+    beside(tmp_path, "dark")
+    (tmp_path / f"sunset{ending}").write_text("a stranger's")
+    library, before = Library([tmp_path]), files_of(tmp_path)
+    with pytest.raises(FileError, match=rf"sunset{ending} exists already.*move that file"):
+        library.rename("dark", "sunset")
+    assert files_of(tmp_path) == before
+    assert library.names() == ["dark"]
+
+
+@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("action", ["rename", "delete"])
+def test_a_step_that_fails_leaves_all_as_it_was(tmp_path, monkeypatch, action, number):
+    put(tmp_path / "dark.safetensors", 1)
+    beside(tmp_path, "dark", (".preview.png", ".png", ".json", ".civitai.info"))
+    library, before, calls = Library([tmp_path]), files_of(tmp_path), []
+
+    def move(source, target):
+        calls.append(source)
+        if len(calls) == number + 1:
+            raise OSError(28, "No space left on device")
+        moved(source, target)
+
+    moved = paths.move
+    monkeypatch.setattr(paths, "move", move)
+    with pytest.raises(FileError, match=rf"dark\.safetensors cannot be {action}d.*No space left"):
+        library.rename("dark", "sunset") if action == "rename" else library.delete("dark")
+    assert files_of(tmp_path) == before
+    assert library.names() == ["dark"]
+    monkeypatch.setattr(paths, "move", moved)
+    library.rename("dark", "sunset") if action == "rename" else library.delete("dark")
+    assert len(files_of(tmp_path)) == (5 if action == "rename" else 0)
+
+
+def test_the_embedding_goes_first(tmp_path, monkeypatch):
+    """So that whoever is killed in the middle has it whole, under the old name or the new one."""
+    put(tmp_path / "dark.safetensors", 1)
+    beside(tmp_path, "dark", (".preview.png",))
+    order = []
+    moved = paths.move
+    monkeypatch.setattr(paths, "move", lambda a, b: (order.append(a.name), moved(a, b)))
+    Library([tmp_path]).rename("dark", "sunset")
+    Library([tmp_path]).delete("sunset")
+    assert order == ["dark.safetensors", "dark.preview.png", "sunset.safetensors", "sunset.preview.png"]
+
+
+# ---- folders ----
+
+
+def test_deep_folders_are_walked(tmp_path):
+    """Deeper than Python recurses: what the system reaches by a path is found, the rest is left out."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("other systems reach fewer folders by a path")
+    depth, here = 1500, os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        for _ in range(depth):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    put(tmp_path / "d" / "d" / "dark.pt", 1)
+    put(tmp_path.joinpath(*"d" * 1100) / "deep.pt", 2)
+    names = Library([tmp_path]).names()
+    assert names == sorted(["d/d/dark", "d/" * 1100 + "deep"])
+
+
+def test_each_folder_is_looked_at_once(tmp_path, monkeypatch):
+    for i in range(5):
+        put(tmp_path / "a" / "b" / str(i) / "dark.pt", i)
+    try:
+        (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    except OSError:
+        pytest.skip("this system allows no links")
+    calls = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (calls.append(path), scandir(path))[1])
+    monkeypatch.setattr(os.path, "realpath", None)
+    assert len(Library([tmp_path, tmp_path / "a"]).names()) == 5
+    assert len(calls) == 8  # the root, a, b and five; not twice, and not through the link
+
+
+def test_what_a_crash_left_is_swept_at_the_next_save_once_it_is_old(tmp_path):
+    old, new, other = (tmp_path / f".{i * 32}.tmp" for i in "abc")
+    named = tmp_path / ".mine.tmp"
+    for file in (old, new, other, named):
+        file.write_bytes(b"half")
+    for file in (old, named):
+        os.utime(file, (time.time() - 3601,) * 2)
+    (tmp_path / "sub").mkdir()
+    library = Library([tmp_path])
+    library.save(embedding(1, "sub/dark"))  # another folder
+    assert old.exists()
+    library.save(embedding(2, "dark"))
+    assert not old.exists()
+    assert new.exists()
+    assert named.exists()
+
+
+def test_moving_where_the_system_cannot_rename_without_replacing(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "_rename_without_replacing", lambda *_: False)
+    a, b, c = (tmp_path / name for name in "abc")
+    a.write_text("a")
+    c.write_text("c")
+    paths.move(a, b)
+    assert (b.read_text(), a.exists()) == ("a", False)
+    with pytest.raises(FileExistsError):
+        paths.move(b, c)
+    assert (b.read_text(), c.read_text()) == ("a", "c")
+    with pytest.raises(FileNotFoundError):
+        paths.move(a, tmp_path / "d")
+    assert not (tmp_path / "d").exists()
