@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Pictures in, a picture in their taste out: `python try.py [FOLDER] [PROMPT]`.
 
-Sets up its own environment in this folder on first use. Without arguments it takes the bundled samples; whatever the
-folder, it runs on the bundled pocket model, so that nothing else is downloaded and no GPU is needed.
+The first run sets up an environment in this folder. The pictures are the bundled samples by default. The model is
+always the bundled pocket model, so no weights are downloaded and no GPU is needed.
 """
 
 import sys
@@ -16,17 +16,5 @@ prompt = sys.argv[2] if len(sys.argv) > 2 else "a castle in a meadow"
 python = environment("try", [TORCH, "--editable", f"{ROOT}[cli]"])
 command = [python, "-m", "aesthetic_embeddings", "--library", ROOT / "out" / "aesthetics"]
 run(*command, "create", "mine", folder, "--overwrite")
-run(
-    *command,
-    "generate",
-    prompt,
-    "--aesthetic",
-    "mine",
-    "--seed",
-    "1",
-    "--count",
-    "4",
-    "--compare",
-    "--output",
-    "out/compare.png",
-)
+options = "--aesthetic mine --seed 1 --count 4 --compare --output out/compare.png"
+run(*command, "generate", prompt, *options.split())
