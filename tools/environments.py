@@ -21,9 +21,8 @@ def environment(name: str, requirements: Sequence[str], python: str = sys.execut
     """
     folder = ROOT / f".venv-{name}"
     executable = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    package = (
-        (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[tool.")[0]
-    )  # names what --editable needs
+    package = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[tool.")[0]
+    package = package if "--editable" in requirements else ""  # whose own requirements stand there
     done, wanted = folder / "requirements.txt", "\n".join([python, *requirements, *alone, package])
     if not (done.is_file() and done.read_text(encoding="utf-8") == wanted):
         print(f"setting up {folder.name} (once): {', '.join(requirements)}", flush=True)
@@ -52,8 +51,7 @@ def find_python(*versions: str) -> str | None:
         if sys.version.startswith(version + "."):
             return sys.executable
         found = shutil.which(f"python{version}")
-        if (
-            found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0
-        ):  # version managers leave stubs
+        stub = found is None or subprocess.run([found, "-c", ""], capture_output=True).returncode  # of version managers
+        if not stub:
             return found
     return None
