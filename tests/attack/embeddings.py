@@ -209,12 +209,10 @@ MUTATIONS = (*ANY_FORMAT, _insert, _splice, _in_header, _in_pickle, _zip_field)
 def worst() -> Iterator[tuple[str, bytes]]:
     """Files that cost much time or memory to whoever does arithmetic on what they say before they check it."""
     long = b"\x8a\xfa" + b"\x7f" * 250
-    yield "a shape of 60 numbers of 2000 bits", with_pickle(_tensor(b"(" + long * 60 + b"t"))
-    yield (
-        "a shape of 15,000 numbers of 2000 bits",
-        with_pickle(_tensor(b"(" + long + b"q\x00" + b"h\x00" * 15_000 + b"t")),
-    )
-    yield "a shape of thousands of ones", with_pickle(_tensor(b"(" + b"K\x01" * 60_000 + b"t"))
+    yield "a shape of 60 numbers of 2000 bits", with_pickle(_tensor(long * 60, b"K\x00" * 60))
+    often = long + b"q\x00" + b"h\x00" * 14_999
+    yield "a shape of 15,000 numbers of 2000 bits", with_pickle(_tensor(often, b"K\x00" * 15_000))
+    yield "a shape of thousands of ones", with_pickle(_tensor(b"K\x01" * 60_000, b"K\x00" * 60_000))
     yield "tuples nested in tuples", with_pickle(b"\x80\x02" + b")" + b"\x85" * 4_000_000 + b".")
     yield "tuples that double", with_pickle(b"\x80\x02)" + b"q\x00h\x00h\x00\x86" * 60 + b".")
     yield "tuples that double as a key", with_pickle(b"\x80\x02})" + b"q\x00h\x00h\x00\x86" * 60 + b"K\x01s.")
@@ -234,10 +232,8 @@ def worst() -> Iterator[tuple[str, bytes]]:
         ),
     )
     yield "a memo of 4 GB", with_pickle(b"\x80\x02Nr\xff\xff\xff\xff.")
-    yield (
-        "a storage of 2^62 numbers",
-        with_pickle(_tensor(b"(K\x01M\x00\x03t", numel=b"\x8a\x08" + b"\xff" * 7 + b"\x3f")),
-    )
+    huge = b"\x8a\x08" + b"\xff" * 7 + b"\x3f"
+    yield "a storage of 2^62 numbers", with_pickle(_tensor(b"K\x01M\x00\x03", b"K\x00K\x01", huge))
     yield "350,000 members", many_members(350_000)
     yield "5,000 members", many_members(5_000)
     yield "a member list of one name of 64 kB, often", many_members(150, b"n" * 65_535)
@@ -295,9 +291,11 @@ def with_pickle(pickled: bytes) -> bytes:
     return zipped({"archive/data.pkl": pickled, "archive/data/0": bytes(768 * 4), "archive/version": b"3\n"})[:LIMIT]
 
 
-def _tensor(shape: bytes, numel: bytes = b"M\x00\x03") -> bytes:
-    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu" + numel + b"tQ"
-    return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00" + shape + b"K\x01\x85t\x88}tR."
+def _tensor(shape: bytes, stride: bytes, numel: bytes = b"M\x00\x03") -> bytes:
+    """The pickle of a tensor; shape and stride: instructions that push their numbers."""
+    kind, key, place = (b"X%c\0\0\0%b" % (len(text), text) for text in (b"storage", b"0", b"cpu"))
+    storage = b"(%bctorch\nFloatStorage\n%b%b%btQ" % (kind, key, place, numel)
+    return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(%bK\x00(%bt(%bt\x89}tR." % (storage, shape, stride)
 
 
 def header(head: bytes, data: bytes = b"") -> bytes:

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -487,22 +488,29 @@ def test_the_embedding_goes_first(tmp_path, monkeypatch):
 # ---- folders ----
 
 
-def test_deep_folders_are_walked(tmp_path):
-    """Deeper than Python recurses: what the system reaches by a path is found, the rest is left out."""
+@pytest.fixture
+def deep(tmp_path):
+    """A folder of 1500 levels: more than Python recurses, also in removing them, and than a path can name."""
     if not sys.platform.startswith("linux"):
         pytest.skip("other systems reach fewer folders by a path")
-    depth, here = 1500, os.getcwd()
-    os.chdir(tmp_path)
+    here = os.getcwd()
     try:
-        for _ in range(depth):
+        os.chdir(tmp_path)
+        for _ in range(1500):
             os.mkdir("d")
             os.chdir("d")
+        yield tmp_path
+        os.chdir(here)
     finally:
         os.chdir(here)
-    put(tmp_path / "d" / "d" / "dark.pt", 1)
-    put(tmp_path.joinpath(*"d" * 1100) / "deep.pt", 2)
-    names = Library([tmp_path]).names()
-    assert names == sorted(["d/d/dark", "d/" * 1100 + "deep"])
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
+
+
+def test_deep_folders_are_walked(deep):
+    """What the system reaches by a path is found, the rest is left out."""
+    put(deep / "d" / "d" / "dark.pt", 1)
+    put(deep.joinpath(*"d" * 1100) / "deep.pt", 2)
+    assert Library([deep]).names() == sorted(["d/d/dark", "d/" * 1100 + "deep"])
 
 
 def test_each_folder_is_looked_at_once(tmp_path, monkeypatch):
