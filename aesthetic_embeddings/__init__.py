@@ -11,9 +11,10 @@ print(run.similarities)
 from .aesthetics.creation import Creation, create, create_with_report
 from .aesthetics.embedding import AestheticEmbedding, blend, contrast, load, merge
 from .aesthetics.library import Library
-from .diffusion.pipelines import Conditioning, personalized_prompt
+from .diffusion.pipelines import personalized_prompt
 from .errors import AestheticError, EncoderError, FileError, Interrupted
 from .settings import Settings
+from .text_encoder.conditioning import Conditioning
 from .text_encoder.missing_parts import fetch
 from .text_encoder.personalize import blended, personalized
 from .text_encoder.replay import Tuned

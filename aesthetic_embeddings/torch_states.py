@@ -79,6 +79,15 @@ def no_autocast(device: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """At most so many threads for operations on the CPU."""
+    before = torch.get_num_threads()
+    with restored(lambda: torch.set_num_threads(before)):
+        torch.set_num_threads(min(count, before))
+        yield
+
+
 def autocast_dtype(device: str) -> torch.dtype | None:
     """The dtype that autocast computes in on this kind of device; None where it is off."""
     if hasattr(torch, "get_autocast_dtype"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,14 @@ from ..aesthetics.embedding import AestheticEmbedding
 from ..aesthetics.families import family
 from ..errors import EncoderError
 from ..settings import Settings
+from ..storage.lru_cache import fingerprint
+from ..text_encoder.conditioning import CACHE, Conditioning, tuned_conditioning
 from ..text_encoder.missing_parts import complete, lacks_last_layer
-from ..text_encoder.personalize import all_applied, blended, personalize_each
+from ..text_encoder.personalize import blended, personalize_each
 from ..text_encoder.record import Recording, only_call, recording
+from ..text_encoder.replay import Tuned
 from ..text_encoder.towers import find_tower
-
-
-@dataclass(frozen=True)
-class Conditioning:
-    """What a pipeline takes in place of a prompt: `pipeline(**conditioning.arguments)`.
-
-    Attributes:
-        arguments: Keyword arguments of the pipeline: prompt embeddings, and those of the negative prompt.
-        similarities: CLIP family that was tuned -> `steps + 1` cosines: before tuning, then after each step.
-        notes: Sentences for the user, such as which encoder stayed plain and why.
-    """
-
-    arguments: dict[str, Tensor]
-    similarities: dict[str, tuple[float, ...]]
-    notes: tuple[str, ...] = ()
+from .threads import threads_for
 
 
 def personalized_prompt(
@@ -50,6 +38,7 @@ def personalized_prompt(
     projection: str | Path | Tensor | None = None,
     clip_skip: int | None = None,
     on_step: Callable[[int, float], None] | None = None,
+    cache: bool = True,
 ) -> Conditioning:
     """Encode a prompt with the pipeline's text encoders tuned towards an aesthetic.
 
@@ -67,12 +56,14 @@ def personalized_prompt(
         clip_skip: As in the pipeline's own call.
         on_step: Called with the number of steps done and the similarity, for each encoder in turn. What it raises ends
             the tuning.
+        cache: Whether equal inputs are tuned once, and their conditioning is kept: 64 MB of it, the last used.
 
     Returns:
         What the pipeline takes in place of the prompt.
 
     Raises:
         EncoderError: No text encoder of the pipeline can be tuned towards the embedding.
+        AestheticError: The result is not finite.
     """
     settings = settings or Settings()
     models = [getattr(pipeline, name, None) for name in _TEXT_ENCODERS]
@@ -97,23 +88,30 @@ def personalized_prompt(
             encoded = encode(text)
         return [only_call(calls) for calls in found], encoded
 
-    records, plain = recorded(prompt)
-    texts = recorded(settings.text)[0] if settings.text and settings.text_strength else None
     matrix = beside(pipeline) if projection is None else projection
-    tuned, notes = personalize_each(towers, records, embedding, settings, matrix, texts, on_step)
 
-    if not prompt.strip():
-        notes = [*notes, "The prompt is empty, so nothing was tuned: the picture is the plain one."]
+    def tune() -> tuple[dict[str, Tuned], list[str]]:
+        texts = recorded(settings.text)[0] if settings.text and settings.text_strength else None
+        return personalize_each(towers, records, embedding, settings, matrix, texts, on_step)
 
-    with all_applied(tuned.values()):
-        personal = encode(prompt)
-    arguments = {name: blended(x, personal[name], settings) for name, x in plain.items()}
-    if guided:
-        both = encode(prompt, do_classifier_free_guidance=True, negative_prompt=negative_prompt)
-        arguments |= {name: x for name, x in both.items() if name.startswith("negative")}
-    elif negative_prompt is not None:
-        arguments |= {f"negative_{name}": x for name, x in encode(negative_prompt).items()}
-    return Conditioning(arguments, {name: each.similarities for name, each in tuned.items()}, tuple(notes))
+    with threads_for(pipeline):
+        records, plain = recorded(prompt)
+        source = fingerprint(matrix) if isinstance(matrix, Tensor) else str(matrix)
+        target = (embedding.tuning_hash, source)
+        found, hit = tuned_conditioning(
+            records, plain, target, settings, tune, lambda: encode(prompt), CACHE if cache else None
+        )
+        if hit and on_step:
+            for similarities in found.similarities.values():
+                for k, similarity in enumerate(similarities):
+                    on_step(k, similarity)
+        arguments = {name: blended(x, found.arguments[name].to(x), settings) for name, x in plain.items()}
+        if guided:
+            both = encode(prompt, do_classifier_free_guidance=True, negative_prompt=negative_prompt)
+            arguments |= {name: x for name, x in both.items() if name.startswith("negative")}
+        elif negative_prompt is not None:
+            arguments |= {f"negative_{name}": x for name, x in encode(negative_prompt).items()}
+    return Conditioning(arguments, found.similarities, found.notes)
 
 
 _TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")

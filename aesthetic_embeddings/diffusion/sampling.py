@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 
 from ..errors import AestheticError
+from .threads import threads_for
 
 
 def load_pipeline(model: str | Path, device: str | None = None, dtype: str | None = None) -> Any:
@@ -114,13 +115,14 @@ def pictures(
 
     width, height = size or (None, None)
     for seed in seeds:
-        out = pipeline(
-            **conditioning,
-            num_inference_steps=steps,
-            guidance_scale=cfg,
-            width=width,
-            height=height,
-            generator=torch.Generator("cpu").manual_seed(seed),  # so that a seed means the same on every device
-            callback_on_step_end=stepped,
-        )
+        with threads_for(pipeline):
+            out = pipeline(
+                **conditioning,
+                num_inference_steps=steps,
+                guidance_scale=cfg,
+                width=width,
+                height=height,
+                generator=torch.Generator("cpu").manual_seed(seed),  # so that a seed means the same on every device
+                callback_on_step_end=stepped,
+            )
         yield from out.images

@@ -1,4 +1,4 @@
-"""What was tuned lately, so that equal inputs are tuned once: the picture's next seed, its hires pass, its batch."""
+"""An LRU cache bounded in bytes, and a fingerprint of tensors for its keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ V = TypeVar("V")
 
 
 class LRUCache(Generic[V]):
-    """Key -> value, the last used ones, `limit` bytes of them."""
+    """Key -> value: the last used ones, `limit` bytes of them."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -34,6 +34,9 @@ class LRUCache(Generic[V]):
             self._kept.pop(key, None)
             self._kept[key] = (value, size)
             self._shrink()
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def resize(self, limit: int) -> None:
         with self._lock:

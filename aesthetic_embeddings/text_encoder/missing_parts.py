@@ -59,16 +59,22 @@ class Part:
         Raises FileError where it is only in a file that is damaged.
         """
         fault = None
-        hub = downloads.in_cache(self.repository)
-        for place in (*places, cache_folder() / self.cached, cache_folder() / downloads.FILE, *([hub] if hub else [])):
+        for place in self.places(places):
             try:
-                if (place.is_file() or place.is_dir()) and (found := self.read(place, width, layers)) is not None:
+                if (found := self.read(place, width, layers)) is not None:
                     return found
             except FileError as error:  # matters only where there is no other
                 fault = fault or error
         if fault is not None:
             raise fault
         return None
+
+    def places(self, more: Sequence[Path] = ()) -> list[Path]:
+        """The files and folders on this machine that may hold it."""
+        hub = downloads.in_cache(self.repository)
+        ours = cache_folder()
+        all_places = [*more, ours / self.cached, ours / downloads.FILE, *([hub] if hub else [])]
+        return [place for place in all_places if place.is_file() or place.is_dir()]
 
     def is_here(self, places: Sequence[Path] = ()) -> bool:
         """Whether models that lack it can be tuned on this machine."""

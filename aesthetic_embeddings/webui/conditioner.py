@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ..errors import AestheticError, EncoderError, Interrupted, out_of_memory
 from ..settings import Settings
-from ..storage.lru_cache import LRUCache, fingerprint
+from ..storage.lru_cache import LRUCache
+from ..text_encoder.conditioning import Conditioning, tuned_conditioning
 from ..text_encoder.missing_parts import lacks_last_layer
-from ..text_encoder.personalize import all_applied, blended, personalize_each
+from ..text_encoder.personalize import blended, personalize_each
 from ..text_encoder.record import Recording, of_text, recording
 from ..text_encoder.replay import Tuned
 from ..text_encoder.towers import Tower, find_tower, without_clip_l_projection
@@ -44,18 +45,11 @@ class PromptResult:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class CachedTuning:
-    cond: dict[str, Tensor]
-    similarities: dict[str, tuple[float, ...]]
-    notes: tuple[str, ...]
-
-
 OLD_IS_ON = "the old extension is on for this picture, so this one stands back. Set its dropdown to None."
 ALL_PLAIN = "The other prompts encoded with it stayed plain too."
 
 #: Some two hundred prompts of SD1; on the CPU, where it is nothing.
-tuned_prompts: LRUCache[CachedTuning] = LRUCache(64 * 2**20)
+tuned_prompts: LRUCache[Conditioning] = LRUCache(64 * 2**20)
 
 
 def personalized_conditioning(
@@ -142,33 +136,40 @@ class Conditioner:
         self, texts: Any, target: Target, towers: list[Tower], calls: list[list[Recording]], plain: Cond
     ) -> dict[str, tuple[dict[str, Tensor], PromptResult]]:
         """By text: its conditioning, blended, and its result. Raises where one of them cannot be tuned."""
-        settings = target.settings
-        direction = None
+        settings, places = target.settings, self._places(towers)
+        direction: list[Recording] | None = None
         found: dict[str, tuple[dict[str, Tensor], PromptResult]] = {}
         for row, text in enumerate(texts):
             if text in found:
                 continue
             records = [of_text(each, row) for each in calls]
             before = _row(plain, row)
-            key = (target.content, _without_blend(settings), fingerprint(*_tensors(records), *before.values()))
-            kept, seconds = tuned_prompts.get(key), 0.0
-            if kept is None:
+
+            def tune(records: list[Recording] = records) -> tuple[dict[str, Tuned], list[str]]:
+                nonlocal direction
                 if direction is None and settings.text and settings.text_strength:
                     direction = self._recorded(host.like(texts, [settings.text]), towers)
-                started = time.perf_counter()
-                tuned, notes = self._tune(target, towers, records, direction)
-                with host.without_infotext(), all_applied(tuned.values()):
-                    after = _row(self._model.get_learned_conditioning(texts), row)
-                seconds = time.perf_counter() - started
-                kept = CachedTuning(
-                    {name: x.to("cpu", copy=True) for name, x in after.items()},  # not a view that keeps all rows
-                    {name: each.similarities for name, each in tuned.items()},
-                    tuple(notes),
-                )
-                tuned_prompts.put(key, kept, sum(x.nbytes for x in kept.cond.values()))
-            mixed = {name: blended(x, kept.cond[name].to(x), _blend_of(name, settings)) for name, x in before.items()}
-            found[text] = mixed, PromptResult(target, True, kept.similarities, seconds, kept.notes)
+                return self._tune(target, towers, records, direction, places)
+
+            def encode(row: int = row) -> dict[str, Tensor]:
+                with host.without_infotext():
+                    return _row(self._model.get_learned_conditioning(texts), row)
+
+            started = time.perf_counter()
+            made, cached = tuned_conditioning(
+                records, before, target.content, settings, tune, encode, tuned_prompts, places
+            )
+            seconds = 0.0 if cached else time.perf_counter() - started
+            mixed = {
+                name: blended(x, made.arguments[name].to(x), _blend_of(name, settings)) for name, x in before.items()
+            }
+            found[text] = mixed, PromptResult(target, True, made.similarities, seconds, made.notes)
         return found
+
+    def _places(self, towers: list[Tower]) -> list[Path]:
+        """Where parts of CLIP that the towers lack may be in this host."""
+        checkpoint = host.checkpoint(self._model) if any(map(lacks_last_layer, towers)) else None
+        return [*([Path(checkpoint)] if checkpoint else []), *host.clip_folders()]
 
     def _recorded(self, texts: Any, towers: list[Tower]) -> list[Recording]:
         with host.without_infotext(), recording(*towers) as calls:
@@ -176,13 +177,14 @@ class Conditioner:
         return [of_text(each, 0) for each in calls]
 
     def _tune(
-        self, target: Target, towers: list[Tower], records: list[Recording], direction: list[Recording] | None
+        self,
+        target: Target,
+        towers: list[Tower],
+        records: list[Recording],
+        direction: list[Recording] | None,
+        places: list[Path],
     ) -> tuple[dict[str, Tuned], list[str]]:
         """Where the encoder lives, or the user wants it; where memory is short there, on the CPU."""
-
-        places = host.clip_folders()
-        if any(map(lacks_last_layer, towers)) and (checkpoint := host.checkpoint(self._model)):
-            places.insert(0, Path(checkpoint))
 
         def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
             moved = [[r if device is None else r.to(device) for r in some] for some in (records, direction or [])]
@@ -212,18 +214,9 @@ def _explain(fault: BaseException) -> str:
     return f"Something unexpected went wrong, so the prompt stayed plain: {fault!r}. The console has more."
 
 
-def _without_blend(settings: Settings) -> Settings:
-    """The settings that tuning depends on; blending is done each time."""
-    return replace(settings, weight=1.0, blend="lerp")
-
-
 def _blend_of(part: str, settings: Settings) -> Settings:
     """SDXL's `vector` holds the picture's size beside the pooled feature: on an arc, that would change as well."""
     return replace(settings, blend="lerp") if part == "vector" else settings
-
-
-def _tensors(records: list[Recording]) -> list[Tensor]:
-    return [x for record in records for x in (record.ids, record.inputs, record.hidden)]
 
 
 def _row(cond: Cond, row: int) -> dict[str, Tensor]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from transformers import (
     CLIPTextConfig,
@@ -19,6 +21,8 @@ from transformers import (
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings import settings as table
+from aesthetic_embeddings.diffusion import pipelines
+from aesthetic_embeddings.storage.lru_cache import LRUCache
 from aesthetic_embeddings.text_encoder.missing_parts import text_projection
 
 from .encoders import TEXT, randomise
@@ -248,3 +252,90 @@ def test_fluxs_clip_is_tuned():
         assert torch.equal(ours.arguments[name], x)
     alone = ae.personalized_prompt(pipeline, PROMPT, e, settings, projection=projection)
     assert not any(name.startswith("negative") for name in alone.arguments)
+
+
+# ---------------------------------------------------------------- equal inputs are tuned once
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines, "CACHE", LRUCache(10**6))
+
+
+@pytest.fixture
+def tunings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one at each tuning."""
+    tune, calls = pipelines.personalize_each, []
+    monkeypatch.setattr(pipelines, "personalize_each", lambda *args: [calls.append(1), tune(*args)][1])
+    return calls
+
+
+def test_equal_inputs_are_tuned_once(tunings):
+    pipeline, e, cache = sdxl(), vectors(**{L: 24, G: 28}), True
+    projection, steps = torch.randn(24, 32), []
+
+    def run(prompt: str = PROMPT, e: Any = e, **options: Any) -> Any:
+        settings, more = ae.Settings(**{"epsilon": 1e-3, "steps": 2} | options), {"projection": projection}
+        return ae.personalized_prompt(
+            pipeline, prompt, e, settings, cache=cache, on_step=lambda *step: steps.append(step), **more
+        )
+
+    first, told = run(), list(steps)
+    second = run()
+    assert len(tunings) == 1
+    assert steps == told + told
+    assert second.similarities == first.similarities
+    assert all(torch.equal(x, second.arguments[name]) for name, x in first.arguments.items())
+    half = run(weight=0.5)  # blended anew
+    assert len(tunings) == 1
+    assert not torch.equal(half.arguments["prompt_embeds"], first.arguments["prompt_embeds"])
+    for changed in ({"prompt": "a tree"}, {"steps": 3}, {"text": "fog"}, {"e": vectors(**{L: 24})}):
+        before = len(tunings)
+        run(**changed)
+        assert len(tunings) == before + 1
+    projection = torch.randn(24, 32)
+    run()
+    assert len(tunings) == 6
+    cache = False
+    run()
+    run()
+    assert len(tunings) == 8
+
+
+def test_a_part_that_was_fetched_in_between_is_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path))
+    pipeline, e = sdxl(), vectors(**{L: 24, G: 28})
+    assert ae.personalized_prompt(pipeline, PROMPT, e).notes
+    file = tmp_path / "clip-vit-l-14-text-projection.safetensors"
+    safetensors.torch.save_file({"text_projection.weight": torch.randn(24, 32)}, file)
+    assert set(ae.personalized_prompt(pipeline, PROMPT, e).similarities) == {L, G}
+
+
+@pytest.mark.parametrize("update", ["adam", "normalized"])
+def test_what_is_not_finite_is_an_error_and_is_not_kept(update):
+    """Half precision overflows where fp32 does not."""
+    pipeline, e = sdxl(), vectors(**{G: 28})
+    pipeline.text_encoder_2.half()
+    settings = ae.Settings(steps=100, epsilon=1.0, update=update)
+    with pytest.raises(ae.AestheticError, match=r"not finite|range of numbers"):
+        ae.personalized_prompt(pipeline, PROMPT, e, settings)
+    assert len(pipelines.CACHE) == 0
+
+
+def test_a_small_pipeline_runs_on_two_threads_at_most(sd1, embedding, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(4)
+    try:
+        encode = type(sd1).encode_prompt
+
+        @functools.wraps(encode)
+        def noting(*args: Any, **options: Any) -> Any:
+            seen.append(torch.get_num_threads())
+            return encode(*args, **options)
+
+        monkeypatch.setattr(type(sd1), "encode_prompt", noting)
+        ae.personalized_prompt(sd1, PROMPT, embedding, cache=False)
+        assert set(seen) == {2}
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
