@@ -10,3 +10,8 @@ def preload(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="where aesthetic embeddings are looked for first, and new ones are saved",
     )
+    parser.add_argument(
+        "--aesthetic-allow-pickle",
+        action="store_true",
+        help="load encoders of the tab Create aesthetic embedding from pytorch_model.bin too, which can run code",
+    )

@@ -81,7 +81,7 @@ def is_clip_signature(text: object) -> bool:
     return isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{_SIGNS // 4}}}", text) is not None
 
 
-def serves(families: Iterable[str]) -> str:
+def supported_models(families: Iterable[str]) -> str:
     """In words, the models that an aesthetic with vectors for these families is for."""
     had = set(families)
     whole = [model for model, needed in MODELS.items() if needed <= had]

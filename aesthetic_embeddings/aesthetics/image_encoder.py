@@ -153,7 +153,8 @@ def _check_safe(source: str) -> None:
     if not safe and (index or _file(source, "pytorch_model.bin") or _file(source, "pytorch_model.bin.index.json")):
         raise EncoderError(
             f"The CLIP in {source} has its weights in pytorch_model.bin alone, a format that can run code when it is "
-            "loaded. Get its model.safetensors; or, if you trust the file, allow pickled weights."
+            "loaded. Get its model.safetensors. If you trust the file: start `aesthetic-gradients create` with "
+            "--allow-pickle, or the WebUI with --aesthetic-allow-pickle."
         )
 
 

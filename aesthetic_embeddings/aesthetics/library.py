@@ -196,7 +196,7 @@ class Library:
         }
         return sorted(likeness.items(), key=lambda pair: -pair[1])
 
-    def near(self, embedding: AestheticEmbedding, count: int = 5) -> list[str]:
+    def nearest_in_words(self, embedding: AestheticEmbedding, count: int = 5) -> list[str]:
         """The most similar embeddings in words: a line for each CLIP family for which there are others."""
         lines = []
         for family in embedding.vectors:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ..aesthetics.families import serves
+from ..aesthetics.families import supported_models
 from ..aesthetics.library import Entry, Library
 from ..aesthetics.mixes import from_arguments
 from ..errors import AestheticError
@@ -130,7 +130,7 @@ def show(folders: Folders, name: str) -> None:
     say(f"encoder {e.encoder or 'unknown'}   {e.notes}")
     for family, vector in e.vectors.items():
         say("")
-        say(f"{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {serves([family])}")
+        say(f"{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {supported_models([family])}")
         own = e.own_share(family)
         if own is None:
             say("  there are no ordinary pictures to compare it with, so likeness counts what all pictures share")

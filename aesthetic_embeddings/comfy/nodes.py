@@ -45,7 +45,12 @@ class LoadAesthetic:
 
     def load(self, name: str, mix: str = "") -> tuple[AestheticEmbedding, str]:
         e = _chosen(name, mix)
-        about = [e.name, f"for {families.serves(e.vectors)}", f"{e.images} pictures" if e.images else "", e.notes]
+        about = [
+            e.name,
+            f"for {families.supported_models(e.vectors)}",
+            f"{e.images} pictures" if e.images else "",
+            e.notes,
+        ]
         return e, "\n".join(filter(None, about))
 
 

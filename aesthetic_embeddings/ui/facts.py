@@ -35,4 +35,4 @@ def facts(library: Library, entry: Entry, *, show_path: bool) -> str:
 
 def nearest(library: Library, e: AestheticEmbedding) -> str:
     """The embeddings most like this one: a line for each CLIP family, as HTML."""
-    return "".join(f"<div>{escape(line)}</div>" for line in library.near(e))
+    return "".join(f"<div>{escape(line)}</div>" for line in library.nearest_in_words(e))

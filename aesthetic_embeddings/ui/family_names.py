@@ -19,7 +19,7 @@ def label(family: str) -> str:
 
 def models(names: Iterable[str]) -> str:
     """In words, the models that an aesthetic with vectors for these families is for."""
-    return families.serves(names).replace(f"models with a {_pocket_family()}", "the pocket model")
+    return families.supported_models(names).replace(f"models with a {_pocket_family()}", "the pocket model")
 
 
 @functools.cache

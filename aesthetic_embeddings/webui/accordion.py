@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..aesthetics.families import serves
+from ..aesthetics.families import supported_models
 from ..aesthetics.library import Library
 from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
@@ -125,7 +125,7 @@ def about(library: Library, *chosen: str) -> str:
     lines = []
     for name in dict.fromkeys(name for name in chosen if name and name != NONE):
         try:
-            said = f"for {serves(library.blend(from_text(name, library)).vectors)}."
+            said = f"for {supported_models(library.blend(from_text(name, library)).vectors)}."
         except AestheticError as error:
             said = str(error)
         lines.append(f"<b>{html.escape(name)}</b>: {html.escape(said)}")

@@ -24,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ..aesthetics.creation import Creation
 from ..aesthetics.embedding import blend as weighted
-from ..aesthetics.families import serves
+from ..aesthetics.families import supported_models
 from ..aesthetics.library import Entry
 from ..aesthetics.names import check_name
 from ..errors import AestheticError
@@ -73,7 +73,7 @@ def schema() -> dict[str, Any]:
                 "encoder": encoder.repository,
                 "label": encoder.label,
                 "family": encoder.family,
-                "serves": serves([encoder.family]),
+                "serves": supported_models([encoder.family]),
                 "here": creation.located(encoder) is not None,
             }
             for encoder in ENCODERS
@@ -102,7 +102,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "name": entry.name,
         "hash": e.content_hash if e else "",
         "vectors": [{"family": family, "dimension": len(vector)} for family, vector in vectors.items()],
-        "serves": serves(vectors),
+        "serves": supported_models(vectors),
         "images": e.images if e else 0,
         "created": e.created if e else "",
         "encoder": e.encoder if e else "",

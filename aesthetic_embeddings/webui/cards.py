@@ -18,7 +18,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..aesthetics.families import serves
+from ..aesthetics.families import supported_models
 from ..aesthetics.library import Entry
 from ..aesthetics.names import check_name
 from ..errors import AestheticError
@@ -78,7 +78,7 @@ class Cards(networks.ExtraNetworksPage):  # type: ignore[misc, name-defined]
             "prompt": f'{tag} + opts.extra_networks_default_multiplier + ">"',
             "metadata": {
                 "families": ", ".join(e.vectors),
-                "for": serves(e.vectors),
+                "for": supported_models(e.vectors),
                 **({"pictures": e.images} if e.images else {}),
                 **{key: x for key in ("created", "encoder", "notes") if (x := getattr(e, key))},
                 **({"civitai": model["name"]} if "name" in model else {}),

@@ -242,8 +242,8 @@ def job(title: str) -> Iterator[None]:
 
 
 def allow_pickle() -> bool:
-    """Whether encoders may be loaded from pytorch_model.bin, which can run code: an option of ours."""
-    return bool(getattr(shared.opts, "aesthetic_gradients_allow_pickle", False))
+    """Whether encoders may be loaded from pytorch_model.bin, which can run code: a flag of ours, not for the page."""
+    return bool(getattr(shared.cmd_opts, "aesthetic_allow_pickle", False))
 
 
 def image_device() -> Any:

@@ -13,7 +13,7 @@ import gradio as gr
 
 from ..aesthetics.creation import Creation
 from ..aesthetics.embedding import AestheticEmbedding
-from ..aesthetics.families import serves
+from ..aesthetics.families import supported_models
 from ..errors import AestheticError
 from ..text_encoder.missing_parts import Part
 from ..ui.facts import facts as embedding_facts
@@ -22,7 +22,7 @@ from ..ui.messages import errors_as_text
 from . import accordion, creation, host
 from .creation import ENCODERS, IF_EXISTS, PARTS, KnownEncoder
 
-LABELS = {f"{encoder.label}, for {serves([encoder.family])}": encoder for encoder in ENCODERS}
+LABELS = {f"{encoder.label}, for {supported_models([encoder.family])}": encoder for encoder in ENCODERS}
 
 
 def build() -> gr.Blocks:

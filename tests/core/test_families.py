@@ -1,6 +1,6 @@
 import pytest
 
-from aesthetic_embeddings.aesthetics.families import serves
+from aesthetic_embeddings.aesthetics.families import supported_models
 
 L, H, G = "clip-vit-l-14", "open-clip-vit-h-14", "open-clip-vit-bigg-14"
 
@@ -18,4 +18,4 @@ L, H, G = "clip-vit-l-14", "open-clip-vit-h-14", "open-clip-vit-bigg-14"
     ],
 )
 def test_which_models_an_aesthetic_is_for(families, words):
-    assert serves(families) == words
+    assert supported_models(families) == words
