@@ -20,7 +20,6 @@ from ..storage import downloads
 from ..storage.paths import cache_folder, write_atomically
 from .embedding import AestheticEmbedding
 
-_ENDPOINT = "https://raw.githubusercontent.com"
 _FILE = "LAION-AI/aesthetic-predictor/main/vit_l_14_embeddings/rating5.npy"
 _DIM = 768
 _BYTES = 128 + 4 * _DIM  # a header of NumPy's, then little-endian fp32
@@ -30,11 +29,12 @@ class NeutralEmbedding:
     """LAION's, as a part that is fetched (see text_encoder/missing_parts.py)."""
 
     name = "neutral"
-    label = "The neutral embedding of CLIP ViT-L/14"
-    needed_by = "which contrast needs where an aesthetic does not say what it is told apart from"
+    label = "neutral embedding of CLIP ViT-L/14"
+    needed_by = "which contrast needs for aesthetics that were not made against ordinary pictures"
     size = "3 kB"
     family = "clip-vit-l-14"
     cached = "clip-vit-l-14-laion-rating5.npy"
+    endpoint = "https://raw.githubusercontent.com"
 
     def find(self) -> AestheticEmbedding | None:
         """None where it is not on this machine. Raises FileError where its file is damaged."""
@@ -60,8 +60,8 @@ class NeutralEmbedding:
         https://raw.githubusercontent.com. Raises FileError, which names the address, where it does not answer, or
         answers with something else.
         """
-        url = f"{(endpoint or _ENDPOINT).rstrip('/')}/{_FILE}"
-        data = downloads.fetch_file(self.label, url, _BYTES, on_progress)
+        url = f"{(endpoint or self.endpoint).rstrip('/')}/{_FILE}"
+        data = downloads.fetch_file(f"The {self.label}", url, _BYTES, on_progress)
         _read(data, url)
         path = cache_folder() / self.cached
         write_atomically(path, data)

@@ -104,6 +104,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "vectors": [{"family": family, "dimension": len(vector)} for family, vector in vectors.items()],
         "serves": supported_models(vectors),
         "images": e.images if e else 0,
+        "own": {family: share for family in vectors if (share := e.own_share(family)) is not None} if e else {},
         "created": e.created if e else "",
         "encoder": e.encoder if e else "",
         "notes": e.notes if e else "",
@@ -124,6 +125,7 @@ CREATE: dict[str, tuple[type, Any, str]] = {
     "encoders": (list, [ENCODERS[0].repository], "CLIPs of the schema, or folders' names in the host's models/CLIP."),
     "if_exists": (str, "refuse", "If the name exists: refuse, replace, or add (a vector by another encoder)."),
     "batch_size": (int, 8, "Pictures at a time, 1 to 64."),
+    "against": (list, [], "Files of ordinary pictures in base64, which the setting contrast tells the others from."),
 }
 BLEND: dict[str, tuple[type, Any, str]] = {
     "name": (str, None, "Of the blend; slashes make folders."),
@@ -153,23 +155,29 @@ def delete(name: str) -> dict[str, str]:
         return {"deleted": str(host.library.delete(name))}
 
 
-def _create(name: str, pictures: list[Any], encoders: list[Any], if_exists: str, batch_size: int) -> dict[str, Any]:
+def _create(
+    name: str, pictures: list[Any], encoders: list[Any], if_exists: str, batch_size: int, against: list[Any]
+) -> dict[str, Any]:
     if not 1 <= batch_size <= 64:
         raise HTTPException(422, f"batch_size should lie between 1 and 64, not be {batch_size}.")
     if if_exists not in IF_EXISTS:
         raise HTTPException(422, f"if_exists should be one of {', '.join(IF_EXISTS)}, not {if_exists[:50]!r}.")
     _check_name(name, free=if_exists == "refuse")
-    if len(pictures) > LIMITS["pictures"]:
-        raise HTTPException(413, f"{len(pictures)} pictures are too many; at most {LIMITS['pictures']} at once.")
-    files = [_decoded(number, picture) for number, picture in enumerate(pictures, 1)]
+    count = len(pictures) + len(against)
+    if count > LIMITS["pictures"]:
+        raise HTTPException(413, f"{count} pictures are too many; at most {LIMITS['pictures']} at once.")
+    files = [_decoded(number, picture) for number, picture in enumerate([*pictures, *against], 1)]
     with tempfile.TemporaryDirectory() as place:
         paths = [Path(place, f"{number}") for number in range(1, len(files) + 1)]
         for path in paths:
             path.write_bytes(files.pop(0))
         with _errors_as_answers(422, hidden=f"{place}{os.sep}"):
             chosen_encoders = [_encoder(encoder) for encoder in encoders]
-            seen, _, file = creation.create(name, paths, chosen_encoders, "", batch_size, if_exists, _no_progress)
-    return _entry(_entry_at(file)) | {"pictures": [_picture_result(str(path), seen) for path in paths]}
+            own, ordinary = paths[: len(pictures)], paths[len(pictures) :]
+            seen, _, file = creation.create(
+                name, own, chosen_encoders, "", batch_size, if_exists, _no_progress, against=ordinary
+            )
+    return _entry(_entry_at(file)) | {"pictures": [_picture_result(str(path), seen) for path in own]}
 
 
 def _picture_result(path: str, seen: Sequence[Creation]) -> dict[str, Any]:
@@ -258,7 +266,8 @@ def _checked(body: Any, fields: dict[str, tuple[type, Any, str]]) -> dict[str, A
     values = {}
     for name, (kind, default, _) in fields.items():
         values[name] = body.get(name, default)
-        if type(values[name]) is not kind or values[name] in ("", [], {}):
+        empty = values[name] in ("", [], {}) and values[name] != default
+        if type(values[name]) is not kind or empty:
             raise HTTPException(422, f"{name} is missing, empty or of the wrong type; it should be {TYPES[kind][1]}.")
         if kind is str and len(values[name]) > LONGEST:
             raise HTTPException(422, f"{name} is too long; at most {LONGEST} characters.")

@@ -21,6 +21,7 @@ from ..aesthetics.embedding import SUFFIX, AestheticEmbedding
 from ..aesthetics.encoders import ENCODERS, KnownEncoder
 from ..aesthetics.mixes import from_text
 from ..aesthetics.names import check_name
+from ..aesthetics.neutral import NEUTRAL, NeutralEmbedding
 from ..aesthetics.pictures import may_be_a_picture, read, thumbnail, to_rgb
 from ..errors import AestheticError, FileError, Interrupted
 from ..text_encoder.missing_parts import LAST_LAYER, TEXT_PROJECTION, Part
@@ -115,11 +116,15 @@ def download(encoder: KnownEncoder, report: Report) -> None:
 
 
 #: What may be missing in this host.
-PARTS = [TEXT_PROJECTION, *([LAST_LAYER] if host.LEAVES_LAST_LAYER_OUT else [])]
+PARTS: list[Part | NeutralEmbedding] = [
+    TEXT_PROJECTION,
+    *([LAST_LAYER] if host.LEAVES_LAST_LAYER_OUT else []),
+    NEUTRAL,
+]
 
 
-def download_part(part: Part, report: Report) -> Path:
-    """Fetch a part of CLIP into our cache folder."""
+def download_part(part: Part | NeutralEmbedding, report: Report) -> Path:
+    """Fetch a part into our cache folder."""
     _stop.clear()
 
     def on_progress(done: int, total: int) -> None:
@@ -152,10 +157,12 @@ def create(
     batch_size: int,
     if_exists: str,
     report: Report,
+    against: Sequence[Path] = (),
 ) -> tuple[tuple[Creation, ...], AestheticEmbedding, Path]:
     """Make an embedding of some pictures and save it, in the host's queue; also returns what each encoder made.
 
-    if_exists: of IF_EXISTS. encoder_folder: see `usable`. Checks the name and all inputs before any work.
+    if_exists: of IF_EXISTS. encoder_folder: see `usable`. against: ordinary pictures (see `create_with_report`).
+    Checks the name and all inputs before any work.
     """
     if not chosen:
         raise AestheticError("There are no pictures yet. Upload some, or give a folder on the server.")
@@ -175,6 +182,7 @@ def create(
             sources,
             batch_size,
             _counting(report, several=len(sources) > 1),
+            against=list(against) or None,
             if_exists=if_exists,
             device=host.image_device(),
             allow_pickle=host.allow_pickle(),

@@ -15,7 +15,6 @@ from ..aesthetics.creation import Creation
 from ..aesthetics.embedding import AestheticEmbedding
 from ..aesthetics.families import supported_models
 from ..errors import AestheticError
-from ..text_encoder.missing_parts import Part
 from ..ui.facts import facts as embedding_facts
 from ..ui.facts import nearest
 from ..ui.messages import errors_as_text
@@ -72,6 +71,18 @@ def _create(page: gr.Blocks) -> list[Any]:
                 label="Folder on the server", lines=1, max_lines=1, visible=open_paths, elem_id=_id("path")
             )
             with gr.Row():
+                ordinary = gr.File(
+                    label="Ordinary pictures to tell them apart from", file_count="multiple", elem_id=_id("ordinary")
+                )
+                ordinary_path = gr.Textbox(
+                    label="Folder of ordinary pictures on the server",
+                    info="Optional, as the files beside it: what the setting Contrast takes out.",
+                    lines=1,
+                    max_lines=1,
+                    visible=open_paths,
+                    elem_id=_id("ordinary_path"),
+                )
+            with gr.Row():
                 name = gr.Textbox(label="Name of the new embedding", lines=1, max_lines=1, elem_id=_id("name"))
                 taken = gr.Radio(
                     list(IF_EXISTS),
@@ -127,7 +138,7 @@ def _create(page: gr.Blocks) -> list[Any]:
         fetched.append(button.click(downloading(part), inputs=[], outputs=[message]))
     for event in fetched:
         event.then(**state_of, show_progress="hidden")
-    inputs = [folder, files, path, name, taken, encoders, other, batch_size]
+    inputs = [folder, files, path, name, taken, encoders, other, batch_size, ordinary, ordinary_path]
     return [go.click(create, inputs=inputs, outputs=[message, gallery])]
 
 
@@ -148,12 +159,21 @@ def create(
     encoders: list[str],
     encoder_folder: str,
     batch_size: int,
+    ordinary: list[Any] | None = None,
+    ordinary_path: str = "",
     progress: Any = gr.Progress(),  # noqa: B008  # gradio's way to ask for it
 ) -> list[Any]:
     chosen = creation.pictures([*(folder or []), *(files or [])], path)
     chosen_encoders = [LABELS[label] for label in encoders]
     seen, e, file = creation.create(
-        name.strip(), chosen, chosen_encoders, encoder_folder, int(batch_size), taken, _report(progress)
+        name.strip(),
+        chosen,
+        chosen_encoders,
+        encoder_folder,
+        int(batch_size),
+        taken,
+        _report(progress),
+        against=creation.pictures(ordinary or [], ordinary_path),
     )
     return [summary(seen, e, str(file)), creation.thumbnails(seen[0])]
 
@@ -166,7 +186,7 @@ def download(encoders: list[str], progress: Any = gr.Progress()) -> str:  # noqa
     return "".join(f"<p>{encoder.label} is on this machine now.</p>" for encoder in absent)
 
 
-def downloading(part: Part) -> Callable[..., str]:
+def downloading(part: Any) -> Callable[..., str]:
     """The handler of the button that fetches it."""
 
     @errors_as_text(outputs=1)

@@ -5,11 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,7 @@ from aesthetic_embeddings.aesthetics.mixes import Mix
 from aesthetic_embeddings.aesthetics.neutral import NEUTRAL
 
 from .encoders import encoder, prompt
+from .github import FILE, HEAD, NUMBERS, github
 
 FAMILY = "clip-vit-l-14"
 
@@ -196,36 +193,6 @@ def test_another_clip_of_the_same_shape_is_noticed() -> None:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-NUMBERS = torch.randn(768, generator=torch.Generator().manual_seed(3))
-HEAD = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1, 768), }".ljust(127) + b"\n"
-FILE = HEAD + struct.pack("<768f", *NUMBERS.tolist())
-
-
-class GitHub(BaseHTTPRequestHandler):
-    answer = FILE
-
-    def do_GET(self) -> None:
-        found = self.path == "/LAION-AI/aesthetic-predictor/main/vit_l_14_embeddings/rating5.npy"
-        self.send_response(200 if found else 404)
-        self.end_headers()
-        self.wfile.write(self.answer if found else b"")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def github(answer: bytes) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Answer", (GitHub,), {"answer": answer})) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_the_neutral_embedding_is_fetched_once_and_then_here(cache: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from gradio.routes import ORJSONResponse
@@ -158,6 +159,19 @@ def test_created_from_uploads(host: Host, client: TestClient):
     assert 0.5 < alike < 1
     assert "not a picture" in made["pictures"][2]["skipped"]
     assert client.get(f"{V1}/embeddings").json()[-1]["name"] == "moods/sea"
+
+
+def test_created_against_ordinary_pictures(host: Host, client: TestClient):
+    ordinary = base64.b64encode((SAMPLES.parent / "glowwave" / "01.png").read_bytes()).decode()
+    made = create(client, name="told apart", against=[ordinary]).json()
+    assert len(made["pictures"]) == 2
+    (share,) = made["own"].values()
+    assert 0 < share < 1
+    (against,) = host.webui("host").library.get("told apart").against.values()
+    (expected,) = ae.create(SAMPLES.parent / "glowwave" / "01.png", pocket.MODEL).vectors.values()
+    assert torch.equal(against, expected)
+    too_many = [ordinary] * host.webui("api").LIMITS["pictures"]
+    refused(create(client, name="many", against=too_many), 413, "too many")
 
 
 def test_a_taken_name(client: TestClient):

@@ -83,6 +83,7 @@ def test_a_checkpoint_without_it_says_how_to_get_it(host: Host, checkpoint: Path
 
 def test_the_tab_offers_it_where_it_may_be_needed(host: Host):
     names = [part.label for part in host.webui("creation").PARTS]
-    assert names == ["text projection", *(["last layer of OpenCLIP ViT-H/14"] if host.forge else [])]
+    last_layer = ["last layer of OpenCLIP ViT-H/14"] if host.forge else []
+    assert names == ["text projection", *last_layer, "neutral embedding of CLIP ViT-L/14"]
     said, *_ = host.webui("tab").encoder_state([])
     assert said.count("<b>missing</b>") == len(names) - 1  # the projection is there

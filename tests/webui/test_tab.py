@@ -24,6 +24,7 @@ from aesthetic_embeddings import pocket
 from aesthetic_embeddings.aesthetics import creation as core_creation
 from aesthetic_embeddings.aesthetics.encoders import encoder_name
 
+from ..core.github import FILE, github
 from .conftest import embedding
 from .fake_host import FAMILY, Host
 
@@ -374,7 +375,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_missing_encoder_names_its_files_their_size_and_folder(tab: Any, hub: Hub, host: Host):
-    said, button, _ = tab.encoder_state([next(iter(tab.LABELS))])
+    said, button, *_ = tab.encoder_state([next(iter(tab.LABELS))])
     assert "missing: 1.71 GB to download" in said
     assert str(host.root / "models" / "CLIP" / "clip-vit-large-patch14") in said
     assert "config.json, preprocessor_config.json and model.safetensors" in said
@@ -397,7 +398,7 @@ def test_an_encoder_whose_weights_are_not_there_yet_is_missing(tab: Any, hub: Hu
 def test_an_encoder_of_the_host(tab: Any, creating: Any, hub: Hub, host: Host):
     folder = host.root / "models" / "CLIP" / "clip-vit-large-patch14"
     shutil.copytree(POCKET, folder)
-    said, button, _ = tab.encoder_state([next(iter(tab.LABELS))])
+    said, button, *_ = tab.encoder_state([next(iter(tab.LABELS))])
     assert f"is on this machine, at <code>{folder}</code>" in said
     assert not button["visible"]
     said, _ = create(tab, path=str(SAMPLES), encoder_folder="")
@@ -463,14 +464,45 @@ def test_download_fails_in_plain_words(tab: Any, hub: Hub, monkeypatch: pytest.M
 
 
 def test_the_text_projection(tab: Any, creating: Any, hub: Hub, host: Host, monkeypatch: pytest.MonkeyPatch):
-    said, _, button = tab.encoder_state([next(iter(tab.LABELS))])
+    said, _, button, *_ = tab.encoder_state([next(iter(tab.LABELS))])
     assert "is on this machine" in said
     assert not button["visible"]
     monkeypatch.setenv("AESTHETIC_CACHE", str(host.root / "empty"))
-    said, _, button = tab.encoder_state([next(iter(tab.LABELS))])
+    said, _, button, *_ = tab.encoder_state([next(iter(tab.LABELS))])
     assert "<b>missing</b>" in said
     assert button["visible"]
     assert "could not be fetched" in tab.downloading(creating.PARTS[0])(quiet)  # that of our hub is not right
+
+
+def test_the_neutral_embedding(tab: Any, creating: Any, host: Host, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AESTHETIC_CACHE", str(host.root / "empty"))
+    part = creating.PARTS[-1]
+    said, *_, button = tab.encoder_state([])
+    assert "The neutral embedding of CLIP ViT-L/14, which contrast needs" in said
+    assert button["visible"]
+    with github(FILE) as address:
+        monkeypatch.setattr(type(part), "endpoint", address)
+        assert "on this machine now" in tab.downloading(part)(quiet)
+    *_, button = tab.encoder_state([])
+    assert not button["visible"]
+    host.webui("host").library.refresh()
+    assert set(host.webui("host").library.neutral.vectors) == {"clip-vit-l-14"}
+    monkeypatch.setattr(type(part), "endpoint", "http://127.0.0.1:9")
+    assert "could not be fetched" in tab.downloading(part)(quiet)
+
+
+def test_made_against_ordinary_pictures(tab: Any, host: Host):
+    ordinary = SAMPLES.parent / "glowwave"
+    said, _ = create(tab, path=str(SAMPLES), ordinary=None, ordinary_path=str(ordinary))
+    assert "from 12 pictures" in said
+    made = host.webui("host").library.get("new")
+    expected = ae.create(ordinary, POCKET).vectors[FAMILY_OF_POCKET]
+    assert torch.equal(made.against[FAMILY_OF_POCKET], expected)
+    assert "Its own: " in said
+    create(tab, path=str(SAMPLES), name="other", ordinary=[str(ordinary / "01.png")])
+    assert host.webui("host").library.get("other").against
+    create(tab, path=str(SAMPLES), name="plain")
+    assert not host.webui("host").library.get("plain").against
 
 
 # ---------------------------------------------------------------- Manage

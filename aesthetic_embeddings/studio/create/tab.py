@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,26 +113,34 @@ def _saving(studio: Studio, pictures: gr.State) -> None:
         max_length=text_fields.NAME,
         elem_id=elem_id("new_name"),
     )
+    ordinary = gr.File(
+        label="Ordinary pictures to tell these apart from (optional)",
+        file_count="multiple",
+        file_types=["image"],
+        height=120,
+        elem_id=elem_id("ordinary"),
+    )
     overwrite = gr.Checkbox(False, label="Replace the aesthetic of this name", elem_id=elem_id("replace"))
     button = gr.Button("Save", variant="primary", elem_id=elem_id("create_save"))
     outcome = gr.HTML(elem_id=elem_id("saved"))
     saved = trial.build(studio, "try_created")
 
     @errors_as_text(outputs=3)
-    def on_save(chosen: Pictures, name: str, overwrite: bool) -> list[Any]:
+    def on_save(chosen: Pictures, name: str, overwrite: bool, ordinary: list[str] | None) -> list[Any]:
         if not chosen.creations:
             raise AestheticError("There are no pictures yet. Drop some into the frame above.")
         new = text_fields.text(name, "A name", text_fields.NAME)
         if not new:
             raise AestheticError("Give the new aesthetic a name first.")
         check_name(new)
-        sentence = save(studio.library, chosen.aesthetic(new), chosen.preview(), overwrite=overwrite)
+        made = replace(chosen.aesthetic(new), against=uploads.mean(ordinary, studio.encoders) if ordinary else {})
+        sentence = save(studio.library, made, chosen.preview(), overwrite=overwrite)
         return [sentence, studio.changed(), new]
 
     gr.on(
         [button.click, name.submit],
         on_save,
-        [pictures, name, overwrite],
+        [pictures, name, overwrite, ordinary],
         [outcome, studio.version, saved],
         **CHANGES_LIBRARY,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
 
 from ... import pocket
 from ...aesthetics.creation import Creation, combine, create_each
@@ -80,6 +81,14 @@ def add(
             with suppress(OSError):  # it could be read a moment ago
                 thumbnails[file] = picture_html.thumbnail(file)
     return Pictures(tuple(creations), thumbnails, (*before.refused, *refused))
+
+
+def mean(files: Sequence[str], encoders: Sequence[Encoder]) -> Mapping[str, Tensor]:
+    """CLIP family -> the mean of pictures that are not shown. Raises AestheticError where none can be read."""
+    accepted, refused = select(files, MAX_PICTURES)
+    if not accepted:
+        raise AestheticError(f"All {len(refused)} ordinary pictures were refused: {refused[0][1]}.")
+    return merge([each.embedding for each in create_each(accepted, encoders)]).vectors
 
 
 def select(files: Sequence[str], room: int) -> tuple[list[str], list[tuple[str, str]]]:
