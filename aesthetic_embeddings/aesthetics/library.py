@@ -14,16 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from ..errors import AestheticError, FileError, quoted
 from ..storage.paths import data_folder, move_all, temporary_name, walk, write_atomically
 from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, blend, load, merge, with_neutral
 from .mixes import HASH, Mix
 from .names import check_name, collision_key
 from .neutral import NEUTRAL
-from .vectors import unit
+from .vectors import without
 
 _PREVIEW = ".preview.png"
 #: What hosts and downloaders lay beside an embedding file, under its name: pictures and descriptions.
@@ -183,17 +180,12 @@ class Library:
         Without the component along ordinary pictures, where that is known: with it, all are alike.
         """
         n = embedding.ordinary.get(family)
-        n = unit(n) if n is not None and bool(n.any()) else torch.zeros_like(embedding.vectors[family])
-
-        def own(e: AestheticEmbedding) -> Tensor:
-            u = unit(e.vectors[family])
-            return u - (u @ n) * n
-
-        direction = own(embedding)
+        direction = without(embedding.vectors[family], n)
         others = [self.get(name) for name in self.names() if name != embedding.name]
-        likeness = {
-            e.name: float(torch.cosine_similarity(direction, own(e), dim=0)) for e in others if family in e.vectors
-        }
+        own = {e.name: without(e.vectors[family], n) for e in others if family in e.vectors}
+        if direction is None:
+            return []
+        likeness = {name: float(direction @ x) for name, x in own.items() if x is not None}
         return sorted(likeness.items(), key=lambda pair: -pair[1])
 
     def nearest_in_words(self, embedding: AestheticEmbedding, count: int = 5) -> list[str]:

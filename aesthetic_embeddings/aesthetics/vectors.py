@@ -21,6 +21,14 @@ def unit(x: Tensor) -> Tensor:
     return x / norm
 
 
+def without(x: Tensor, n: Tensor | None) -> Tensor | None:
+    """What of the direction of x is not along n, at unit length; None where all of it is. n None or zero: all is."""
+    u = unit(x)
+    if n is not None and bool(n.any()):
+        u = u - (u @ unit(n)) * unit(n)
+    return unit(u) if float(u.norm()) > 1e-3 else None
+
+
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     """The unit vector at fraction `t` of the arc from `a` to `b` (Shoemake 1985); both are normalised first.
 

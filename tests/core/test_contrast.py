@@ -282,6 +282,8 @@ def test_likeness_is_shown_without_what_all_pictures_have(cache: Path, tmp_path:
     library.save(ae.AestheticEmbedding({FAMILY: n}, name="neutral"))
     after = dict(library.nearest(library.get("a"), FAMILY))
     assert abs(after["b"]) < 0.2
+    assert "neutral" not in after  # of which nothing is left
+    assert library.nearest(library.get("neutral"), FAMILY) == []
     assert after["c"] > 0.98
     share = library.get("a").own_share(FAMILY)
     norm = float(own[0].norm())

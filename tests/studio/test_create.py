@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings.errors import AestheticError
 from aesthetic_embeddings.studio import picture_html
@@ -277,3 +278,22 @@ def test_several_encoders_make_a_vector_each(tmp_path: Path):
     model.save_pretrained(tmp_path / "other")
     chosen = uploads.add(uploads.Pictures(), [str(SAMPLES / "01.png")], (*ENCODERS, str(tmp_path / "other")), quiet)
     assert set(chosen.aesthetic("two").vectors) == {"clip-192x3-64", "clip-192x3-32"}
+
+
+def test_the_mean_of_ordinary_pictures_is_saved_beside_the_aesthetic(tab: Any, library: Path):
+    ordinary = pocket.SAMPLES / "glowwave" / "01.png"
+    drop(tab, *sorted(SAMPLES.iterdir())[:5])
+    seen(tab, 5)
+    tab.locator("#studio_ordinary input[type=file]").set_input_files(ordinary)
+    tab.locator("#studio_ordinary").get_by_text("01.png").wait_for()
+    save(tab, "told apart")
+    tab.get_by_text("Saved as told apart, from 5 pictures").wait_for()
+    (against,) = ae.load(library / "told apart.safetensors").against.values()
+    (expected,) = ae.create(ordinary, pocket.MODEL).vectors.values()
+    torch.testing.assert_close(against, expected)
+
+
+def test_ordinary_pictures_that_cannot_be_taken_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(uploads, "MAX_PIXELS", 10)
+    with pytest.raises(AestheticError, match="All 1 ordinary pictures were refused: too large"):
+        uploads.mean([str(SAMPLES / "01.png")], ENCODERS)

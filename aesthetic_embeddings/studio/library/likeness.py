@@ -9,6 +9,7 @@ import gradio as gr
 import torch
 
 from ...aesthetics.library import Library
+from ...aesthetics.vectors import without
 from ...ui.family_names import label
 from .. import plots
 from ..state import QUIET, Studio, elem_id
@@ -35,10 +36,15 @@ def build(studio: Studio, page: gr.Blocks) -> None:
 
 
 def likenesses(library: Library, family: str) -> str:
-    """The cosine of each aesthetic with each, as a heat map in HTML."""
-    found = [e for e in map(library.get, library.names()) if family in e.vectors]
+    """The cosine of each aesthetic with each, as a heat map in HTML: of what ordinary pictures do not have."""
+    neutral = library.neutral.vectors.get(family) if library.neutral else None
+    all_own = {
+        e.name: without(e.vectors[family], neutral) for e in map(library.get, library.names()) if family in e.vectors
+    }
+    found = [(name, own) for name, own in all_own.items() if own is not None]
     if len(found) < 2:
         return "<p>Two or more aesthetics are compared here.</p>"
     shown = found[:MAX_SHOWN]
     rest = f"<p>The first {MAX_SHOWN} of {len(found)} are shown.</p>" if len(found) > MAX_SHOWN else ""
-    return plots.heat_map([e.name for e in shown], torch.stack([e.vectors[family] for e in shown])) + rest
+    kind = "" if neutral is None else "<p>Without what ordinary pictures share.</p>"
+    return kind + plots.heat_map([name for name, _ in shown], torch.stack([own for _, own in shown])) + rest
