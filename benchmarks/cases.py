@@ -1,4 +1,4 @@
-"""What is measured: personalising one prompt, by the published loop or by ours, each time in a fresh process."""
+"""What is measured: personalizing one prompt, by the published loop or by ours, each time in a fresh process."""
 
 from __future__ import annotations
 

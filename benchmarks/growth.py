@@ -1,4 +1,4 @@
-"""How the cost of personalising one prompt grows: with the steps, the prompt's length, and the tower's width.
+"""How the cost of personalizing one prompt grows: with the steps, the prompt's length, and the tower's width.
 
     python -m benchmarks.growth             # writes docs/growth.png
 
@@ -50,12 +50,12 @@ def main() -> None:
     )
     figure, axes = plt.subplots(2, len(GROWING), figsize=(11, 5.5), sharex="col", sharey="row", layout="constrained")
     for (what, cases), (above, below) in zip(GROWING.items(), axes.T, strict=True):
-        for name, (colour, update, loop) in LINES.items():
+        for name, (color, update, loop) in LINES.items():
             results = [in_fresh_process(replace(case, update=update), loop) for case in cases.values()]
             for n, result in zip(cases, results, strict=True):
                 print(f"{name}, {n} {what}: {result.seconds:.2f} s, {result.megabytes:.0f} MB", flush=True)
-            above.plot(list(cases), [r.seconds for r in results], "o-", ms=4, color=colour, label=name)
-            below.plot(list(cases), [r.megabytes for r in results], "o-", ms=4, color=colour)
+            above.plot(list(cases), [r.seconds for r in results], "o-", ms=4, color=color, label=name)
+            below.plot(list(cases), [r.megabytes for r in results], "o-", ms=4, color=color)
         above.set(yscale="log")
         below.set(yscale="log", xlabel=what)
         for axis in (above, below):

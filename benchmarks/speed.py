@@ -1,4 +1,4 @@
-"""Time and memory of personalising one prompt: the published loop and ours, each run in a fresh process.
+"""Time and memory of personalizing one prompt: the published loop and ours, each run in a fresh process.
 
     python -m benchmarks.speed              # every case, median of 5; writes docs/speed.png
     python -m benchmarks.speed --runs 3 --only "adam, 8 tokens"
@@ -83,9 +83,9 @@ def draw(rows: list[Row], path: Path) -> None:
         "floor of this machine": [(row.floor, float("nan")) for row in rows],
     }
     for which, (label, axis) in enumerate(zip(("time of one prompt [s]", "extra memory [MB]"), axes, strict=True)):
-        for i, ((name, values), colour) in enumerate(zip(bars.items(), ("#b8bcc4", "#d9480f", "#5c7cfa"), strict=True)):
+        for i, ((name, values), color) in enumerate(zip(bars.items(), ("#b8bcc4", "#d9480f", "#5c7cfa"), strict=True)):
             heights = [value[which] for value in values]
-            drawn = axis.barh([y + 0.27 * (i - 1) for y in range(len(rows))], heights, 0.25, label=name, color=colour)
+            drawn = axis.barh([y + 0.27 * (i - 1) for y in range(len(rows))], heights, 0.25, label=name, color=color)
             axis.bar_label(drawn, [f"{h:.3g}" if h < 1000 else f"{h:.0f}" for h in heights], padding=2, fontsize=7)
         axis.set(xscale="log", xlabel=label)
         axis.margins(x=0.12)

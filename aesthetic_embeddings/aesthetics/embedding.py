@@ -1,6 +1,6 @@
 """The aesthetic embedding: one vector per CLIP family, and its file.
 
-A file is safetensors: one tensor `[dim]` per family, named after it, fp32 and un-normalised, plus string metadata.
+A file is safetensors: one tensor `[dim]` per family, named after it, fp32 and un-normalized, plus string metadata.
 Where the aesthetic is told apart from ordinary pictures, their mean is there as well, as `FAMILY/against`.
 Files of the old extension (`.pt`, `.bin`: one bare tensor) are read too. What a file is, its bytes say, not its suffix.
 """

@@ -30,7 +30,7 @@ def without(x: Tensor, n: Tensor | None) -> Tensor | None:
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """The unit vector at fraction `t` of the arc from `a` to `b` (Shoemake 1985); both are normalised first.
+    """The unit vector at fraction `t` of the arc from `a` to `b` (Shoemake 1985); both are normalized first.
 
     Opposite vectors span no single arc: there the result is `a` up to t = 1/2, then `b`.
     """

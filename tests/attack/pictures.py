@@ -86,7 +86,7 @@ def large() -> Iterator[tuple[str, bytes]]:
     """Pictures that unpack to much more than they are, near the limit on pixels and over it."""
     for side in (13_300, 20_000, 60_000):
         yield f"png of {side} x {side}, RGBA", flat_png(side, side, 6)
-    yield "png of 13,300 x 13,300, grey of 16 bits", flat_png(13_300, 13_300, 0, bits=16)
+    yield "png of 13,300 x 13,300, gray of 16 bits", flat_png(13_300, 13_300, 0, bits=16)
     yield "png of 13,300 x 13,300, palette", flat_png(13_300, 13_300, 3)
     yield "png of 94,000 x 1,900", flat_png(94_000, 1_900, 6)
     for name, options in {

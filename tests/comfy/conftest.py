@@ -10,7 +10,7 @@ import torch
 
 import aesthetic_embeddings as ae
 
-from ..core.encoders import randomise
+from ..core.encoders import randomize
 from . import fake_comfy
 
 
@@ -30,7 +30,7 @@ def clip(model: type) -> fake_comfy.Clip:
     torch.manual_seed(1)
     with torch.inference_mode():  # ComfyUI loads its models so
         made = model()
-        randomise(made)
+        randomize(made)
     return fake_comfy.Clip(made)
 
 

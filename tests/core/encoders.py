@@ -116,7 +116,7 @@ def encoder(kind: str, dtype: torch.dtype = torch.float64, activation: str = "qu
         made = Encoder(CLIPTextModelWithProjection(config))
     else:
         made = Encoder(CLIPTextModel(config), torch.randn(DIM, WIDTH, dtype=torch.float64))
-    randomise(made.model)
+    randomize(made.model)
     if kind == "casting":
         for module in list(made.model.modules()):
             for name, child in module.named_children():
@@ -126,7 +126,7 @@ def encoder(kind: str, dtype: torch.dtype = torch.float64, activation: str = "qu
     return made
 
 
-def randomise(model: nn.Module) -> None:
+def randomize(model: nn.Module) -> None:
     """Weights large enough that attention saturates and activations bend; norms stay near one."""
     with torch.no_grad():
         for module in model.modules():

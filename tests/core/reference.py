@@ -1,7 +1,7 @@
 """The published loop, written plainly: a deep copy, every parameter of the text tower, the full length, torch.optim.
 
 Gallego 2022 (arXiv 2209.12330) and its code: loss -cos(c, e), Adam with torch's defaults. The other two rules are the
-paper's equation 2 and the formula of the normalised step, dense.
+paper's equation 2 and the formula of the normalized step, dense.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ def saved(image, **options):
     return Image.open(file)
 
 
-def colour(image, at=(1, 1)):
+def color(image, at=(1, 1)):
     return reading.to_rgb(image).getpixel(at)
 
 
@@ -230,41 +230,39 @@ def test_exif_turns_a_picture_upright():
 def test_transparent_parts_are_white():
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     half = Image.new("RGBA", (8, 8), (255, 0, 0, 128))
-    assert colour(saved(clear, format="PNG")) == (255, 255, 255)
-    assert colour(saved(half, format="WEBP", lossless=True)) == (255, 127, 127)
-    assert colour(clear.convert("LA")) == (255, 255, 255)
-    assert colour(half.convert("RGBa")) == pytest.approx((255, 127, 127), abs=1)
+    assert color(saved(clear, format="PNG")) == (255, 255, 255)
+    assert color(saved(half, format="WEBP", lossless=True)) == (255, 127, 127)
+    assert color(clear.convert("LA")) == (255, 255, 255)
+    assert color(half.convert("RGBa")) == pytest.approx((255, 127, 127), abs=1)
     palette = Image.new("P", (8, 8), 1)
     palette.putpalette([0, 0, 0, 0, 0, 255])
-    assert colour(saved(palette, format="PNG")) == (0, 0, 255)
-    assert colour(saved(palette, format="PNG", transparency=1)) == (255, 255, 255)
-    assert colour(saved(palette, format="GIF", transparency=1)) == (255, 255, 255)
+    assert color(saved(palette, format="PNG")) == (0, 0, 255)
+    assert color(saved(palette, format="PNG", transparency=1)) == (255, 255, 255)
+    assert color(saved(palette, format="GIF", transparency=1)) == (255, 255, 255)
     keyed = saved(Image.new("RGB", (8, 8), (1, 2, 3)), format="PNG", transparency=(1, 2, 3))
-    assert colour(keyed) == (255, 255, 255)
+    assert color(keyed) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV"])
 def test_every_colour_mode_is_read(mode):
-    assert colour(Image.new("RGB", (8, 8), "white").convert(mode)) == (255, 255, 255)
-    assert colour(Image.new("RGB", (8, 8), "black").convert(mode)) == (0, 0, 0)
+    assert color(Image.new("RGB", (8, 8), "white").convert(mode)) == (255, 255, 255)
+    assert color(Image.new("RGB", (8, 8), "black").convert(mode)) == (0, 0, 0)
 
 
 def test_cmyk_jpegs():
-    assert colour(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), format="JPEG")) == pytest.approx(
-        (255, 0, 0), abs=4
-    )
+    assert color(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), format="JPEG")) == pytest.approx((255, 0, 0), abs=4)
 
 
 def test_16_bits_are_scaled_not_clipped():
     grey = Image.new("I;16", (8, 8), 32896)
     for image in (grey, saved(grey, format="PNG"), saved(grey, format="TIFF"), Image.new("I", (8, 8), 32896)):
-        assert colour(image) == (128, 128, 128)
+        assert color(image) == (128, 128, 128)
     # a photo that is dark all over stays dark: the scale is that of the format, not of the picture
-    assert colour(Image.new("I;16", (8, 8), 257 * 20)) == (20, 20, 20)
-    assert colour(Image.new("I;16B", (8, 8), 65535)) == (255, 255, 255)
-    assert colour(Image.new("F", (8, 8), 0.5)) == (128, 128, 128)
-    assert colour(saved(Image.new("F", (8, 8), 100.0), format="TIFF")) == (100, 100, 100)
-    assert colour(Image.new("F", (8, 8), -3.0)) == (0, 0, 0)
+    assert color(Image.new("I;16", (8, 8), 257 * 20)) == (20, 20, 20)
+    assert color(Image.new("I;16B", (8, 8), 65535)) == (255, 255, 255)
+    assert color(Image.new("F", (8, 8), 0.5)) == (128, 128, 128)
+    assert color(saved(Image.new("F", (8, 8), 100.0), format="TIFF")) == (100, 100, 100)
+    assert color(Image.new("F", (8, 8), -3.0)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
@@ -273,7 +271,7 @@ def test_of_an_animation_the_first_frame_counts(format):
     options = {"lossless": True} if format == "WEBP" else {}
     animated = saved(frames[0], format=format, save_all=True, append_images=frames[1:], **options)
     assert animated.n_frames == 2
-    assert colour(animated) == (255, 0, 0)
+    assert color(animated) == (255, 0, 0)
 
 
 @pytest.mark.parametrize(

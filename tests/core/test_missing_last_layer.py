@@ -17,7 +17,7 @@ import aesthetic_embeddings as ae
 from aesthetic_embeddings.errors import EncoderError, FileError
 from aesthetic_embeddings.text_encoder import missing_parts
 
-from .encoders import EOS, LAYERS, TEXT, WIDTH, prompt, randomise
+from .encoders import EOS, LAYERS, TEXT, WIDTH, prompt, randomize
 
 E, WORDS = torch.randn(WIDTH, generator=torch.Generator().manual_seed(3)), prompt(8, 20, pad=0)
 
@@ -35,7 +35,7 @@ def nothing_here(tmp_path, monkeypatch):
 def whole() -> CLIPTextModelWithProjection:
     torch.manual_seed(1)
     model = CLIPTextModelWithProjection(CLIPTextConfig(**{**TEXT, "projection_dim": WIDTH, "eos_token_id": EOS}))
-    randomise(model)
+    randomize(model)
     return model.double().eval()
 
 

@@ -25,7 +25,7 @@ from aesthetic_embeddings.diffusion import pipelines
 from aesthetic_embeddings.storage.lru_cache import LRUCache
 from aesthetic_embeddings.text_encoder.missing_parts import text_projection
 
-from .encoders import TEXT, randomise
+from .encoders import TEXT, randomize
 
 diffusers = pytest.importorskip("diffusers")
 L, G = "clip-32x3-24", "clip-40x2-28"
@@ -55,7 +55,7 @@ def sdxl(**config: Any) -> Any:
     first, second = CLIPTextConfig(**{**TEXT, **ids}), CLIPTextConfig(**{**TEXT, **ids, **second}, hidden_act="gelu")
     encoders = CLIPTextModel(first).eval(), CLIPTextModelWithProjection(second).eval()
     for encoder in encoders:
-        randomise(encoder)
+        randomize(encoder)
     return diffusers.StableDiffusionXLPipeline(
         vae=None,
         text_encoder=encoders[0],
@@ -185,14 +185,14 @@ def with_t5(kind: str) -> Any:
     t5 = T5EncoderModel(
         T5Config(vocab_size=len(parts.tokenizer), d_model=96, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     )
-    randomise(t5)
+    randomize(t5)
     common = {"vae": None, "scheduler": None, "transformer": None, "tokenizer": parts.tokenizer}
     if kind == "flux":
         return diffusers.FluxPipeline(
             **common, text_encoder=parts.text_encoder, text_encoder_2=t5.eval(), tokenizer_2=parts.tokenizer
         )
     first = CLIPTextModelWithProjection(parts.text_encoder.config)
-    randomise(first)
+    randomize(first)
     return diffusers.StableDiffusion3Pipeline(
         **common,
         text_encoder=first.eval(),

@@ -4,7 +4,7 @@
     python -m tests.hosts plain.json --url http://127.0.0.1:7860 --checkpoint model.safetensors --tokenizer folder \
         --embedding NAME.pt                                                      # in the host with it
 
-Off: the same requests give the same pixels, with personalised ones in between. On: the conditioning is the core's.
+Off: the same requests give the same pixels, with personalized ones in between. On: the conditioning is the core's.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _signatures(folder: Path) -> Iterator[tuple[str, bool]]:
 
 
 def off(host: Host, pixels: dict[str, str], name: str) -> Iterator[tuple[str, bool]]:
-    """Every plain request, after a personalised one of the same prompt, and once with the extension's box unticked."""
+    """Every plain request, after a personalized one of the same prompt, and once with the extension's box unticked."""
     for i, (line, request) in enumerate(PLAIN.items()):
         on = host.txt2img(values(name), **request)
         yield f"{line}: other pixels when on", on.hash != pixels[line]

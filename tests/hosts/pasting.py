@@ -77,7 +77,7 @@ def main() -> None:
         see("a missing one: said", "is not here" in page.inner_text("body"))
 
         with tempfile.TemporaryDirectory() as folder:
-            files = [Path(folder, f"{colour}.png") for colour in ("red", "green", "blue")]
+            files = [Path(folder, f"{color}.png") for color in ("red", "green", "blue")]
             for each in files:
                 Image.new("RGB", (64, 64), each.stem).save(each)
             page.set_input_files(f"{ID}pictures input[type=file]", files)

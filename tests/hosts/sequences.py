@@ -159,14 +159,14 @@ def faults(host: Host, name: str) -> Iterator[Line]:
         host.txt2img(values(name), prompt="a photo of a cat, sampling fails")
     except urllib.error.HTTPError as error:
         yield "sampling raises: the host's own error", error.code == 500
-    yield "sampling raises: plain and personalised are as before", _both(host, name) == (on, off)
+    yield "sampling raises: plain and personalized are as before", _both(host, name) == (on, off)
     full = host.txt2img(values(name), prompt="a photo of a cat, memory fails")
     plain = host.txt2img(prompt="a photo of a cat, memory fails")
     yield (
         "memory runs out: the plain picture, and said",
         full.hash == plain.hash and "Memory ran out" in full.comments,
     )
-    yield "memory runs out: plain and personalised are as before", _both(host, name) == (on, off)
+    yield "memory runs out: plain and personalized are as before", _both(host, name) == (on, off)
     wrong = host.txt2img(values(name[:-1]))
     yield (
         "no such aesthetic: plain, with what comes close",

@@ -58,7 +58,7 @@ class Towers:
         return self.host.txt2img(values(self.name, SETTINGS) if on else None, prompt=prompt, steps=1, **request)
 
     def expected(self, prompt: str = CAT) -> tuple[Parts, Parts]:
-        """Personalised, and plain."""
+        """Personalized, and plain."""
         return self.reference.conditioning(prompt, self.e, SETTINGS), self.reference.conditioning(prompt)
 
     def near(self, line: str, got: Parts, want: tuple[Parts, Parts]) -> Line:

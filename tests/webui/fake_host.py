@@ -1,6 +1,6 @@
 """A small fake of AUTOMATIC1111 v1.10.1 ("a1111") and of Forge ("forge"): what the extension touches, and no more.
 
-Every behaviour was seen in the real hosts; the comments name their file and function, A1111's where both do alike. The
+Every behavior was seen in the real hosts; the comments name their file and function, A1111's where both do alike. The
 text encoder is a real CLIPTextModel, small and random, and the tokenizer a real one: the pocket model's.
 """
 

@@ -23,9 +23,9 @@ from .outside import cond
 pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
 
 
-def png(colour: str) -> bytes:
+def png(color: str) -> bytes:
     data = io.BytesIO()
-    Image.new("RGB", (8, 8), colour).save(data, "PNG")
+    Image.new("RGB", (8, 8), color).save(data, "PNG")
     return data.getvalue()
 
 
@@ -63,7 +63,7 @@ def made(host: Host, **chosen: Any) -> tuple[torch.Tensor, Any]:
 
 
 def test_they_take_the_embeddings_place(host: Host, looks: list, tmp_path: Path):
-    given = [upload(tmp_path / f"{colour}.png", png(colour)) for colour in ("red", "blue")]
+    given = [upload(tmp_path / f"{color}.png", png(color)) for color in ("red", "blue")]
     tuned, p = made(host, pictures=given, embedding="dawn")
     assert torch.equal(tuned, made(host, embedding="dusk")[0])
     assert looks == [[(255, 0, 0), (0, 0, 255)]]
@@ -87,7 +87,7 @@ def test_from_the_api_they_are_text_and_no_paths(host: Host, looks: list, tmp_pa
 
 
 def test_the_same_set_is_looked_at_once(host: Host, looks: list, tmp_path: Path):
-    red, blue = (upload(tmp_path / f"{colour}.png", png(colour)) for colour in ("red", "blue"))
+    red, blue = (upload(tmp_path / f"{color}.png", png(color)) for color in ("red", "blue"))
     for given in ([red, blue], [blue, red], [red, blue]):
         made(host, pictures=given)
     assert len(looks) == 1
