@@ -4,7 +4,8 @@
 
 FOLDER: ComfyUI's, with this repository and `tests/hosts/comfy_probe` linked into its `custom_nodes`, and with what
 `tests.hosts.checkpoints` wrote in `models/checkpoints`, `models/aesthetic_embeddings` and, as `clip-l.safetensors`,
-`models/clip_vision`. ComfyUI is started with `--fp32-text-enc`, and with AESTHETIC_CACHE as this command.
+`models/clip_vision`. ComfyUI is started with `--fp32-text-enc`, and with AESTHETIC_CACHE as this command. The CLIPs of
+SD3 and Flux are cut out of the checkpoint of SDXL.
 """
 
 from __future__ import annotations
@@ -16,24 +17,46 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import aesthetic_embeddings as ae
 
 from .client import Host
-from .comfy_probe import OUT
 from .networks import merged, write
 from .outside import Outside
-from .references import Reference, Sd1, Sdxl
+from .references import Flux, Reference, Sd1, Sd3, Sdxl
 from .sequences import Line
 from .towers import CAT, LONG
 
 SETTINGS = ae.Settings(steps=4)
 NAME = "both"
+OUT = Path(__file__).resolve().parent / "comfy_probe/out"
+Node = tuple[str, dict[str, Any]]
+
+#: By family, the node that loads its CLIP, and which of the node's outputs that is.
+CLIP_FILES = {"clip_l": "conditioner.embedders.0.transformer.", "clip_g": "conditioner.embedders.1.model."}
+CLIPS: dict[str, tuple[Node, int]] = {
+    "sd1": (("CheckpointLoaderSimple", {"ckpt_name": "sd1.safetensors"}), 1),
+    "sdxl": (("CheckpointLoaderSimple", {"ckpt_name": "sdxl.safetensors"}), 1),
+    "sd3": (
+        (
+            "DualCLIPLoader",
+            {"clip_name1": "cut-clip_l.safetensors", "clip_name2": "cut-clip_g.safetensors", "type": "sd3"},
+        ),
+        0,
+    ),
+    "flux": (("FluxWithSmallT5", {"clip_name": "cut-clip_l.safetensors"}), 0),
+}
+
+
+GROUPS = ["sd1", "pictures", "creation", "interruption", "faults", "aesthetics", "sdxl", "sd3", "flux"]
 
 
 class Failed(Exception):
@@ -43,11 +66,11 @@ class Failed(Exception):
 class Comfy(Host):
     """Workflows are `{id: (node, inputs)}`; an input that comes from a node is `[id, output]`."""
 
-    def run(self, workflow: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    def run(self, workflow: dict[str, Node]) -> dict[str, Any]:
         """What the history says of it: its outputs, and which nodes were cached. Raises Failed."""
         return self.wait(self.start(workflow))
 
-    def start(self, workflow: dict[str, tuple[str, dict[str, Any]]]) -> str:
+    def start(self, workflow: dict[str, Node]) -> str:
         nodes = {key: {"class_type": node, "inputs": inputs} for key, (node, inputs) in workflow.items()}
         return self.call("/prompt", {"prompt": nodes})["prompt_id"]
 
@@ -69,22 +92,33 @@ class Lines:
         self.seeds = itertools.count(int(time.time()))
 
     def graph(
-        self, checkpoint: str, prompt: str = CAT, settings: ae.Settings | None = SETTINGS, lora: str = "", skip: int = 1
-    ) -> dict[str, tuple[str, dict[str, Any]]]:
-        """The prompt's conditioning, to the probe; through our own node for text, or plain where settings is None."""
-        clip = ["checkpoint", 1]
-        nodes: dict[str, tuple[str, dict[str, Any]]] = {
-            "checkpoint": ("CheckpointLoaderSimple", {"ckpt_name": f"{checkpoint}.safetensors"}),
-            "aesthetic": ("AestheticLoad", {"name": NAME, "mix": ""}),
-        }
+        self,
+        family: str,
+        prompt: str = CAT,
+        settings: ae.Settings | None = SETTINGS,
+        lora: str = "",
+        skip: int = 1,
+        aesthetic: str = NAME,
+        clip_node: bool = False,
+    ) -> dict[str, Node]:
+        """The prompt's conditioning, to the probe; plain where settings is None.
+
+        Else through our own node for text, or with clip_node through ComfyUI's with our CLIP.
+        """
+        loader, output = CLIPS[family]
+        clip: list[Any] = ["loader", output]
+        nodes: dict[str, Node] = {"loader": loader, "aesthetic": ("AestheticLoad", {"name": NAME, "mix": aesthetic})}
         if lora:
             given = {"lora_name": lora, "strength_model": 1.0, "strength_clip": 0.8}
-            nodes["lora"] = ("LoraLoader", {"model": ["checkpoint", 0], "clip": clip, **given})
+            nodes["lora"] = ("LoraLoader", {"model": ["loader", 0], "clip": clip, **given})
             clip = ["lora", 1]
         if skip > 1:
             nodes["skip"] = ("CLIPSetLastLayer", {"clip": clip, "stop_at_clip_layer": -skip})
             clip = ["skip", 0]
-        if settings is None:
+        if settings is not None and clip_node:
+            nodes["tuned"] = ("AestheticGradients", {"clip": clip, "aesthetic": ["aesthetic", 0], **vars(settings)})
+            clip = ["tuned", 0]
+        if settings is None or clip_node:
             nodes["text"] = ("CLIPTextEncode", {"clip": clip, "text": prompt})
         else:
             given = {"clip": clip, "prompt": prompt, "aesthetic": ["aesthetic", 0], **vars(settings)}
@@ -103,16 +137,24 @@ class Lines:
         return f"{line}: as the core's ({error:.1e})", error <= self.tolerance
 
     def against(
-        self, line: str, reference: Reference, checkpoint: str, prompt: str = CAT, **more: Any
+        self,
+        line: str,
+        reference: Reference,
+        family: str,
+        prompt: str = CAT,
+        e: ae.AestheticEmbedding | None = None,
+        settings: ae.Settings = SETTINGS,
+        **more: Any,
     ) -> Iterator[Line]:
-        plain, tuned = reference.conditioning(prompt), reference.conditioning(prompt, self.e, SETTINGS)
-        got, before = (self.conditioning(checkpoint, prompt, s, **more) for s in (SETTINGS, None))
-        cond, pooled = ("crossattn", "vector") if "vector" in plain else ("", None)
-        error = float((before["cond"][0] - plain[cond]).norm() / plain[cond].norm())
-        yield f"{line}, plain ({error:.1e})", error <= self.tolerance
-        yield self.near(line, got["cond"][0], tuned[cond], plain[cond])
-        if pooled:
-            yield self.near(f"{line}, pooled", got["pooled"][0], tuned[pooled], plain[pooled])
+        """Each part of the conditioning, plain and tuned."""
+        plain, tuned = reference.conditioning(prompt), reference.conditioning(prompt, e or self.e, settings)
+        got, before = (self.conditioning(family, prompt, s, **more) for s in (settings, None))
+        for name, part in {"": "cond", "crossattn": "cond", "vector": "pooled"}.items():
+            if name not in plain:
+                continue
+            error = float((before[part][0] - plain[name]).norm() / plain[name].norm())
+            yield f"{line}, {part}, plain ({error:.1e})", error <= self.tolerance
+            yield self.near(f"{line}, {part}", got[part][0], tuned[name], plain[name])
 
     def sd1(self) -> Iterator[Line]:
         outside = Outside(self.folder / "models/checkpoints/sd1.safetensors", self.tokenizer)
@@ -126,18 +168,77 @@ class Lines:
             settings = ae.Settings(steps=4, update=update, epsilon=epsilon)
             want, without = outside.conditioning(CAT, self.e, settings), outside.conditioning(CAT)
             yield self.near(f"SD1, {update}", self.conditioning("sd1", settings=settings)["cond"][0], want, without)
-        file = self.folder / "models/loras/network.safetensors"
+        yield from self.against("SD1, CLIP node", reference, "sd1", clip_node=True)
+        text = ae.Settings(steps=4, text="a green sea", text_strength=0.4, weight=0.5, blend="slerp")
+        want, without = outside.conditioning(CAT, self.e, text), outside.conditioning(CAT)
+        yield self.near("SD1, text and weight", self.conditioning("sd1", settings=text)["cond"][0], want, without)
+        yield from self.with_lora("SD1", reference, "sd1")
+
+    def with_lora(self, line: str, reference: Reference, family: str) -> Iterator[Line]:
+        file = self.folder / f"models/loras/network-{family}.safetensors"
         write("LoRA", reference.towers, file, reference.layers)
         try:
             with merged("LoRA", reference.towers, file, 0.8):
-                yield from self.against("SD1, LoRA", reference, "sd1", lora=file.name)
+                yield from self.against(f"{line}, LoRA", reference, family, lora=file.name)
         finally:
             file.unlink()
-        yield from self.against("SD1, LoRA off again", reference, "sd1")
+        yield from self.against(f"{line}, LoRA off again", reference, family)
 
     def sdxl(self) -> Iterator[Line]:
         reference = Sdxl(self.folder / "models/checkpoints/sdxl.safetensors", self.tokenizer)
         yield from self.against("SDXL", reference, "sdxl")
+        yield from self.against("SDXL, two chunks, CLIP node", reference, "sdxl", LONG, clip_node=True)
+        yield from self.with_lora("SDXL", reference, "sdxl")
+
+    def sd3(self) -> Iterator[Line]:
+        """Without T5, whose part is the same."""
+        with self.cut("clip_l", "clip_g"):
+            reference = Sd3(self.folder / "models/checkpoints/sdxl.safetensors", self.tokenizer)
+            yield from self.against("SD3", reference, "sd3")
+            yield from self.against("SD3, CLIP node", reference, "sd3", clip_node=True)
+
+    def flux(self) -> Iterator[Line]:
+        with self.cut("clip_l"):
+            checkpoint = self.folder / "models/checkpoints/sdxl.safetensors"
+            reference = Flux(Outside(checkpoint, self.tokenizer, CLIP_FILES["clip_l"] + "text_model."))
+            yield from self.against("Flux", reference, "flux")
+            yield from self.against("Flux, CLIP node", reference, "flux", clip_node=True)
+            on, off = (self.conditioning("flux", settings=s)["cond"] for s in (SETTINGS, None))
+            yield "Flux, T5's part stays", bool(torch.equal(on, off))
+
+    @contextmanager
+    def cut(self, *names: str) -> Iterator[None]:
+        """While the block runs, CLIPs of SDXL's checkpoint are in files of their own."""
+        files = []
+        with safe_open(self.folder / "models/checkpoints/sdxl.safetensors", framework="pt") as checkpoint:
+            for name in names:
+                prefix = CLIP_FILES[name]
+                found = [key for key in checkpoint.keys() if key.startswith(prefix)]  # noqa: SIM118
+                files.append(self.folder / f"models/text_encoders/cut-{name}.safetensors")
+                save_file({key.removeprefix(prefix): checkpoint.get_tensor(key) for key in found}, files[-1])
+        try:
+            yield
+        finally:
+            for file in files:
+                file.unlink()
+
+    def aesthetics(self) -> Iterator[Line]:
+        """A mix, and an aesthetic told apart from ordinary pictures."""
+        reference = Sd1(Outside(self.folder / "models/checkpoints/sd1.safetensors", self.tokenizer))
+        folder = self.folder / "models/aesthetic_embeddings"
+        vectors = {
+            family: torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+            for family, x in self.e.vectors.items()
+        }
+        other = ae.AestheticEmbedding(vectors, name="told-apart", against={f: x / 2 + 0.1 for f, x in vectors.items()})
+        file = other.save(folder / "told-apart.safetensors")
+        try:
+            mixed = ae.blend([(self.e, 0.7), (other, -0.3)])
+            yield from self.against("mix", reference, "sd1", e=mixed, aesthetic=f"{NAME}:0.7 told-apart:-0.3")
+            settings = ae.Settings(steps=4, contrast=0.5)
+            yield from self.against("contrast", reference, "sd1", e=other, settings=settings, aesthetic="told-apart")
+        finally:
+            file.unlink()
 
     def pictures(self) -> Iterator[Line]:
         """Plain, with a tuned CLIP, and plain again; equal inputs are not run again."""
@@ -148,7 +249,7 @@ class Lines:
         yield "plain again: the picture of before", self.picture(seed=7, on=False)[0] == plain[0]
 
     def picture(self, seed: int, on: bool, steps: int = 1) -> tuple[str, list[str]]:
-        nodes: dict[str, tuple[str, dict[str, Any]]] = {
+        nodes: dict[str, Node] = {
             "checkpoint": ("CheckpointLoaderSimple", {"ckpt_name": "sd1.safetensors"}),
             "aesthetic": ("AestheticLoad", {"name": NAME, "mix": ""}),
             "tuned": (
@@ -240,7 +341,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--url", default="http://127.0.0.1:8188")
     parser.add_argument("--clip", type=Path, help="the folder of the whole CLIP, to create with the core as well")
-    parser.add_argument("--only", nargs="*", default=["sd1", "pictures", "creation", "interruption", "faults", "sdxl"])
+    parser.add_argument("--only", nargs="*", default=GROUPS)
     parser.add_argument("--tolerance", type=float, default=1e-5, help="relative to what tuning changes")
     arguments = parser.parse_args()
     lines = Lines(Comfy(arguments.url), arguments.folder, arguments.clip, arguments.tolerance)

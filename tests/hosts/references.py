@@ -182,6 +182,23 @@ class Sdxl(Reference):
         return {"crossattn": torch.cat([first.hidden_states[11], second], -1).flatten(0, 1), "vector": pooled[0]}
 
 
+class Sd3(Sdxl):
+    """Its two CLIPs, taken from a checkpoint of SDXL. T5's tokens are zeros, or are not there."""
+
+    def encode(self, ids: dict[str, Tensor]) -> Parts:
+        first, (second, pooled) = (self.run(prefix, ids[prefix]) for prefix in self.towers)
+        both = torch.cat([first.hidden_states[11], second], -1).flatten(0, 1)
+        crossattn = nn.functional.pad(both, (0, 4096 - both.shape[-1]))
+        return {"crossattn": crossattn, "vector": torch.cat([first.pooler_output[0], pooled[0]])}
+
+
+class Flux(Sd1):
+    """Its CLIP, which gives the pooled feature alone."""
+
+    def encode(self, ids: dict[str, Tensor]) -> Parts:
+        return {"vector": self.run("", ids["lora_te"]).pooler_output[0]}
+
+
 class Refiner(Sd2):
     """SDXL's: its second encoder alone, which no trainer of LoRAs has a name for."""
 

@@ -15,6 +15,7 @@ import torch
 from PIL import ImageChops, ImageStat
 
 import aesthetic_embeddings as ae
+from aesthetic_embeddings.webui.request import ARGUMENTS, DEFAULTS
 
 from .client import Host
 
@@ -23,10 +24,9 @@ Line = tuple[str, bool]
 
 def values(name: str, settings: ae.Settings | None = None, **others: Any) -> list[Any]:
     """The accordion's, in its order."""
-    settings = settings or ae.Settings(steps=4)
-    own = dataclasses.asdict(settings)
-    later = [own.pop(name) for name in ("strength_clip_l", "strength_clip_g")]
-    return [True, name, *own.values(), others.get("negative", "None"), others.get("hires", "same"), *later]
+    own = dataclasses.asdict(settings or ae.Settings(steps=4))
+    chosen = DEFAULTS | own | {"enabled": True, "embedding": name} | others
+    return [chosen[argument] for argument in ARGUMENTS]
 
 
 def cache(host: Host, name: str, folder: Path) -> Iterator[Line]:
