@@ -1,11 +1,12 @@
 """Which direction to climb: style and subject of tuned prompts, by linear probes on the text encoder's hidden states.
 
-    python -m pocket_model.directions FOLDER --model FOLDER/cone-0
+    python -m pocket_model.directions FOLDER --model FOLDER/cone-0 --output found.pt
 
 FOLDER holds the drawings and the tokenizer of `pocket_model.train --work`; the model is the pocket model's, or one of
 `small_clip`. Prompts are tuned by a plain loop of its own, many at once, towards looks that captions name and looks
 that training never saw. The probes were fitted on the hidden states of captions: of the subject, of the style's name,
-and of color statistics of the picture. `direction_tables` makes tables of what was found.
+and of color statistics of the picture. `direction_tables` makes tables of what was found. A run goes
+on where its output ends.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from .training import data, tokenizer
 from .training.loop import as_tensor
 from .words import prompts
 
-STEPS = (3, 5, 10, 20)
+STEPS = (5, 10, 20)
 EPSILON = 1e-4
 PROMPTS = prompts("report")[::2]  # one of each subject
 FITTED, CHECKED = 6_000, 1_000  # captions that the probes were fitted and checked on
@@ -61,7 +62,6 @@ class Batch:
         text, count = model.text_model, len(ids)
         self.heads, self.depth = text.config.num_attention_heads, text.config.num_hidden_layers
         self.ends, self.projection = (ids == eos).int().argmax(1), model.text_projection.weight
-        self.length = int(self.ends.max()) + 1
         self.which = torch.empty_like(ids)
         rows = torch.zeros(count, ids.shape[1], text.config.hidden_size)
         for i, row in enumerate(ids):
@@ -73,10 +73,10 @@ class Batch:
                 named[name] = p.expand(count, *p.shape)
         self.weights = {name: p.clone() for name, p in named.items()}
 
-    def hidden(self, weights: Mapping[str, Tensor], length: int) -> Tensor:
-        """Final hidden states, `[prompts, length, width]`."""
-        rows = torch.gather(weights["rows"], 1, self.which[:, :length, None].expand(-1, -1, weights["rows"].shape[-1]))
-        x = rows + weights["positions"][:, :length]
+    def hidden(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Final hidden states, `[prompts, 32, width]`."""
+        rows = weights["rows"]
+        x = torch.gather(rows, 1, self.which[..., None].expand(-1, -1, rows.shape[-1])) + weights["positions"]
         for i in range(self.depth):
             at = f"encoder.layers.{i}."
             a = self._norm(weights, at + "layer_norm1", x)
@@ -135,13 +135,13 @@ def tune(
         moment.zero_()
     states = []
     for k in range(steps + 1):
-        with torch.no_grad():
-            states.append(batch.hidden(weights, batch.which.shape[1]))
+        hidden = batch.hidden(weights)
+        states.append(hidden.detach())
         if k == steps:
             break
         for w in moving.values():
             w.grad.zero_()  # type: ignore[union-attr]
-        objective(batch.feature(batch.hidden(weights, batch.length))).sum().backward()
+        objective(batch.feature(hidden)).sum().backward()
         with torch.no_grad():
             if update == "adam":
                 ws, gs = list(moving.values()), [w.grad for w in moving.values()]
@@ -238,6 +238,12 @@ def direction(e: Tensor, n: Tensor, share: float, kind: str) -> Tensor:
     return F.normalize(e - share * (n if kind == "difference" else (e @ n) * n), dim=-1)
 
 
+def median_cosine(rows: Tensor) -> Tensor:
+    """Of each two of unit rows `[n, dim]`."""
+    above = torch.triu_indices(len(rows), len(rows), 1)
+    return (rows @ rows.T)[above[0], above[1]].median()
+
+
 def cosine(c: Tensor, d: Tensor, less: Tensor) -> Tensor:
     """What is climbed: `cos(c - less, d)`, `[prompts]`."""
     return F.normalize(c - less, dim=-1) @ d
@@ -301,43 +307,46 @@ class Lab:
 Found = dict[tuple[str, str, int, int], dict[str, Tensor]]
 
 
-def run(lab: Lab, names: Sequence[str], updates: Mapping[str, float]) -> Iterator[Found]:
-    """(target, update, planned steps, look) -> the judgement; after each target, what has been found so far."""
-    found: Found = {}
+def run(lab: Lab, names: Sequence[str], updates: Sequence[str], numbers: Sequence[int], found: Found) -> Iterator[None]:
+    """Put (target, update, planned steps, look) -> the judgement into `found`, if it is not there yet."""
     buffers = {update: Buffers() for update in updates}
     for name in names:
         kind, share, centered = TARGETS[name]
-        for update, epsilon in updates.items():
-            for steps in (STEPS[-1],) if update == "adam" else STEPS:
-                for number in range(1, len(lab.e)):
-                    d = direction(lab.e[number], lab.e[0], share, kind)
-                    climbed = partial(cosine, d=d, less=centered * lab.caption)
-                    states = tune(
-                        lab.batch,
-                        climbed,
-                        update,
-                        steps,
-                        epsilon,
-                        buffers[update],
-                    )
-                    found[name, update, steps, number] = lab.judge(states, d)
-        yield found
+        for update in updates:
+            for steps in STEPS[-1:] if update == "adam" else STEPS:  # the others decay towards their last step
+                for number in numbers:
+                    if (name, update, steps, number) not in found:
+                        d = direction(lab.e[number], lab.e[0], share, kind)
+                        climbed = partial(cosine, d=d, less=centered * lab.caption)
+                        states = tune(lab.batch, climbed, update, steps, EPSILON, buffers[update])
+                        found[name, update, steps, number] = lab.judge(states, d)
+                yield
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--model", type=Path, default=MODEL, help="by default the pocket model")
-    parser.add_argument("--targets", nargs="*", default=list(TARGETS))
+    parser.add_argument("--targets", nargs="*", default=list(TARGETS), choices=list(TARGETS))
+    parser.add_argument("--updates", nargs="*", default=["adam", "normalized"])
+    parser.add_argument("--every", type=int, default=1, help="of the looks without a name, take every so many")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
     lab = Lab.open(options.work, options.model)
+    found: Found = torch.load(options.output, weights_only=True)["found"] if options.output.exists() else {}
     cone = (lab.e @ lab.e[0])[1:]
-    print(lab.accuracy, f"cosine with the neutral {cone.min():.2f}, {cone.median():.2f}, {cone.max():.2f}", flush=True)
-    for found in run(lab, options.targets, {"adam": EPSILON, "normalized": EPSILON}):
-        torch.save({"change": lab.change, "found": found}, options.output)
-        print(next(reversed(found))[0], flush=True)
+    about = {
+        **lab.accuracy,
+        **small_clip.geometry(options.work, lab.model),
+        "aesthetics with the neutral": [round(float(x), 2) for x in (cone.min(), cone.median(), cone.max())],
+        "two aesthetics": round(float(median_cosine(lab.e[1:])), 2),
+    }
+    print(about, flush=True)
+    numbers = [*range(1, len(STYLES)), *range(len(STYLES), len(lab.e), options.every)]
+    for _ in run(lab, options.targets, options.updates, numbers, found):
+        torch.save({"about": about, "change": lab.change, "found": found}, options.output)
+        print(next(reversed(found)), flush=True)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,15 @@ import aesthetic_embeddings as ae
 
 from . import sequences
 from .client import Host, Picture
+from .contrast import contrast
 from .outside import Outside
 from .references import Sd1
 from .sequences import values
 from .towers import towers
 
+GROUPS = (
+    "off", "on", "contrast", "cache", "copies", "interruptions", "faults", "models", "towers", "signatures",
+)  # fmt: skip
 LONG = " ".join(["a photo of a cat on a green sofa by the sea at dawn"] * 8)  # 104 tokens: two chunks
 PLAIN: dict[str, dict[str, Any]] = {
     "a prompt": {},
@@ -64,9 +68,7 @@ def main() -> None:
     parser.add_argument("--embedding", type=Path, help="the file of an aesthetic that the host has too")
     parser.add_argument("--others", nargs="*", default=[], help="another checkpoint's title, and perhaps a VAE's")
     parser.add_argument("--addons", type=Path, help="the host's folder, with the LoRAs and inversions of towers.py")
-    parser.add_argument(
-        "--only", choices=("off", "on", "cache", "copies", "interruptions", "faults", "models", "towers", "signatures")
-    )
+    parser.add_argument("--only", choices=GROUPS)
     parser.add_argument("--source", type=Path, help="the host's folder, to compare the fake host's signatures with")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="relative to what tuning changes")
     arguments = parser.parse_args()
@@ -82,6 +84,7 @@ def main() -> None:
     tests: dict[str, Iterable[tuple[str, bool]]] = {
         "off": off(host, pixels, name),
         "on": on(host, outside, embedding, name, arguments.tolerance),
+        "contrast": contrast(host, Sd1(outside), embedding, arguments.embedding.parent, arguments.tolerance),
         "cache": sequences.cache(host, name, arguments.embedding.parent),
         "copies": sequences.copies(host, name),
         "interruptions": sequences.interruptions(host, name),
