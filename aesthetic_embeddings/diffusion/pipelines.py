@@ -111,9 +111,11 @@ def personalized_prompt(
             arguments |= {name: x for name, x in both.items() if name.startswith("negative")}
         elif negative_prompt is not None:
             arguments |= {f"negative_{name}": x for name, x in encode(negative_prompt).items()}
-    return Conditioning(arguments, found.similarities, found.notes)
+    notes = found.notes if prompt.strip() else (*found.notes, EMPTY)
+    return Conditioning(arguments, found.similarities, notes)
 
 
+EMPTY = "The prompt is empty, so nothing was tuned: the picture is the plain one."
 _TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 # what `encode_prompt` returns
 _GUIDED = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
