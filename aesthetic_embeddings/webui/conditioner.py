@@ -60,8 +60,6 @@ def personalized_conditioning(
     Where one text cannot be tuned all stay plain: parts of one picture may be prompts of their own (AND, regions), and
     a picture is not half personalized. function: of modules/prompt_parser.py, called as the host calls it.
     """
-    if isinstance(model, Conditioner):
-        model = model._model  # the hook of a job that this one was copied from: the newest counts
     if len(targets) != len(prompts):  # another extension has changed the prompts on their way
         targets = [targets[0]] * len(prompts)
     conditioner = Conditioner(model)

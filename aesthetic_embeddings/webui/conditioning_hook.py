@@ -31,6 +31,19 @@ class CacheTag:
     results: list[list[PromptResult]] = field(default_factory=list, compare=False)
 
 
+@dataclass
+class PersonalizedFunction:
+    """A host's function that turns prompts into conditioning, with each prompt tuned towards its target."""
+
+    function: Callable[..., Any]
+    tag: CacheTag
+
+    def __call__(self, model: Any, prompts: Any, *rest: Any, **more: Any) -> Any:
+        targets = self.tag.targets
+        conds, self.tag.results = personalized_conditioning(self.function, model, prompts, targets, *rest, **more)
+        return conds
+
+
 def install(p: Any, request: Request | None, report: PictureReport) -> ConditioningHook:
     """Let `p` make its conditioning as requested, in place of what an earlier run of it installed.
 
@@ -86,6 +99,10 @@ class ConditioningHook:
         hires_steps: int | None = None,
         **others: Any,
     ) -> Any:
+        if isinstance(function, PersonalizedFunction):
+            # of the hook of a copy of this job, on which another extension's wrapper still leads to this one
+            arguments = (required_prompts, steps, caches, extra_network_data, hires_steps)
+            return self._tagged(function, *arguments, **others)
         negative, hires = bool(getattr(required_prompts, "is_negative_prompt", False)), hires_steps is not None
         prompts, found = tags.of_prompts(self.p, required_prompts, negative, hires, extra_network_data)
         arguments = (prompts, steps, caches, extra_network_data, hires_steps)
@@ -93,22 +110,20 @@ class ConditioningHook:
         if not any(targets):
             self.report([], False, negative, hires)
             return self._host_conds(function, *arguments, **others)
-        tag = CacheTag(targets)
-
-        def personalized(model: Any, prompts: Any, *rest: Any, **more: Any) -> Any:
-            conds, tag.results = personalized_conditioning(function, model, prompts, targets, *rest, **more)
-            return conds
-
-        self._tags = (tag,)
-        try:
-            conds = self._host_conds(personalized, *arguments, **others)
-        finally:
-            self._tags = ()
-        results = tag.results or self._cached(caches)
+        tag, self._last_key = CacheTag(targets), ()
+        conds = self._tagged(PersonalizedFunction(function, tag), *arguments, **others)
+        results = tag.results or self._cached(tag, caches)
         if not all(result.tuned for row in results for result in row):
             caches[0][0] = None  # plain where it should have been tuned: it must not pass for tuned the next time
         self.report(results, results is not tag.results, negative, hires)
         return conds
+
+    def _tagged(self, function: PersonalizedFunction, *arguments: Any, **others: Any) -> Any:
+        self._tags = (function.tag,)
+        try:
+            return self._host_conds(function, *arguments, **others)
+        finally:
+            self._tags = ()
 
     def cached_params(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         self._last_key = (*self._host_key(*args, **kwargs), *self._tags)
@@ -126,8 +141,8 @@ class ConditioningHook:
             self.report.add_error(str(error))
             return ()
 
-    def _cached(self, caches: list[Any]) -> list[list[PromptResult]]:
+    def _cached(self, tag: CacheTag, caches: list[Any]) -> list[list[PromptResult]]:
         """The results kept with the key of this call, to which another extension may have added."""
         n = len(self._last_key)
-        hits = (cache[0][n - 1] for cache in caches if n and cache[0] and cache[0][:n] == self._last_key)
-        return next((tag.results for tag in hits if isinstance(tag, CacheTag)), [])
+        keys = [cache[0] for cache in caches if cache[0] and cache[0][:n] == self._last_key]
+        return next((part.results for key in keys for part in key if isinstance(part, CacheTag) and part == tag), [])
