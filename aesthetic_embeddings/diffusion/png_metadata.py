@@ -63,5 +63,5 @@ def read_about(path: str | Path) -> dict[str, Any]:
         text = getattr(image, "text", {}).get(TEXT_KEY, "")
     try:
         return dict(json.loads(text))
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise AestheticError(f"{path} holds no settings of aesthetic-gradients.") from error

@@ -28,6 +28,7 @@ networks, metadata_editor = host.ui_extra_networks, host.metadata_editor
 
 FAVORITE = "favorite"  # in the JSON beside the file
 LARGEST_INFO = 2**20  # bytes of a side file; Civitai's have some thousands
+LONGEST_TEXT = 20_000  # letters of a description that are shown
 STAR = "\N{BLACK STAR} "
 
 
@@ -145,7 +146,7 @@ class Editor(metadata_editor.UserMetadataEditor):  # type: ignore[misc, name-def
 def _civitai_info(path: Path) -> dict[str, str]:
     """The name and description that downloaders store from Civitai (`NAME.civitai.info`)."""
     try:
-        if path.stat().st_size > LARGEST_INFO:
+        if not path.is_file() or path.stat().st_size > LARGEST_INFO:  # not a pipe, which would be waited for
             return {}
         about = json.loads(path.read_text(encoding="utf-8"))
         model = about.get("model") or {}
@@ -154,7 +155,7 @@ def _civitai_info(path: Path) -> dict[str, str]:
             "name": " ".join(filter(None, [model.get("name"), about.get("name")])),
             "description": about.get("description") or model.get("description") or words,
         }
-        plain = {key: html.unescape(re.sub(r"<[^<>]*>", " ", text)).strip() for key, text in texts.items()}
+        plain = {key: html.unescape(re.sub(r"<[^<>]*>", " ", text[:LONGEST_TEXT])) for key, text in texts.items()}
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
-    return {key: " ".join(text.split()) for key, text in plain.items() if text}
+    return {key: " ".join(text.split()) for key, text in plain.items() if text.strip()}

@@ -203,6 +203,27 @@ def test_undo_does_not_overwrite(tmp_path: Path):
     assert library.names() == ["a", "b"]
 
 
+def test_undo_overwrites_no_file_that_comes_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    library = Library([tmp_path])
+    library.save(embedding("a", 1))
+    library.set_preview("a", b"theirs")
+    gone = files.delete(library, "a")
+    last, write = gone.files[-1][0], files.write_atomically
+
+    def beside_a_stranger(*args: Any, **options: Any) -> None:
+        last.write_bytes(b"a stranger's")
+        write(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_atomically", beside_a_stranger)
+        with pytest.raises(AestheticError, match="There is another a by now"):
+            files.restore(library, gone)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(last.name, b"a stranger's")]
+    last.unlink()
+    files.restore(library, gone)
+    assert library.names() == ["a"]
+
+
 def test_deleting_leaves_what_belongs_to_another(tmp_path: Path):
     library = Library([tmp_path])
     library.save(embedding("a", 1))

@@ -12,12 +12,13 @@ import gradio as gr
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings.aesthetics.library import Library
 from aesthetic_embeddings.diffusion.job import Progress
-from aesthetic_embeddings.diffusion.png_metadata import read_about, save_picture
+from aesthetic_embeddings.diffusion.png_metadata import TEXT_KEY, read_about, save_picture
 from aesthetic_embeddings.errors import AestheticError
 from aesthetic_embeddings.studio import picture_html, state
 from aesthetic_embeddings.studio.compare import results, saving
@@ -100,6 +101,15 @@ def test_pictures_of_the_first_version_bring_their_settings_back(studio: state.S
     assert values["layout"] == PAIRS
     assert "is not here: import the file" in sentence
     assert len(sentence) < 300
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "3", "null", "[1]", "{" * 9, '{"settings": 1e999}', "9" * 100_000])
+def test_pictures_with_any_text_bring_nothing_back(studio: state.Studio, tmp_path: Path, text: str):
+    info = PngInfo()
+    info.add_itxt(TEXT_KEY, text)
+    picture("red").save(tmp_path / "odd.png", pnginfo=info)
+    with pytest.raises(AestheticError, match=r"^odd\.png"):
+        restored(studio, tmp_path / "odd.png")
 
 
 def test_only_the_latest_jobs_keep_their_pictures(studio: state.Studio, monkeypatch: pytest.MonkeyPatch):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,27 @@ def test_side_files_that_are_no_good(page: Any, folder: Path, text: str):
         (folder / f"dusk{ending}").write_text(text)
     assert card(page)["description"] == ""
     page.create_html("txt2img")
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        *(3, ["x"], {"a": 1}, "<" * 1_000_000, "<a" * 400_000, "&#" + "9" * 900_000 + ";", "&" * 1_000_000),
+        *("<b>" * 300_000, " " * 1_000_000, "&#x" + "f" * 500_000),
+    ],
+)
+def test_any_description_of_a_megabyte_is_shown_or_left_out_at_once(page: Any, folder: Path, description: Any):
+    (folder / "dusk.civitai.info").write_text(json.dumps({"description": description}))
+    started = time.process_time()
+    card(page)
+    assert time.process_time() - started < 0.5
+
+
+def test_a_description_that_is_a_pipe_is_not_waited_for(page: Any, folder: Path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("Windows has no such files")
+    os.mkfifo(folder / "dusk.civitai.info")
+    assert not card(page)["description"]
 
 
 def test_a_description_that_is_no_text(page: Any, folder: Path):

@@ -48,11 +48,17 @@ def delete(library: Library, name: str) -> Deleted:
 
 def restore(library: Library, deleted: Deleted) -> None:
     """Write the files again. Raises AestheticError where others have their names by now."""
-    if any(file.exists() for file, _ in deleted.files):
-        raise AestheticError(f"There is another {deleted.name} by now. Rename that one, and undo again.")
-    for file, data in deleted.files:
-        write_atomically(file, data)
-    library.refresh()
+    written: list[Path] = []
+    try:
+        for file, data in deleted.files:
+            write_atomically(file, data, overwrite=False)
+            written.append(file)
+    except FileExistsError:
+        for file in written:
+            file.unlink(missing_ok=True)
+        raise AestheticError(f"There is another {deleted.name} by now. Rename that one, and undo again.") from None
+    finally:
+        library.refresh()
 
 
 def import_files(library: Library, files: Sequence[Path]) -> str:
