@@ -81,11 +81,21 @@ def no_autocast(device: str) -> Iterator[None]:
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """At most so many threads for operations on the CPU."""
-    before = torch.get_num_threads()
-    with restored(lambda: torch.set_num_threads(before)):
+    """At most so many threads for operations on the CPU. Blocks of several threads may overlap."""
+    block, before = object(), [*_running.values(), torch.get_num_threads()][0]
+
+    def restore() -> None:
+        torch.set_num_threads(before)
+        _running.pop(block, None)
+
+    with restored(restore):
+        _running[block] = before
         torch.set_num_threads(min(count, before))
         yield
+
+
+#: The `cpu_threads` blocks that run now, each with the number of threads before the first of them.
+_running: dict[object, int] = {}
 
 
 def autocast_dtype(device: str) -> torch.dtype | None:
