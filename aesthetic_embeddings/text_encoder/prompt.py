@@ -27,7 +27,8 @@ class Prompt:
         ends = tower.end_of_text(record.ids)
         keep = ends > 1  # position 0 is the beginning-of-text token; where the end follows at once, there is no text
         self.empty = not bool(keep.any())
-        keep |= self.empty  # an empty prompt still has a similarity
+        if self.empty:
+            keep = ~keep  # it still has a similarity
         self.ends = ends[keep]
         self.length = length = int(self.ends.max()) + 1
         recorded = record.inputs[keep, :length]

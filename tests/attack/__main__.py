@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import multiprocessing
 import shutil
 import sys
@@ -19,7 +20,7 @@ from aesthetic_embeddings.aesthetics import pictures as reading
 from aesthetic_embeddings.aesthetics.embedding import load
 from aesthetic_embeddings.errors import FileError
 
-from . import embeddings, pictures, processes
+from . import embeddings, encoder, pictures, processes
 from .measure import Tally
 
 CHUNK = 500
@@ -32,6 +33,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=100, help="mutated pictures")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--races", type=int, default=10, help="of each kind")
+    parser.add_argument("--faults", type=int, default=100, help="at operations of torch")
+    parser.add_argument("--interrupts", type=int, default=100, help="at lines of ours")
+    parser.add_argument("--threads", type=int, default=100, help="plain runs beside threads that tune")
     parser.add_argument("--seed", type=int, default=0, help="number of the first mutant")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -59,6 +63,9 @@ def main() -> None:
     if processes.FORK:
         faults += _in_folders("races", processes.RACES, arguments.races)
         faults += _in_folders("kills", (processes.kill,), arguments.kills, seeded=True)
+    faults += _on_encoders("faults at operations of torch", encoder.faults_at_operations, arguments.faults)
+    faults += _on_encoders("interrupts at lines", encoder.interrupts_at_lines, arguments.interrupts)
+    faults += _on_encoders("plain runs beside threads that tune", _plain_runs, arguments.threads)
     for name in ("embedding files by hand", "embedding files, mutated"):
         faults += tallies[name].slowest[0] > SECONDS or tallies[name].largest[0] > FILE_BYTES
     for name in ("large pictures", "pictures, mutated"):
@@ -134,6 +141,24 @@ def _in_folders(name: str, actions: tuple[Callable[..., None], ...], count: int,
                 shutil.rmtree(folder)
     print(f"{name}: {count * len(actions)} trials, {faults} faults, {time.monotonic() - start:.0f} s", flush=True)
     return faults
+
+
+def _on_encoders(name: str, attack: Callable[[str, str, str], int], count: int) -> int:
+    """Attack one variant after the other until there were so many trials; returns how many variants had a fault."""
+    trials, variants, faults, start = 0, itertools.cycle(encoder.ALL_VARIANTS), 0, time.process_time()
+    while trials < count and faults < 5:
+        variant = next(variants)
+        try:
+            trials += attack(*variant)
+        except AssertionError as error:
+            faults += 1
+            print(f"  FAULT {', '.join(variant)}: {error!s:.300}")
+    print(f"{name}: {trials} trials, {faults} faults, {time.process_time() - start:.0f} s", flush=True)
+    return faults
+
+
+def _plain_runs(kind: str, update: str, _: str) -> int:
+    return encoder.threads(kind, update)[0]
 
 
 def _chunks(total: int, size: int) -> Iterator[tuple[int, int]]:
