@@ -109,27 +109,31 @@ def ours(case: Case, those: list[Encoder], ids: Tensor) -> None:
 
 
 def measure(case: Case, loop: str) -> Result:
-    """One run in this process."""
+    """One run in this process; memory that an earlier one has freed is used again, and does not count."""
     torch.manual_seed(0)
     those, ids = encoders(case), prompt(case)
     with torch.no_grad():
         for encoder in those:
             encoder.model(ids)
-    before = resident(peak=False)
+    count_peak_anew()
+    before = peak()
     start = time.perf_counter()
     {"published": published, "ours": ours}[loop](case, those, ids)
     seconds = time.perf_counter() - start
-    return Result(seconds, (resident(peak=True) - before) / 2**20)
+    return Result(seconds, (peak() - before) / 2**20)
 
 
-def resident(*, peak: bool) -> int:
-    """Bytes resident in memory now, after which the peak counts anew, or at the peak since then. Linux only."""
+def count_peak_anew() -> None:
+    """Let `peak` count from here: at first it is what is resident now."""
+    with open("/proc/self/clear_refs", "w") as reset:
+        reset.write("5")
+
+
+def peak() -> int:
+    """The most bytes that were resident in memory at once since `count_peak_anew`. Linux only."""
     with open("/proc/self/status") as status:
         fields = dict(line.split(":", 1) for line in status)
-    if not peak:
-        with open("/proc/self/clear_refs", "w") as reset:
-            reset.write("5")
-    return int(fields["VmHWM" if peak else "VmRSS"].split()[0]) * 1024
+    return int(fields["VmHWM"].split()[0]) * 1024
 
 
 def in_fresh_process(case: Case, loop: str) -> Result:

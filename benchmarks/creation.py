@@ -24,7 +24,7 @@ from PIL import Image
 
 import aesthetic_embeddings as ae
 
-from .cases import resident
+from .cases import count_peak_anew, peak
 
 SHAPE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 SIZE = (4000, 3000)
@@ -60,9 +60,9 @@ def ours(files: list[Path], model: Any, processor: Any) -> torch.Tensor:
 def grown(files: list[Path], model: Any, processor: Any) -> Iterator[tuple[int, float]]:
     """Peak of resident memory, in MB, while so many pictures are looked at."""
     for count in (100, 1000):
-        resident(peak=False)
+        count_peak_anew()
         ours((files * count)[:count], model, processor)
-        yield count, resident(peak=True) / 2**20
+        yield count, peak() / 2**20
 
 
 def main() -> None:
