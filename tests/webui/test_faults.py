@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 import aesthetic_embeddings as ae
@@ -231,6 +232,19 @@ def test_a_missing_projection(host: Host, tmp_path: Any, monkeypatch: pytest.Mon
         patch.setattr(downloads, "in_cache", lambda repository: None)
         fails(host, "text projection", "Create aesthetic embedding", "2.4 MB")
     works(host, tunings)  # at once, when it is there
+
+
+def test_the_projection_is_found_in_the_folder_of_a_whole_clip(
+    host: Host, projection: torch.Tensor, monkeypatch: pytest.MonkeyPatch, tunings: list
+):
+    """Without a network, CLIP's files are put where the tab says."""
+    folder = host.root / "models" / "CLIP" / "clip-vit-large-patch14"
+    folder.mkdir(parents=True)
+    name = "text_projection.weight"
+    safetensors.torch.save_file({name: projection.clone(), "x": torch.ones(3)}, folder / "model.safetensors")
+    monkeypatch.setenv("AESTHETIC_CACHE", str(host.root / "empty"))
+    monkeypatch.setattr(downloads, "in_cache", lambda repository: None)
+    works(host, tunings)
 
 
 def test_an_encoder_that_does_not_compute_what_its_weights_say(host: Host, tunings: list):
