@@ -89,6 +89,7 @@ def main() -> None:
         "copies": sequences.copies(host, name),
         "interruptions": sequences.interruptions(host, name),
         "faults": sequences.faults(host, name),
+        "neighbours": sequences.neighbours(host, name),
         "models": sequences.models(host, name, arguments.others) if arguments.others else (),
         "towers": towers(host, Sd1(outside), embedding, name, arguments.addons, arguments.tolerance)
         if arguments.addons

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import threading
 import time
@@ -179,6 +180,31 @@ def faults(host: Host, name: str) -> Iterator[Line]:
     )
     wrong = host.txt2img([True, name, "many"])
     yield "a value that is none: plain, and said", wrong.hash == off and "steps should be" in wrong.comments
+
+
+def neighbours(host: Host, name: str) -> Iterator[Line]:
+    """Beside what other extensions do to jobs; see the probe's neighbours.py."""
+    on, off = _both(host, name)
+    alone = host.txt2img(values(name), n_iter=2)
+    yield "two batches: the infotext has the similarity", all("Aesthetic similarity" in t for t in alone.infotexts[-2:])
+    for style in (["probe detailer"], ["probe copy"], ["probe wrapper", "probe copy"], ["probe wrapper"]):
+        beside = host.txt2img(values(name), n_iter=2, styles=style)
+        yield f"{' and '.join(style)}: the same pictures", beside.each[-2:] == alone.each[-2:]
+        said = [[_aesthetic(text) for text in picture.infotexts[-2:]] for picture in (beside, alone)]
+        yield f"{' and '.join(style)}: the same infotext of each", said[0] == said[1]
+        yield f"{' and '.join(style)}: plain and personalized are as before", _both(host, name) == (on, off)
+    for prompt in ("a photo AND the sea", "the sea AND a photo"):
+        plain = host.txt2img(prompt=prompt, styles=["probe region"])
+        picture = host.txt2img(values(name), prompt=prompt, styles=["probe region"])
+        whole = "The other prompts encoded with it stayed plain too" in picture.comments
+        yield f"{prompt}, an adapter for the sea alone: all plain, and said", picture.hash == plain.hash and whole
+        yield f"{prompt}: the infotext has the error", "Aesthetic error" in picture.infotext
+        yield f"{prompt}: tuned without it", host.txt2img(values(name), prompt=prompt).hash != plain.hash
+    yield "plain and personalized are as before", _both(host, name) == (on, off)
+
+
+def _aesthetic(infotext: str) -> list[str]:
+    return re.findall(r'Aesthetic [a-z ]+: (?:"[^"]*"|[^,\n]*)', infotext)
 
 
 def _both(host: Host, name: str) -> tuple[str, str]:
