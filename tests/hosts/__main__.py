@@ -29,7 +29,8 @@ from .sequences import values
 from .towers import towers
 
 GROUPS = (
-    "off", "on", "contrast", "cache", "copies", "interruptions", "faults", "models", "towers", "signatures",
+    "off", "on", "contrast", "cache", "copies", "interruptions", "faults", "neighbours", "models", "towers",
+    "signatures",
 )  # fmt: skip
 LONG = " ".join(["a photo of a cat on a green sofa by the sea at dawn"] * 8)  # 104 tokens: two chunks
 PLAIN: dict[str, dict[str, Any]] = {

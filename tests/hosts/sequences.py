@@ -189,6 +189,8 @@ def neighbours(host: Host, name: str) -> Iterator[Line]:
     yield "two batches: the infotext has the similarity", all("Aesthetic similarity" in t for t in alone.infotexts[-2:])
     for style in (["probe detailer"], ["probe copy"], ["probe wrapper", "probe copy"], ["probe wrapper"]):
         beside = host.txt2img(values(name), n_iter=2, styles=style)
+        if style != ["probe wrapper"]:
+            yield f"{style[-1]}: its job is tuned", f"Neighbours probe: {style[-1]}, tuned" in beside.comments
         yield f"{' and '.join(style)}: the same pictures", beside.each[-2:] == alone.each[-2:]
         said = [[_aesthetic(text) for text in picture.infotexts[-2:]] for picture in (beside, alone)]
         yield f"{' and '.join(style)}: the same infotext of each", said[0] == said[1]

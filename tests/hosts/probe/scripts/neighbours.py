@@ -28,7 +28,9 @@ class Neighbours(scripts.Script):
     def postprocess_image(self, p, pp, *args):
         for name, action in (("probe detailer", _detailer), ("probe copy", _copy)):
             if name in p.styles and not hasattr(p, "inner"):
-                action(p, pp.image)
+                inner = action(p, pp.image)
+                tuned = any("similarity" in comment for comment in inner.comments)
+                p.comment(f"Neighbours probe: {name}, {'tuned' if tuned else 'plain'}")
 
     def postprocess(self, p, processed, *args):
         while _undo and not hasattr(p, "inner"):
@@ -58,15 +60,18 @@ def _detailer(p, image):
     inner.scripts, inner.script_args, inner.inner = _only_ours(p.scripts), list(p.script_args), True
     processing.process_images(inner)
     p.scripts.process(copy.copy(p))
+    return inner
 
 
 def _copy(p, image):
     """A whole job that is a copy of this one, methods on the instance and all."""
     inner = copy.copy(p)
     inner.scripts, inner.n_iter, inner.batch_size, inner.inner = _only_ours(p.scripts), 1, 1, True
+    inner.comments = {}
     inner.prompt = inner.prompt[0] if isinstance(inner.prompt, list) else inner.prompt
     inner.do_not_save_samples = inner.do_not_save_grid = True
     processing.process_images(inner)
+    return inner
 
 
 def _only_ours(runner):
