@@ -312,7 +312,7 @@ def test_ctrl_c_leaves_nothing_behind(run, sac, folder, tmp_path, monkeypatch):
     monkeypatch.setattr("aesthetic_embeddings.diffusion.job.pictures", interrupted)
     assert "Aborted" in run("generate", "a tree", "--aesthetic", "sac", "--steps", 1, "--output", path, status=1)
     assert not path.parent.exists()
-    monkeypatch.setattr("aesthetic_embeddings.aesthetics.creation.create_with_report", interrupted)
+    monkeypatch.setattr("aesthetic_embeddings.large_sets.creation.create", interrupted)
     run("create", "new", pocket.SAMPLES / "gloomcore", status=1)
     assert [p.name for p in folder.iterdir()] == ["sac.safetensors"]
 

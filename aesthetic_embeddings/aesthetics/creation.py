@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,7 +19,10 @@ from .embedding import AestheticEmbedding, merge, now
 from .image_encoder import Encoder, ImageEncoder, load_image_encoder, name_of
 from .library import Library
 from .names import check_name
-from .pictures import Source, listed, prefetched
+from .pictures import Picture, Source, listed, prefetched
+from .sums import Sums
+
+K = TypeVar("K")
 
 #: What to do where the library has an aesthetic of that name. Adding is for the same pictures and another encoder.
 IF_EXISTS = ("refuse", "replace", "add")
@@ -148,47 +151,65 @@ def create_with_report(
     return replace(made, embedding=embedding, skipped=made.skipped + ordinary.skipped)
 
 
+def encoded(
+    image_encoder: ImageEncoder, pictures: Iterator[tuple[K, Picture]], threads: int | None = None
+) -> Generator[list[tuple[K, Tensor | str]], None, None]:
+    """Batch by batch and in order: the key of each picture, with its feature `[dim]` or why it cannot be read.
+
+    The model is in evaluation mode until the generator is closed. threads: how many pictures are read at one time, by
+    default as many as there are processors, but 4 at most.
+    """
+    threads = threads or min(4, os.cpu_count() or 1)
+    batch_size = image_encoder.batch_size  # of which less and less is encoded at once where memory is short
+    batch: list[tuple[K, Tensor]] = []
+
+    def encode() -> list[tuple[K, Tensor | str]]:
+        features = image_encoder.features([pixels for _, pixels in batch])
+        found: list[tuple[K, Tensor | str]] = [(key, x) for (key, _), x in zip(batch, features, strict=True)]
+        batch.clear()
+        return found
+
+    with (
+        evaluating(image_encoder.model),
+        contextlib.closing(prefetched(image_encoder.prepare, pictures, batch_size, threads)) as prepared,
+    ):
+        for key, pixels in prepared:
+            if isinstance(pixels, str):
+                yield [(key, pixels)]
+                continue
+            batch.append((key, pixels))
+            if len(batch) == batch_size:
+                yield encode()
+        if batch:
+            yield encode()
+
+
 def _encoded(
     image_encoder: ImageEncoder,
     images: Source | Iterable[Source],
     name: str,
     on_progress: Callable[[int, int], object] | None,
 ) -> Creation:
-    batch_size = image_encoder.batch_size  # of which less and less is encoded at once where memory is short
     pictures, total = listed(images)
+    labelled = (
+        (str(picture) if isinstance(picture, Path) else f"picture {number}", picture)
+        for number, picture in enumerate(pictures, 1)
+    )
     files: list[str] = []
     skipped: list[tuple[str, str]] = []
     features: list[Tensor] = []
-    batch: list[Tensor] = []
-
-    def encode() -> None:
-        features.extend(image_encoder.features(batch))
-        batch.clear()
-        report()
-
-    def report() -> None:
-        if on_progress:
-            on_progress(len(features) + len(skipped), total)
-
-    with (
-        evaluating(image_encoder.model),
-        contextlib.closing(prefetched(image_encoder.prepare, pictures, batch_size)) as prepared,
-    ):
-        for number, (path, pixels) in enumerate(prepared, 1):
-            label = f"picture {number}" if path is None else str(path)
-            if isinstance(pixels, str):
-                skipped.append((label, pixels))
-                report()
-                continue
-            files.append(label)
-            batch.append(pixels)
-            if len(batch) == batch_size:
-                encode()
-        if batch:
-            encode()
-
+    with contextlib.closing(encoded(image_encoder, labelled)) as batches:
+        for batch in batches:
+            for file, x in batch:
+                if isinstance(x, str):
+                    skipped.append((file, x))
+                else:
+                    files.append(file)
+                    features.append(x)
+            if on_progress:
+                on_progress(len(features) + len(skipped), total)
     if not features:
-        raise AestheticError(_no_pictures(images, skipped))
+        raise AestheticError(no_pictures(images, skipped[:1], len(skipped)))
     about = {"name": name, "encoder": image_encoder.name, "clips": image_encoder.clips}
     return _mean(image_encoder.family, about, files, torch.stack(features), skipped)
 
@@ -303,12 +324,16 @@ def _mean(
     family: str, about: dict[str, Any], files: list[str], features: Tensor, skipped: list[tuple[str, str]]
 ) -> Creation:
     """about: what else the embedding says of itself."""
-    mean = features.double().mean(0)
-    if not bool(torch.isfinite(mean).all()):
+    sums = Sums.of(features)
+    similarities = torch.cosine_similarity(features.double(), sums.mean[None]).float()
+    return Creation(embedding_of(sums, family, about), tuple(files), similarities, tuple(skipped), features)
+
+
+def embedding_of(sums: Sums, family: str, about: dict[str, Any]) -> AestheticEmbedding:
+    """about: what else the embedding says of itself. Raises EncoderError where the mean is not finite."""
+    if not bool(torch.isfinite(sums.mean).all()):
         raise EncoderError(f"{about['encoder']} gave features that are not finite. Load it in float32.")
-    embedding = AestheticEmbedding({family: mean}, images=len(files), created=now(), **about)
-    similarities = torch.cosine_similarity(features.double(), mean[None]).float()
-    return Creation(embedding, tuple(files), similarities, tuple(skipped), features)
+    return AestheticEmbedding({family: sums.mean}, images=sums.count, created=now(), **about)
 
 
 def _readable_again(images: Any) -> Any:
@@ -316,11 +341,12 @@ def _readable_again(images: Any) -> Any:
     return list(images) if isinstance(images, Iterator) else images
 
 
-def _no_pictures(images: object, skipped: list[tuple[str, str]]) -> str:
+def no_pictures(images: object, skipped: Sequence[tuple[str, str]], count: int) -> str:
+    """skipped: the first of `count` that could not be read."""
     if skipped:
-        (file, reason), count = skipped[0], len(skipped)
+        file, reason = skipped[0]
         return f"None of the pictures could be read, {count} in all. {file}: {reason}."
-    where = f" in {images}" if isinstance(images, (str, PathLike)) else ""
+    where = f" in {images}" if isinstance(images, (str, os.PathLike)) else ""
     return f"There are no pictures{where}."
 
 

@@ -20,7 +20,10 @@ from ..storage.paths import open_regular, walk
 
 #: A picture: a file, the bytes of one, or a PIL image. Where several are asked for, also a folder of files.
 Source: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
-Picture: TypeAlias = "Path | bytes | Image.Image"
+Given: TypeAlias = "Path | bytes | Image.Image"
+#: Also what fetches the bytes of a picture, which is called by the thread that decodes it.
+Picture: TypeAlias = "Given | Callable[[], bytes]"
+K = TypeVar("K")
 T = TypeVar("T")
 
 #: Bytes that Pillow takes for each pixel while it decodes a format, the picture included, as measured
@@ -55,7 +58,7 @@ _NARROWEST = 50  # a strip of 1 × 50 is still seen; one of 1 × 60000 would be 
 _BAND = 4_000_000  # pixels that are converted at one time
 
 
-def read(picture: Picture) -> Image.Image:
+def read(picture: Given) -> Image.Image:
     """A picture as `to_rgb` has it. All threads together decode at most _MEMORY_LIMIT bytes at one time.
 
     Raises AestheticError for too large a picture, FileError for what is not a file, and what Pillow raises.
@@ -64,7 +67,7 @@ def read(picture: Picture) -> Image.Image:
         return to_rgb(image)
 
 
-def thumbnail(picture: Picture, size: int) -> Image.Image:
+def thumbnail(picture: Given, size: int) -> Image.Image:
     """A picture as `read` has it, at most `size` wide and high."""
     with _opened(picture, (2 * size, 2 * size)) as image, _memory.taken(_bytes_to_decode(image)):
         small = to_rgb(image)
@@ -98,7 +101,7 @@ def may_be_a_picture(path: Path) -> bool:
     return kind is None or kind.startswith(("image/", "video/")) or path.suffix.lower() in Image.registered_extensions()
 
 
-def listed(images: Source | Iterable[Source]) -> tuple[Iterator[Picture], int]:
+def listed(images: Source | Iterable[Source]) -> tuple[Iterator[Given], int]:
     """All pictures one by one, those of folders too, and how many: 0 where only reading an iterator would tell."""
     sources: Iterable[Source] = [images] if isinstance(images, (str, os.PathLike, bytes, Image.Image)) else images
     if isinstance(sources, Sequence):
@@ -108,27 +111,29 @@ def listed(images: Source | Iterable[Source]) -> tuple[Iterator[Picture], int]:
 
 
 def prefetched(
-    prepare: Callable[[Image.Image], T], pictures: Iterator[Picture], depth: int
-) -> Generator[tuple[Path | None, T | str], None, None]:
-    """(path, `prepare(RGB image)`, or why a picture cannot be read) in order; threads are `depth` pictures ahead."""
-    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
-    under_way: deque[tuple[Path | None, Future[T | str]]] = deque()
+    prepare: Callable[[Image.Image], T], pictures: Iterator[tuple[K, Picture]], depth: int, threads: int
+) -> Generator[tuple[K, T | str], None, None]:
+    """(key, `prepare(RGB image)`, or why a picture cannot be read) in order; threads are `depth` pictures ahead."""
+    pool = ThreadPoolExecutor(threads)
+    under_way: deque[tuple[K, Future[T | str]]] = deque()
 
     def work(picture: Picture) -> T | str:
         try:
+            if callable(picture):
+                picture = picture()
             return prepare(read(picture))
         except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
             return _reason(error, picture)
 
     try:
-        for picture in pictures:
-            under_way.append((picture if isinstance(picture, Path) else None, pool.submit(work, picture)))
+        for key, picture in pictures:
+            under_way.append((key, pool.submit(work, picture)))
             del picture  # a PIL image is kept no longer than it is worked on
             if len(under_way) > depth:
-                path, result = under_way.popleft()
-                yield path, result.result()
-        for path, result in under_way:
-            yield path, result.result()
+                key, result = under_way.popleft()
+                yield key, result.result()
+        for key, result in under_way:
+            yield key, result.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -156,7 +161,7 @@ _memory = _Memory(_MEMORY_LIMIT)
 
 
 @contextlib.contextmanager
-def _opened(picture: Picture, draft: tuple[int, int] | None = None) -> Iterator[Image.Image]:
+def _opened(picture: Given, draft: tuple[int, int] | None = None) -> Iterator[Image.Image]:
     """draft: a size that JPEG may be decoded at, in place of twice or four or eight times as much."""
     if isinstance(picture, Image.Image):
         yield picture
@@ -241,7 +246,7 @@ def _eight_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     return convert
 
 
-def _files_of_folders(images: Iterable[Source]) -> Iterator[Picture]:
+def _files_of_folders(images: Iterable[Source]) -> Iterator[Given]:
     for image in images:
         if isinstance(image, (Image.Image, bytes)):
             yield image

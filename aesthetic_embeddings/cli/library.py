@@ -13,9 +13,12 @@ import click
 from ..aesthetics.families import supported_models
 from ..aesthetics.library import Entry, Library
 from ..aesthetics.mixes import from_arguments
+from ..aesthetics.sums import Skipped
 from ..errors import AestheticError
 from . import options, terminal
 from .terminal import note, printable, progress, say
+
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Folders:
 
 @click.command()
 @click.argument("name", type=options.NewName())
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option(
     "--encoder",
     "encoders",
@@ -49,11 +52,14 @@ class Folders:
 )
 @click.option("--add", is_flag=True, help="Add to the aesthetic NAME, made of the same pictures.")
 @click.option(
-    "--against",
-    multiple=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="Ordinary pictures, or a folder of them, that the aesthetic is told apart from; repeatable.",
+    "--against", multiple=True, help="Source of ordinary pictures, that the aesthetic is told apart from; repeatable."
 )
+@click.option("--where", default="", help="Filter on metadata, in SQL: 'AESTHETIC_SCORE > 7 AND width >= 512'.")
+@click.option("--against-where", default="", help="Filter for the pictures that the aesthetic is told apart from.")
+@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], help="This process, or Ray Data.")
+@click.option("--address", help="Of a Ray cluster; auto: the one of this machine.", show_default="this machine alone")
+@click.option("--gpus", type=click.IntRange(0), default=0, help="How many GPUs Ray uses.")
+@click.option("--resume", is_flag=True, help="Go on where the same command was ended.")
 @click.option("--batch-size", default=8, type=click.IntRange(1), help="Pictures encoded at a time.")
 @click.option("--device", type=options.Device(), default="cpu", help="Such as cpu, cuda:1 or mps.")
 @click.option("--allow-pickle", is_flag=True, help="Load an encoder's pytorch_model.bin, which can run code.")
@@ -61,39 +67,52 @@ class Folders:
 @click.pass_obj
 def create(
     folders: Folders,
+    /,
     name: str,
-    paths: Sequence[Path],
+    sources: Sequence[str],
     encoders: Sequence[str],
     add: bool,
-    against: Sequence[Path],
-    batch_size: int,
-    device: str,
-    allow_pickle: bool,
+    engine: str,
+    address: str | None,
+    gpus: int,
     overwrite: bool,
+    **more: Any,
 ) -> None:
-    """Make the aesthetic NAME from pictures and folders of pictures."""
-    from ..aesthetics.creation import create_in_library
+    """Make the aesthetic NAME from pictures: folders, files, archives, tables, lists, addresses, features.
 
+    docs/large-sets.md says what each may hold.
+    """
+    from ..large_sets.creation import create_in_library
+    from ..large_sets.engines import Ray, local
+
+    if engine == "local" and (address or gpus):
+        raise click.UsageError("--address and --gpus are for --engine ray.")
     with progress("encoding pictures") as advance:
         made, path = create_in_library(
             folders.library(new=True),
             name,
-            list(paths),
+            sources,
             encoders,
-            batch_size,
             lambda _, done, total: advance(done, total),
-            against=list(against) or None,
             if_exists="add" if add else "replace" if overwrite else "refuse",
-            device=device,
-            allow_pickle=allow_pickle,
+            engine=Ray(address, gpus) if engine == "ray" else local,
+            **more,
         )
     for each in made:
         (family,) = each.embedding.vectors
-        likeness = float(each.similarities.mean())
-        say(f"{family}: {each.embedding.images} pictures, mean similarity to their mean {likeness:.2f}")
-    for skipped, reason in made[-1].skipped:
-        note(f"skipped {skipped}: {reason}")
+        if more["resume"]:
+            note(f"{each.resumed} parts were done before" if each.resumed else "there was nothing to resume")
+        say(f"{family}: {each.embedding.images} pictures, mean similarity to their mean {each.similarity_to_mean:.2f}")
+    _tell_skipped(made[-1].skipped)
     say(path)
+
+
+def _tell_skipped(skipped: Skipped) -> None:
+    for file, reason in skipped.examples:
+        note(f"skipped {file}: {reason}")
+    if skipped.count > len(skipped.examples):
+        for reason, count in skipped.reasons.items():
+            note(f"skipped {count} in all: {reason}")
 
 
 @click.command("list")

@@ -1,0 +1,1 @@
+"""Sets of any size: from a folder to a cluster."""
