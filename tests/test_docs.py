@@ -45,6 +45,13 @@ def test_every_file_that_the_architecture_names_exists():
     assert [name for name in named if not any((place / name).exists() for place in places)] == []
 
 
+def test_every_promise_names_tests_that_exist():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text(encoding="utf-8")))
+    files = (file.read_text(encoding="utf-8") for file in ROOT.glob("tests/**/test_*.py"))
+    assert len(named) > 30
+    assert named - {name for text in files for name in re.findall(r"def (test_\w+)", text)} == set()
+
+
 def test_the_version_is_the_same_everywhere():
     assert f"## [{ae.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^version: {ae.__version__}$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)

@@ -140,7 +140,7 @@ def _rows(row_ids: Tensor, rows: Tensor) -> Hook:
     """Of the embedding table."""
 
     def put(ids: Tensor, out: Tensor) -> Tensor:
-        ids = ids.to(row_ids.device)
+        ids = ids.to(row_ids.device).contiguous()  # else searchsorted warns
         at = torch.searchsorted(row_ids, ids).clamp(max=len(row_ids) - 1)
         return torch.where((row_ids[at] == ids)[..., None].to(out.device), rows[at].to(out), out)
 

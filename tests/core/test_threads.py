@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from aesthetic_embeddings import Settings, personalized
+from aesthetic_embeddings import EncoderError, Settings, personalized
 from aesthetic_embeddings.torch_states import cpu_threads
 
 from ..attack.encoder import threads
@@ -42,6 +42,17 @@ def test_another_thread_inside_the_block_is_plain():
     plain, beside, inside = found
     assert torch.equal(plain, beside)
     assert not torch.equal(plain, inside)
+
+
+def test_a_block_inside_a_block_is_refused():
+    enc = encoder("text", torch.float32)
+    settings = Settings(steps=5, epsilon=1e-2)
+    with (
+        personalized(enc.model, IDS, torch.randn(DIM), settings, enc.projection),
+        pytest.raises(EncoderError, match="does not compute what its weights say"),
+        personalized(enc.model, IDS, torch.randn(DIM), settings, enc.projection),
+    ):
+        pytest.fail("the inner block should not run")
 
 
 def test_blocks_of_fewer_cpu_threads_that_overlap_leave_no_limit_behind():
