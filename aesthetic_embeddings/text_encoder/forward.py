@@ -34,6 +34,10 @@ class Weights:
         y = self.product(affine.weight, x)
         return y if affine.bias is None else y + self.vector(affine.bias)
 
+    def qkv(self, layer: Layer, asking: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The queries of the positions `asking`, and keys and values of the positions `h`."""
+        return self.affine(layer.q, asking), self.affine(layer.k, h), self.affine(layer.v, h)
+
     def activated(self, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return activation(x)
 
@@ -74,9 +78,7 @@ def attention(
     layer: Layer, heads: int, weights: Weights, asking: Tensor, h: Tensor, mask: Tensor | None = None
 ) -> Tensor:
     """What the positions `asking` get from the positions `h`, both `[batch, length, width]`; causal without `mask`."""
-    q = _split(weights.affine(layer.q, asking), heads)
-    k = _split(weights.affine(layer.k, h), heads)
-    v = _split(weights.affine(layer.v, h), heads)
+    q, k, v = (_split(part, heads) for part in weights.qkv(layer, asking, h))
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
     return weights.affine(layer.out, attended.transpose(1, 2).flatten(2))
 

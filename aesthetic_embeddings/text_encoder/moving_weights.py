@@ -1,257 +1,100 @@
-"""The weights while one prompt is tuned: those that move, and the others where they are stored.
+"""The weights while one prompt is tuned: those that may move, by the slots they come from.
 
-A matrix moves during the backward pass, as soon as its gradient is known, which is then forgotten: LOMO's fused
-backward (Lv et al. 2023, arXiv 2306.09782). So the gradients of all matrices never exist at once.
+How they are kept and moved is told by two subclasses, which find the same up to rounding. matrix_by_matrix.py touches
+as little memory as it can, which is what a step waits for on a processor; all_at_once.py makes as few calls as it can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from abc import abstractmethod
+from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..settings import Settings
 from ..torch_states import gradients
 from .forward import Weights, hidden_states
-from .low_rank import LowRank, Rows
-from .matmul import outer, product
-from .prompt import Prompt, detached_clone
+from .prompt import Prompt
 from .replay import Change, Tuned
-from .towers import Affine, Layer, Slot, Tower
-from .update_rules import UPDATE_RULES, Factor, Step, adam
-
-
-class DenseMatrix:
-    """`W`, a copy that moves: by a rule that is linear in the gradient, or else by Adam, with its two moments."""
-
-    def __init__(self, slot: Slot, factor: Factor | None, like: Tensor) -> None:
-        self.slot, self.factor, self.w = slot, factor, like.new_empty(slot.read().shape).copy_(slot.read())
-        self.moments = [torch.zeros_like(self.w), torch.zeros_like(self.w)] if factor is None else []
-
-    def times(self, x: Tensor) -> Tensor:
-        """`x W^T`"""
-        return product(x, self.w)
-
-    def times_transposed(self, delta: Tensor) -> Tensor:
-        """`delta W`"""
-        return product(delta, self.w.T)
-
-    def move(self, delta: Tensor, x: Tensor, step: Step) -> None:
-        """Move along the gradient `delta^T x`."""
-        c = None if self.factor is None else self.factor(step, lambda: gradient_norm(delta, x), self.w.numel())
-        for rows, g in outer(delta, x):
-            if c is None:
-                m, v = self.moments
-                adam([self.w[rows]], [g], [m[rows]], [v[rows]], step)
-            else:
-                self.w[rows].add_(g.mul_(c))
-
-    def change(self) -> Tensor:
-        """What the matrix has moved by, in its place; the moments are let go."""
-        self.moments.clear()
-        return _change(self.w, self.slot.read())
-
-
-class LowRankMatrix:
-    """`W + s A^T B`: the stored matrix, read where it lies, and an update of low rank.
-
-    inputs: the rows of B, which matrices with the same input share. Where W is stored in half precision so are A and
-    B, whose rounding takes far less from the update than merging it into W would; the scale s keeps A in range.
-    """
-
-    def __init__(self, slot: Slot, factor: Factor, scratch: Tensor, inputs: Rows, capacity: int) -> None:
-        self.slot, self.factor, self.scratch, self.inputs = slot, factor, scratch, inputs
-        self.deltas = Rows(kept_like(slot, scratch), capacity, len(slot.read()))
-        self.scale: Tensor | None = None
-
-    @property
-    def w(self) -> Tensor:
-        """In the working dtype: where it is stored in another, a cast copy that lasts until the next matrix is read."""
-        stored, scratch = self.slot.read(), self.scratch
-        if (stored.dtype, stored.device) == (scratch.dtype, scratch.device):
-            return stored
-        return scratch[: stored.numel()].view(stored.shape).copy_(stored)
-
-    def times(self, x: Tensor) -> Tensor:
-        return product(x, self.w) + self.change().times(x)
-
-    def times_transposed(self, delta: Tensor) -> Tensor:
-        return product(delta, self.w.T) + self.change().times_transposed(delta)
-
-    def move(self, delta: Tensor, x: Tensor, step: Step) -> None:
-        c = self.factor(step, lambda: gradient_norm(delta, x), delta.shape[1] * x.shape[1])
-        delta = delta * c
-        if self.scale is None:
-            largest = delta.abs().max()
-            self.scale = torch.where(largest > 0, largest, 1.0)
-        self.deltas.append(delta / self.scale)
-        if self.inputs.filled < self.deltas.filled:
-            self.inputs.append(x)
-
-    def change(self) -> LowRank:
-        rank = self.deltas.filled
-        return LowRank(self.deltas.first(rank), self.inputs.first(rank), 1.0 if self.scale is None else self.scale)
-
-
-Matrix: TypeAlias = "DenseMatrix | LowRankMatrix"
-
-
-def kept_like(slot: Slot, working: Tensor) -> Tensor:
-    """A tensor of the dtype and on the device that the factors of an update are kept in."""
-    stored = slot.read().dtype
-    return working.new_empty(0, dtype=stored if stored in (torch.float16, torch.bfloat16) else working.dtype)
-
-
-def gradient_norm(delta: Tensor, x: Tensor) -> Tensor:
-    """`||delta^T x||_F`, from two Gram matrices of the prompt's length: `sum((delta delta^T) * (x x^T))`."""
-    return torch.dot((delta @ delta.T).flatten(), (x @ x.T).flatten()).clamp_min(0.0).sqrt()
-
-
-class _FusedBackward(torch.autograd.Function):
-    """`x W^T`, whose backward moves W by the gradient as soon as that is known (LOMO)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: Matrix, step: Step) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.matrix, ctx.step = matrix, step
-        return matrix.times(x)
-
-    @staticmethod
-    def backward(ctx: Any, *deltas: Tensor) -> tuple[Tensor, None, None]:
-        (x,), (delta,) = ctx.saved_tensors, deltas
-        down = ctx.matrix.times_transposed(delta)  # through W as it was in the forward
-        ctx.matrix.move(delta.flatten(0, -2), x.flatten(0, -2), ctx.step)
-        return down, None, None
-
-
-class _Recomputed(torch.autograd.Function):
-    """A function of x that keeps x alone, and is computed again in the backward pass. (torch.utils.checkpoint takes
-    longer than a layer.)"""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.function = function
-        return function(x)
-
-    @staticmethod
-    def backward(ctx: Any, *deltas: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            return torch.autograd.grad(ctx.function(x), x, deltas)[0], None
+from .towers import Slot, Tower
+from .update_rules import UPDATE_RULES, Step
 
 
 class MovingWeights(Weights):
-    """theta': every weight that may move, by the slot it comes from."""
+    """theta'.
+
+    layers: the tower's layers that move, all but the first `first`; entry: what these are given where nothing moves
+    below them; vectors: biases and norms; rows, positions: of the two embedding tables, what the prompt uses.
+    at: where the objective reads the hidden states, or None where it is given all of them.
+    """
+
+    vectors: dict[Slot, Tensor]
+    rows: Tensor
+    positions: Tensor
+    at: Tensor | None = None
 
     def __init__(self, tower: Tower, prompt: Prompt, settings: Settings) -> None:
         super().__init__(like=prompt.inputs)
         self.tower, self.prompt, self.settings = tower, prompt, settings
         self.rule = UPDATE_RULES[settings.update]
-        self.counts = torch.arange(1.0, settings.steps + 1, device=self.like.device)
-        self.at = None if settings.preservation else prompt.ends  # where the objective reads the hidden states
-        layers, all_move = len(tower.layers), settings.last_layers == 0
-        self.first = 0 if all_move else max(0, layers - settings.last_layers)
-        moving, norm = tower.layers[self.first :], tower.final_norm
-
-        self.matrices = dict(self._moving_matrices(moving))
-        slots = [slot for layer in moving for slot in layer.vectors] + [norm.weight, norm.bias]
-        self.vectors = {slot: detached_clone(slot.read(), self.like) for slot in slots}
-        self.rows, self.positions = prompt.rows, detached_clone(tower.positions.read()[: prompt.length], self.like)
-
-        self.leaves = [] if self.rule.matrices_only else list(self.vectors.values())
-        self.tables_move = bool(self.leaves) and all_move
-        self.leaves += [self.rows, self.positions] if self.tables_move else []
-        for leaf in self.leaves:
-            leaf.requires_grad_()
-        self.moments = [torch.zeros_like(w) for w in self.leaves], [torch.zeros_like(w) for w in self.leaves]
-
-        with gradients(False):  # what the first moving layer is given, where nothing below it moves
-            below = prompt.inputs + self.positions
+        all_move = settings.last_layers == 0
+        self.first = 0 if all_move else max(0, len(tower.layers) - settings.last_layers)
+        self.layers = tower.layers[self.first :]
+        norm = tower.final_norm
+        self.vector_slots = [slot for layer in self.layers for slot in layer.vectors] + [norm.weight, norm.bias]
+        self.vectors_move = not self.rule.matrices_only
+        self.tables_move = self.vectors_move and all_move
+        with gradients(False):
+            below = prompt.inputs + self.used_positions().to(self.like)
             self.entry = hidden_states(tower, below, Weights(self.like), 0, self.first)
+        self.counts = torch.arange(1.0, settings.steps + 1, device=self.like.device)
         self.set_step(1)
 
-    def _moving_matrices(self, layers: Sequence[Layer]) -> Iterator[tuple[Slot, Matrix]]:
-        scratch = self.like.new_empty(max(a.weight.read().numel() for layer in layers for a in layer.affines))
-        for layer in layers:
-            for affines, positions in self._by_input(layer):
-                rank, shared = positions * self.settings.steps, None  # of the whole update, at most
-                for affine in affines:
-                    slot = affine.weight
-                    height, width = slot.read().shape
-                    if self.rule.factor is None or rank * (height + width) > height * width:
-                        yield slot, DenseMatrix(slot, self.rule.factor, self.like)
-                    else:
-                        shared = shared or Rows(kept_like(slot, scratch), rank, width)
-                        yield slot, LowRankMatrix(slot, self.rule.factor, scratch, shared, rank)
-
-    def _by_input(self, layer: Layer) -> list[tuple[list[Affine], int]]:
-        """The layer's matrices by what they are applied to, and at how many positions."""
-        chunks, length = self.prompt.which.shape
-        every = chunks * length
-        if self.at is None or layer is not self.tower.layers[-1]:
-            return [([layer.q, layer.k, layer.v], every), *(([a], every) for a in (layer.out, layer.fc1, layer.fc2))]
-        return [([layer.k, layer.v], every), *(([a], chunks) for a in (layer.q, layer.out, layer.fc1, layer.fc2))]
-
-    # how the forward reads them
-
-    def vector(self, slot: Slot) -> Tensor:
-        return self.vectors[slot]
-
-    def product(self, slot: Slot, x: Tensor) -> Tensor:
-        y: Tensor = _FusedBackward.apply(x, self.matrices[slot], self.next)  # type: ignore[no-untyped-call]
-        return y
-
-    def activated(self, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        y: Tensor = _Recomputed.apply(x, activation)  # type: ignore[no-untyped-call]
-        return y
-
-    def hidden_states(self) -> Tensor:
-        """`[chunks, length, width]`, or `[chunks, 1, width]` where only the end-of-text tokens' are asked for."""
-        self.x = self.entry.detach().requires_grad_()
-        if self.tables_move:
-            prompt = self.prompt
-            tokens = torch.where(prompt.constant[..., None], prompt.inputs, self.rows[prompt.which])
-            self.x = tokens + self.positions
-        return hidden_states(self.tower, self.x, self, self.first, at=self.at)
-
-    # how they move
+    def used_positions(self) -> Tensor:
+        """The stored position embeddings up to the end of the prompt, `[length, width]`."""
+        return self.tower.positions.read()[: self.prompt.length]
 
     def set_step(self, k: int) -> None:
         n = self.settings.steps
         self.next = Step(k, n, self.settings.epsilon, self.counts[min(k, n) - 1])
 
+    def vector(self, slot: Slot) -> Tensor:
+        return self.vectors[slot]
+
+    def hidden_states(self) -> Tensor:
+        """`[chunks, length, width]`, or `[chunks, 1, width]` where only the end-of-text tokens' are asked for."""
+        self.x = self.entry.detach().requires_grad_()
+        if self.tables_move:
+            tokens = F.embedding(self.prompt.which, self.rows)
+            if self.prompt.any_constant:
+                tokens = torch.where(self.prompt.constant[..., None], self.prompt.inputs, tokens)
+            self.x = tokens + self.positions
+        return hidden_states(self.tower, self.x, self, self.first, at=self.at)
+
+    @abstractmethod
     def ascend(self, objective: Tensor) -> None:
         """One step of the update rule along the gradient of `objective`."""
-        _, *gs = torch.autograd.grad(objective, [self.x, *self.leaves])  # matrices move on the way
-        factor = self.rule.factor
-        with gradients(False):
-            if factor is None:
-                adam(self.leaves, gs, *self.moments, self.next)
-            else:
-                for w, g in zip(self.leaves, gs, strict=True):
-                    w.add_(g * factor(self.next, g.norm, g.numel()))
-        self.set_step(self.next.k + 1)
+
+    @abstractmethod
+    def changes(self) -> Mapping[Slot, Change]:
+        """What every moved matrix and vector has moved by; the weights are let go for it."""
 
     def tuned(self, similarities: tuple[float, ...]) -> Tuned:
         """The tower with what has moved. Nothing moves here afterwards."""
         tower, prompt = self.tower, self.prompt
         with gradients(False):
-            changes: dict[Slot, Change] = {slot: matrix.change() for slot, matrix in self.matrices.items()}
-            if self.leaves:
-                changes |= {slot: _change(w, slot.read()) for slot, w in self.vectors.items()}
+            changes = self.changes()
             if not self.tables_move:
                 return Tuned(tower, similarities, changes)
-            positions = _change(self.positions, tower.positions.read()[: prompt.length])
+            positions = moved_by(self.positions, self.used_positions())
             # rows under textual-inversion vectors, or behind the end, did not move
             moved = torch.unique(prompt.which[prompt.used & ~prompt.constant])
             rows = prompt.ids[moved], self.rows.detach()[moved]
             return Tuned(tower, similarities, changes, positions, rows)
 
 
-def _change(w: Tensor, stored: Tensor) -> Tensor:
+def moved_by(w: Tensor, stored: Tensor) -> Tensor:
     """`w - stored`, in the place of w."""
     return w.detach().sub_(stored.to(w))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .record import Recording
@@ -20,7 +21,8 @@ class Prompt:
     inputs, hidden: `[chunks, length, width]`, recorded token embeddings and final hidden states; ends: `[chunks]`, the
     end-of-text positions; used: `[chunks, length]`, True up to them; ids: the distinct tokens, sorted `[n]`;
     which: `[chunks, length]`, each position's index in ids; rows: `[n, width]`, theirs in the embedding table;
-    constant: `[chunks, length]`, True where a textual-inversion vector stands in for the row.
+    constant: `[chunks, length]`, True where a textual-inversion vector stands in for the row, if `any_constant`;
+    flat_ends: `[chunks]`, the end-of-text positions where chunk follows chunk.
     """
 
     def __init__(self, tower: Tower, record: Recording) -> None:
@@ -40,12 +42,14 @@ class Prompt:
         rows = table[self.ids.to(table.device)].to(recorded.device)
         self.rows = detached_clone(rows, like)
         self.constant = (rows.to(recorded.dtype)[self.which] != recorded).any(-1)
+        self.any_constant = bool(self.constant.any())
+        self.flat_ends = torch.arange(len(self.ends), device=ends.device) * length + self.ends
 
     def pooled(self, hidden: Tensor) -> Tensor:
         """The hidden states at the end-of-text tokens, `[chunks, width]`, of all positions' or of theirs alone."""
         if hidden.shape[1] == 1:
             return hidden[:, 0]
-        return hidden[torch.arange(len(hidden), device=hidden.device), self.ends]
+        return F.embedding(self.flat_ends, hidden.flatten(0, 1))
 
     def drift(self, hidden: Tensor) -> Tensor:
         """`||h - h_plain||^2 / ||h_plain||^2` over the hidden states up to the end-of-text tokens."""

@@ -10,7 +10,7 @@ left out exactly:
 - rows of the embedding tables that the prompt does not use get no gradient either, and no rule moves a weight whose
   gradients were all zero (moving_weights.py);
 - a matrix's gradient is `delta^T x`, of a rank no higher than the number of tokens, so where the update is linear in it
-  the update stays of low rank, and the tuned matrix is never formed (low_rank.py).
+  the update stays of low rank, and on a processor the tuned matrix is never formed (matrix_by_matrix.py, low_rank.py).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from ..aesthetics.vectors import unit
 from ..errors import AestheticError, EncoderError
 from ..settings import Settings
 from ..torch_states import gradients, no_autocast_or_inference
+from .all_at_once import AllAtOnce
+from .matrix_by_matrix import MatrixByMatrix
 from .moving_weights import MovingWeights
 from .prompt import Prompt, detached_clone
 from .record import Recording
@@ -54,7 +56,7 @@ def tune(
         P = detached_clone(projection, like=y.inputs)
 
         n = 0 if settings.changes_nothing or y.empty else settings.steps
-        theta = MovingWeights(tower, y, settings) if n else None
+        theta = _moving_weights(tower, y, settings) if n else None
         similarities = []
         for k in range(n + 1):
             with gradients(k < n):
@@ -70,7 +72,7 @@ def tune(
             if on_step:
                 on_step(k, float(similarities[-1]))
 
-        found = torch.stack(similarities).tolist() if n else [float(similarities[0])] * (settings.steps + 1)
+        found = torch.stack(similarities).cpu().tolist() if n else [float(similarities[0])] * (settings.steps + 1)
         if not torch.tensor(found).isfinite().all():
             raise AestheticError(
                 "Tuning left the range of numbers. Take fewer steps, a smaller epsilon, or another aesthetic."
@@ -83,6 +85,11 @@ def text_feature(tower: Tower, record: Recording, projection: Tensor) -> Tensor:
     with no_autocast_or_inference(record.inputs.device.type), gradients(False):
         y = Prompt(tower, record)
         return unit(y.pooled(y.hidden) @ detached_clone(projection, y.inputs).T).mean(0)
+
+
+def _moving_weights(tower: Tower, prompt: Prompt, settings: Settings) -> MovingWeights:
+    at_once = prompt.inputs.device.type != "cpu" and AllAtOnce.has_room(tower, prompt.inputs, settings)
+    return (AllAtOnce if at_once else MatrixByMatrix)(tower, prompt, settings)
 
 
 def _check_sizes(tower: Tower, e: Tensor, projection: Tensor) -> None:

@@ -17,6 +17,10 @@ from torch import Tensor
 _FUSED = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 4)
 
 
+#: How many numbers a weight has; of several weights, a tensor.
+Size: TypeAlias = "int | Tensor"
+
+
 @dataclass(frozen=True)
 class Step:
     """Step `k` of `n`, of size `eps`; `count` is k once more, as a tensor `[]` on the weights' device."""
@@ -27,17 +31,17 @@ class Step:
     count: Tensor
 
 
-def gradient(step: Step, norm: Callable[[], Tensor], numel: int) -> float | Tensor:
+def gradient(step: Step, norm: Callable[[], Tensor], numel: Size) -> float | Tensor:
     """w += eps * g   (Gallego 2022, equation 2)"""
     return step.eps
 
 
-def normalized(step: Step, norm: Callable[[], Tensor], numel: int) -> float | Tensor:
+def normalized(step: Step, norm: Callable[[], Tensor], numel: Size) -> float | Tensor:
     """w += eps * (1 - (k-1)/n) * sqrt(numel(w)) * g / ||g||   (no step where g = 0)
 
     The first step has the root-mean-square size of Adam's; the decay ends the oscillation that a constant size shows.
     """
-    size = step.eps * (1 - (step.k - 1) / step.n) * math.sqrt(numel)
+    size = step.eps * (1 - (step.k - 1) / step.n) * numel**0.5
     length = norm()
     return torch.where(length > 0, size / length, 0.0)
 
@@ -73,12 +77,13 @@ def adam(ws: list[Tensor], gs: list[Tensor], ms: list[Tensor], vs: list[Tensor],
         w.addcdiv_(m, root, value=step.eps / (1 - beta1**step.k))
 
 
-Factor: TypeAlias = Callable[[Step, Callable[[], Tensor], int], "float | Tensor"]
+Factor: TypeAlias = Callable[[Step, Callable[[], Tensor], Size], "float | Tensor"]
 
 
 @dataclass(frozen=True)
 class UpdateRule:
-    """factor: of a rule that is linear in g, the c of `w += c * g`, given the step, `||g||` when called, and numel(w).
+    """factor: of a rule that is linear in g, the c of `w += c * g`, given the step, `||g||` when called, and numel(w);
+    of several weights, `[n]` of each.
     The steps of such a rule add up to a matrix of low rank. None stands for Adam, which needs two moments of w's size.
 
     matrices_only: whether biases, norms and the embedding tables stay. The padding shares them, and the subject of the

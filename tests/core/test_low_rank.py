@@ -3,7 +3,7 @@ import torch
 
 from aesthetic_embeddings.text_encoder.low_rank import LowRank, Rows
 from aesthetic_embeddings.text_encoder.matmul import outer, product
-from aesthetic_embeddings.text_encoder.moving_weights import LowRankMatrix, gradient_norm, kept_like
+from aesthetic_embeddings.text_encoder.matrix_by_matrix import LowRankMatrix, gradient_norm, kept_like
 from aesthetic_embeddings.text_encoder.towers import Slot
 from aesthetic_embeddings.text_encoder.update_rules import Step, gradient
 

@@ -1,0 +1,114 @@
+"""Weights that move all at once, for devices whose memory is quick and on which every call costs: graphics cards.
+
+All that moves lies in one vector, so that a step of the update rule is a handful of calls. The leaves of autograd are
+views of that vector. A layer's q, k and v lie next to one another in it: they are one leaf, and one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..settings import Settings
+from ..torch_states import gradients
+from .moving_weights import MovingWeights, moved_by
+from .prompt import Prompt
+from .replay import Change
+from .towers import Affine, Layer, Slot, Tower
+from .update_rules import UPDATE_RULES, adam
+
+
+class AllAtOnce(MovingWeights):
+    """theta: the vector of all that moves; weights: the views that the forward reads, q's for q, k and v."""
+
+    def __init__(self, tower: Tower, prompt: Prompt, settings: Settings) -> None:
+        super().__init__(tower, prompt, settings)
+        affines = [group for layer in self.layers for group in _products(layer)]
+        norms = [norm for layer in self.layers for norm in (layer.norm1, layer.norm2)] + [tower.final_norm]
+        matrices = [[affine.weight for affine in group] for group in affines]
+        biases = [[affine.bias for affine in group if affine.bias is not None] for group in affines]
+        vectors = list(filter(None, biases)) + [[slot] for norm in norms for slot in (norm.weight, norm.bias)]
+        moving, constant = (matrices + vectors, []) if self.vectors_move else (matrices, vectors)
+        tables = [[prompt.rows], [self.used_positions()]] if self.tables_move else []
+
+        groups = [[slot.read() for slot in group] for group in moving] + tables
+        self.theta, self.leaves = _packed(groups, self.like)
+        for leaf in self.leaves:
+            leaf.requires_grad_()
+        self.moments = [torch.zeros_like(self.theta) for _ in range(0 if self.rule.factor else 2)]
+        self.slots = [slot for group in moving for slot in group]
+        self.sizes = [w.numel() for group in groups for w in group]
+        self.sizes_on_device = torch.tensor(self.sizes).to(self.theta.device)
+
+        _, constants = _packed([[slot.read() for slot in group] for group in constant], self.like)
+        read = [*self.leaves[: len(moving)], *constants]
+        self.weights = {group[0]: w for group, w in zip(moving + constant, read, strict=True)}
+        if self.tables_move:
+            self.rows, self.positions = self.leaves[-2:]
+
+    @staticmethod
+    def has_room(tower: Tower, like: Tensor, settings: Settings) -> bool:
+        """Whether the device has memory for the weights in the dtype of `like`, two gradients, and Adam's moments."""
+        device: Any = getattr(torch, like.device.type, None)
+        if not hasattr(device, "mem_get_info"):
+            return True  # where it turns out not to have it, the owner tunes on the processor
+        free, _ = device.mem_get_info(like.device)
+        if hasattr(device, "memory_reserved"):  # by torch, for the next who asks
+            free += device.memory_reserved(like.device) - device.memory_allocated(like.device)
+        numbers = sum(affine.weight.read().numel() for layer in tower.layers for affine in layer.affines)
+        copies = 3 if UPDATE_RULES[settings.update].factor else 5
+        return bool(free > copies * numbers * like.element_size())
+
+    # how the forward reads them
+
+    def vector(self, slot: Slot) -> Tensor:
+        return self.weights[slot]
+
+    def affine(self, affine: Affine, x: Tensor) -> Tensor:
+        return F.linear(x, self.weights[affine.weight], None if affine.bias is None else self.weights[affine.bias])
+
+    def qkv(self, layer: Layer, asking: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = self.affine(layer.q, h).chunk(3, -1)  # all positions ask: `at` is None here
+        return q, k, v
+
+    # how they move
+
+    def ascend(self, objective: Tensor) -> None:
+        gs = torch.autograd.grad(objective, self.leaves)
+        with gradients(False):
+            g = torch.cat([part.flatten() for part in gs])
+            if self.rule.factor is None:
+                m, v = self.moments
+                adam([self.theta], [g], [m], [v], self.next)
+            else:
+                c = self.rule.factor(self.next, lambda: self._norms(g), self.sizes_on_device)
+                if isinstance(c, Tensor):
+                    c = c.repeat_interleave(self.sizes_on_device, output_size=len(g))
+                self.theta += c * g
+        self.set_step(self.next.k + 1)
+
+    def _norms(self, g: Tensor) -> Tensor:
+        return torch.stack(torch._foreach_norm(g.split(self.sizes)))
+
+    def changes(self) -> dict[Slot, Change]:
+        self.moments.clear()
+        moved = zip(self.slots, self.theta.split(self.sizes), strict=False)  # the tables come last
+        return {slot: moved_by(w.view(slot.read().shape), slot.read()) for slot, w in moved}
+
+
+def _products(layer: Layer) -> list[list[Affine]]:
+    """The layer's matrices, together where one product of their input does."""
+    return [[layer.q, layer.k, layer.v], [layer.out], [layer.fc1], [layer.fc2]]
+
+
+def _packed(groups: Sequence[Sequence[Tensor]], like: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The weights of all groups in one vector, and its views, one for each group, whose weights are stacked."""
+    if not groups:
+        return like.new_empty(0), []
+    vector = torch.cat([w.to(like).flatten() for group in groups for w in group])
+    parts = vector.split([sum(w.numel() for w in group) for group in groups])
+    return vector, [part.view(-1, *group[0].shape[1:]).detach() for part, group in zip(parts, groups, strict=True)]

@@ -1,0 +1,211 @@
+"""Weights that move one matrix at a time, for processors, which wait for memory.
+
+A matrix moves during the backward pass, as soon as its gradient is known, which is then forgotten: LOMO's fused
+backward (Lv et al. 2023, arXiv 2306.09782). So the gradients of all matrices never exist at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..settings import Settings
+from ..torch_states import gradients
+from .low_rank import LowRank, Rows
+from .matmul import outer, product
+from .moving_weights import MovingWeights, moved_by
+from .prompt import Prompt, detached_clone
+from .replay import Change
+from .towers import Affine, Layer, Slot, Tower
+from .update_rules import Factor, Step, adam
+
+
+class DenseMatrix:
+    """`W`, a copy that moves: by a rule that is linear in the gradient, or else by Adam, with its two moments."""
+
+    def __init__(self, slot: Slot, factor: Factor | None, like: Tensor) -> None:
+        self.slot, self.factor, self.w = slot, factor, like.new_empty(slot.read().shape).copy_(slot.read())
+        self.moments = [torch.zeros_like(self.w), torch.zeros_like(self.w)] if factor is None else []
+
+    def times(self, x: Tensor) -> Tensor:
+        """`x W^T`"""
+        return product(x, self.w)
+
+    def times_transposed(self, delta: Tensor) -> Tensor:
+        """`delta W`"""
+        return product(delta, self.w.T)
+
+    def move(self, delta: Tensor, x: Tensor, step: Step) -> None:
+        """Move along the gradient `delta^T x`."""
+        c = None if self.factor is None else self.factor(step, lambda: gradient_norm(delta, x), self.w.numel())
+        for rows, g in outer(delta, x):
+            if c is None:
+                m, v = self.moments
+                adam([self.w[rows]], [g], [m[rows]], [v[rows]], step)
+            else:
+                self.w[rows].add_(g.mul_(c))
+
+    def change(self) -> Tensor:
+        """What the matrix has moved by, in its place; the moments are let go."""
+        self.moments.clear()
+        return moved_by(self.w, self.slot.read())
+
+
+class LowRankMatrix:
+    """`W + s A^T B`: the stored matrix, read where it lies, and an update of low rank.
+
+    inputs: the rows of B, which matrices with the same input share. Where W is stored in half precision so are A and
+    B, whose rounding takes far less from the update than merging it into W would; the scale s keeps A in range.
+    """
+
+    def __init__(self, slot: Slot, factor: Factor, scratch: Tensor, inputs: Rows, capacity: int) -> None:
+        self.slot, self.factor, self.scratch, self.inputs = slot, factor, scratch, inputs
+        self.deltas = Rows(kept_like(slot, scratch), capacity, len(slot.read()))
+        self.scale: Tensor | None = None
+
+    @property
+    def w(self) -> Tensor:
+        """In the working dtype: where it is stored in another, a cast copy that lasts until the next matrix is read."""
+        stored, scratch = self.slot.read(), self.scratch
+        if (stored.dtype, stored.device) == (scratch.dtype, scratch.device):
+            return stored
+        return scratch[: stored.numel()].view(stored.shape).copy_(stored)
+
+    def times(self, x: Tensor) -> Tensor:
+        return product(x, self.w) + self.change().times(x)
+
+    def times_transposed(self, delta: Tensor) -> Tensor:
+        return product(delta, self.w.T) + self.change().times_transposed(delta)
+
+    def move(self, delta: Tensor, x: Tensor, step: Step) -> None:
+        c = self.factor(step, lambda: gradient_norm(delta, x), delta.shape[1] * x.shape[1])
+        delta = delta * c
+        if self.scale is None:
+            largest = delta.abs().max()
+            self.scale = torch.where(largest > 0, largest, 1.0)
+        self.deltas.append(delta / self.scale)
+        if self.inputs.filled < self.deltas.filled:
+            self.inputs.append(x)
+
+    def change(self) -> LowRank:
+        rank = self.deltas.filled
+        return LowRank(self.deltas.first(rank), self.inputs.first(rank), 1.0 if self.scale is None else self.scale)
+
+
+Matrix: TypeAlias = "DenseMatrix | LowRankMatrix"
+
+
+def kept_like(slot: Slot, working: Tensor) -> Tensor:
+    """A tensor of the dtype and on the device that the factors of an update are kept in."""
+    stored = slot.read().dtype
+    return working.new_empty(0, dtype=stored if stored in (torch.float16, torch.bfloat16) else working.dtype)
+
+
+def gradient_norm(delta: Tensor, x: Tensor) -> Tensor:
+    """`||delta^T x||_F`, from two Gram matrices of the prompt's length: `sum((delta delta^T) * (x x^T))`."""
+    return torch.dot((delta @ delta.T).flatten(), (x @ x.T).flatten()).clamp_min(0.0).sqrt()
+
+
+class _FusedBackward(torch.autograd.Function):
+    """`x W^T`, whose backward moves W by the gradient as soon as that is known (LOMO)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Matrix, step: Step) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.matrix, ctx.step = matrix, step
+        return matrix.times(x)
+
+    @staticmethod
+    def backward(ctx: Any, *deltas: Tensor) -> tuple[Tensor, None, None]:
+        (x,), (delta,) = ctx.saved_tensors, deltas
+        down = ctx.matrix.times_transposed(delta)  # through W as it was in the forward
+        ctx.matrix.move(delta.flatten(0, -2), x.flatten(0, -2), ctx.step)
+        return down, None, None
+
+
+class _Recomputed(torch.autograd.Function):
+    """A function of x that keeps x alone, and is computed again in the backward pass. (torch.utils.checkpoint takes
+    longer than a layer.)"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.function = function
+        return function(x)
+
+    @staticmethod
+    def backward(ctx: Any, *deltas: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(ctx.function(x), x, deltas)[0], None
+
+
+class MatrixByMatrix(MovingWeights):
+    """Matrices of their own, moved in the backward pass; vectors and tables are leaves of autograd, moved after it."""
+
+    def __init__(self, tower: Tower, prompt: Prompt, settings: Settings) -> None:
+        super().__init__(tower, prompt, settings)
+        self.at = None if settings.preservation else prompt.ends
+        self.matrices = dict(self._moving_matrices())
+        self.vectors = {slot: detached_clone(slot.read(), self.like) for slot in self.vector_slots}
+        self.rows, self.positions = prompt.rows, detached_clone(self.used_positions(), self.like)
+        self.leaves = list(self.vectors.values()) if self.vectors_move else []
+        self.leaves += [self.rows, self.positions] if self.tables_move else []
+        for leaf in self.leaves:
+            leaf.requires_grad_()
+        self.moments = [torch.zeros_like(w) for w in self.leaves], [torch.zeros_like(w) for w in self.leaves]
+
+    def _moving_matrices(self) -> Iterator[tuple[Slot, Matrix]]:
+        scratch = self.like.new_empty(max(a.weight.read().numel() for layer in self.layers for a in layer.affines))
+        for layer in self.layers:
+            for affines, positions in self._by_input(layer):
+                rank, shared = positions * self.settings.steps, None  # of the whole update, at most
+                for affine in affines:
+                    slot = affine.weight
+                    height, width = slot.read().shape
+                    if self.rule.factor is None or rank * (height + width) > height * width:
+                        yield slot, DenseMatrix(slot, self.rule.factor, self.like)
+                    else:
+                        shared = shared or Rows(kept_like(slot, scratch), rank, width)
+                        yield slot, LowRankMatrix(slot, self.rule.factor, scratch, shared, rank)
+
+    def _by_input(self, layer: Layer) -> list[tuple[list[Affine], int]]:
+        """The layer's matrices by what they are applied to, and at how many positions."""
+        chunks, length = self.prompt.which.shape
+        every = chunks * length
+        if self.at is None or layer is not self.tower.layers[-1]:
+            return [([layer.q, layer.k, layer.v], every), *(([a], every) for a in (layer.out, layer.fc1, layer.fc2))]
+        return [([layer.k, layer.v], every), *(([a], chunks) for a in (layer.q, layer.out, layer.fc1, layer.fc2))]
+
+    # how the forward reads them
+
+    def product(self, slot: Slot, x: Tensor) -> Tensor:
+        y: Tensor = _FusedBackward.apply(x, self.matrices[slot], self.next)  # type: ignore[no-untyped-call]
+        return y
+
+    def activated(self, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        y: Tensor = _Recomputed.apply(x, activation)  # type: ignore[no-untyped-call]
+        return y
+
+    # how they move
+
+    def ascend(self, objective: Tensor) -> None:
+        _, *gs = torch.autograd.grad(objective, [self.x, *self.leaves])  # matrices move on the way
+        factor = self.rule.factor
+        with gradients(False):
+            if factor is None:
+                adam(self.leaves, gs, *self.moments, self.next)
+            else:
+                for w, g in zip(self.leaves, gs, strict=True):
+                    w.add_(g * factor(self.next, g.norm, g.numel()))
+        self.set_step(self.next.k + 1)
+
+    def changes(self) -> dict[Slot, Change]:
+        changes: dict[Slot, Change] = {slot: matrix.change() for slot, matrix in self.matrices.items()}
+        if self.vectors_move:
+            changes |= {slot: moved_by(w, slot.read()) for slot, w in self.vectors.items()}
+        return changes
