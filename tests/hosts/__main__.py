@@ -43,10 +43,15 @@ PLAIN: dict[str, dict[str, Any]] = {
     "two chunks": {"prompt": LONG},
     "clip skip": {"override_settings": {"CLIP_stop_at_last_layers": 2}},
     "batches": {"batch_size": 2, "n_iter": 2},
-    "hires": {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "hr_second_pass_steps": 2,
+    "hires": {"enable_hr": True, "hr_scale": 2, "hr_second_pass_steps": 2,
               "denoising_strength": 0.7, "hr_additional_modules": ["Use same choices"]},
     "a prompt again": {},
 }  # fmt: skip
+
+
+def requests(host: Host) -> dict[str, dict[str, Any]]:
+    return PLAIN | {"hires": PLAIN["hires"] | {"hr_upscaler": host.upscaler()}}
+
 
 SETTINGS = {
     "adam": ae.Settings(steps=4),
@@ -75,7 +80,7 @@ def main() -> None:
     arguments = parser.parse_args()
     host = Host(arguments.url)
     if arguments.checkpoint is None:
-        pixels = {name: host.txt2img(**request).hash for name, request in PLAIN.items()}
+        pixels = {name: host.txt2img(**request).hash for name, request in requests(host).items()}
         arguments.plain.write_text(json.dumps(pixels, indent=1))
         return
     embedding = ae.load(arguments.embedding)
@@ -113,7 +118,7 @@ def _signatures(folder: Path) -> Iterator[tuple[str, bool]]:
 
 def off(host: Host, pixels: dict[str, str], name: str) -> Iterator[tuple[str, bool]]:
     """Every plain request, after a personalized one of the same prompt, and once with the extension's box unticked."""
-    for i, (line, request) in enumerate(PLAIN.items()):
+    for i, (line, request) in enumerate(requests(host).items()):
         on = host.txt2img(values(name), **request)
         yield f"{line}: other pixels when on", on.hash != pixels[line]
         again = host.txt2img([False] if i % 2 else None, **request)
@@ -167,7 +172,7 @@ def on(
     yield compare("negative prompt alone", picture.samplings[0]["uc"][0][0], "blurry", adam)
     yield plain("negative prompt alone, prompt", first(picture), cat)
 
-    hires = PLAIN["hires"] | {"hr_prompt": "a dog"}
+    hires = requests(host)["hires"] | {"hr_prompt": "a dog"}
     picture = host.txt2img(values(name), **hires)
     yield compare("hires, first pass", first(picture), cat, adam)
     yield compare("hires, its own prompt", picture.samplings[1]["c"][0][0][0], "a dog", adam)

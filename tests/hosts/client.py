@@ -42,6 +42,11 @@ class Host:
     def scripts(self) -> list[dict[str, Any]]:
         return self.call("/sdapi/v1/script-info")
 
+    def upscaler(self) -> str:
+        """Latent, or where the host has no such upscalers (Neo) one that leaves pictures as they are."""
+        names = [mode["name"] for mode in self.call("/sdapi/v1/latent-upscale-modes")]
+        return "Latent" if "Latent" in names else "None"
+
     def txt2img(self, values: list[Any] | None = None, **request: Any) -> Picture:
         """values: the accordion's, or None to say nothing of the extension."""
         return self._pictures("/sdapi/v1/txt2img", values, request)

@@ -90,7 +90,7 @@ def infotext(host: Host, folder: Path) -> Iterator[Line]:
         yield f"gone: plain, and said ({error})", gone.hash == plain.hash and "is not here" in error
         shutil.copyfile(folder / f"{OTHER}.pt", old)
         error = said(again(host, first.infotext)).get("Aesthetic error", "")
-        yield f"another file of its name: said ({error})", "now is another" in error
+        yield f"another file of its name: said ({error})", "is another" in error
     finally:
         for file in (new, folder / "away"):
             if file.exists():
@@ -132,7 +132,7 @@ def mixes(host: Host, folder: Path) -> Iterator[Line]:
     yield f"a weight is missing: {error}", "has a weight" in error
 
 
-HIRES = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "hr_second_pass_steps": 2,
+HIRES = {"enable_hr": True, "hr_scale": 2, "hr_second_pass_steps": 2,
          "denoising_strength": 0.7, "hr_additional_modules": ["Use same choices"]}  # fmt: skip
 
 
@@ -156,7 +156,8 @@ def tags(host: Host, folder: Path) -> Iterator[Line]:
     negative = ask(host, negative_prompt="blurry" + tag)
     yield "in the negative prompt", negative.hash == ask(host, {"negative": NAME, "steps": 4}).hash != plain.hash
     yield "and again from its infotext", again(host, negative.infotext).hash == negative.hash
-    hires, base = HIRES | {"hr_prompt": f"a dog{tag}"}, HIRES | {"hr_prompt": "a dog"}
+    passes = HIRES | {"hr_upscaler": host.upscaler()}
+    hires, base = passes | {"hr_prompt": f"a dog{tag}"}, passes | {"hr_prompt": "a dog"}
     only, none, both = ask(host, **hires), ask(host, **base), ask(host, {"embedding": NAME, "steps": 4}, **base)
     one, other = only.samplings[1]["c"][0][0][0], both.samplings[1]["c"][0][0][0]
     yield "hires with its own: as the accordion's", bool((one == other).all()) and only.hash != none.hash

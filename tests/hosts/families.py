@@ -22,7 +22,12 @@ import aesthetic_embeddings as ae
 from .client import Host
 from .references import Refiner, Sd2, Sdxl
 from .sequences import Line, values
-from .towers import CAT, LONG, SETTINGS, Towers, first, near, negative
+from .towers import CAT, LONG, Towers, first, near, negative
+
+SETTINGS = {
+    "adam": ae.Settings(steps=4),
+    "normalized": ae.Settings(steps=4, update="normalized", epsilon=5e-5),
+}
 
 
 class Families:
@@ -30,28 +35,29 @@ class Families:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.host, self.tolerance = Host(arguments.url), arguments.tolerance
+        self.settings = SETTINGS[arguments.update]
         self.tokenizer, self.addons = arguments.tokenizer, arguments.addons
         self.e, self.name = ae.load(arguments.embedding), arguments.embedding.stem
 
     def sdxl(self, checkpoint: Path, refiner: Path | None = None) -> Iterator[Line]:
         host, reference = self.host, Sdxl(checkpoint, self.tokenizer)
-        plain, both = reference.conditioning(CAT), reference.conditioning(CAT, self.e, SETTINGS)
-        one = reference.conditioning(CAT, self.e, SETTINGS, only=["lora_te1"])
+        plain, both = reference.conditioning(CAT), reference.conditioning(CAT, self.e, self.settings)
+        one = reference.conditioning(CAT, self.e, self.settings, only=["lora_te1"])
         size = host.txt2img().samplings[0]["c"][0][0][0]["vector"][len(plain["vector"]) :]
 
-        picture = host.txt2img(values(self.name, SETTINGS))
+        picture = host.txt2img(values(self.name, self.settings))
         yield near("both towers", first(picture), both, plain, self.tolerance)
         yield "as many similarities as towers", picture.comments.count("→") == 2
-        arc = host.txt2img(values(self.name, replace(SETTINGS, weight=0.5, blend="slerp")))
+        arc = host.txt2img(values(self.name, replace(self.settings, weight=0.5, blend="slerp")))
         got = first(arc)["vector"][len(plain["vector"]) :]
         yield "blended on an arc: the picture's size stays", bool(torch.equal(got, size))
-        picture = host.txt2img(values("sac_8plus", SETTINGS))
+        picture = host.txt2img(values("sac_8plus", self.settings))
         yield near("a vector for the first tower alone", first(picture), one, plain, self.tolerance)
         yield "the other is said to be left alone", "is left alone" in picture.comments
-        picture = host.txt2img(values(self.name, SETTINGS, negative=self.name), negative_prompt="")
+        picture = host.txt2img(values(self.name, self.settings, negative=self.name), negative_prompt="")
         yield "the empty negative prompt stays zero", not negative(picture)["crossattn"].any()
-        picture = host.txt2img(values(self.name, SETTINGS), prompt=LONG)
-        long, tuned = reference.conditioning(LONG), reference.conditioning(LONG, self.e, SETTINGS)
+        picture = host.txt2img(values(self.name, self.settings), prompt=LONG)
+        long, tuned = reference.conditioning(LONG), reference.conditioning(LONG, self.e, self.settings)
         yield near("two chunks", first(picture), tuned, long, self.tolerance)
         if refiner:
             yield from self.refined(reference, refiner)
@@ -64,15 +70,15 @@ class Families:
         """A job that changes to the refiner's checkpoint half-way: each model's prompt is tuned in its own towers."""
         reference, request = Refiner(checkpoint, self.tokenizer), {"steps": 4, "refiner_switch_at": 0.5}
         request["refiner_checkpoint"] = checkpoint.stem
-        plain, tuned = reference.conditioning(CAT), reference.conditioning(CAT, self.e, SETTINGS)
-        before = base.conditioning(CAT), base.conditioning(CAT, self.e, SETTINGS)
+        plain, tuned = reference.conditioning(CAT), reference.conditioning(CAT, self.e, self.settings)
+        before = base.conditioning(CAT), base.conditioning(CAT, self.e, self.settings)
         without = self.host.txt2img(**request)
         yield near("refiner, off", without.last["c"][0][0][0], plain, plain, self.tolerance)
-        picture = self.host.txt2img(values(self.name, SETTINGS, negative=self.name), **request, negative_prompt="")
+        picture = self.host.txt2img(values(self.name, self.settings, negative=self.name), **request, negative_prompt="")
         yield near("refiner's job, the base", first(picture), before[1], before[0], self.tolerance)
         yield near("refiner", picture.last["c"][0][0][0], tuned, plain, self.tolerance)
         yield "refiner: the empty negative prompt stays zero", not picture.last["uc"][0][0]["crossattn"].any()
-        picture = self.host.txt2img(values("sac_8plus", SETTINGS), **request)
+        picture = self.host.txt2img(values("sac_8plus", self.settings), **request)
         yield near("refiner, no vector for it", picture.last["c"][0][0][0], plain, plain, self.tolerance)
         yield "refiner, no vector for it: said", "but this model's text encoder is" in picture.comments
         yield "refiner, off again", self.host.txt2img(**request).hash == without.hash
@@ -80,8 +86,8 @@ class Families:
     def sd2(self, checkpoint: Path) -> Iterator[Line]:
         """A1111 keeps its last layer, which no picture needs; Forge does not: it is in the checkpoint."""
         reference = Sd2(checkpoint, self.tokenizer)
-        plain, tuned = reference.conditioning(CAT), reference.conditioning(CAT, self.e, SETTINGS)
-        yield near("on", first(self.host.txt2img(values(self.name, SETTINGS))), tuned, plain, self.tolerance)
+        plain, tuned = reference.conditioning(CAT), reference.conditioning(CAT, self.e, self.settings)
+        yield near("on", first(self.host.txt2img(values(self.name, self.settings))), tuned, plain, self.tolerance)
         if self.addons:
             changes = Towers(self.host, reference, self.e, self.name, self.addons, self.tolerance)
             yield from changes.networks()
@@ -105,7 +111,10 @@ def arguments_for(description: str | None, tolerance: float) -> argparse.Argumen
 
 
 def main() -> None:
-    arguments = arguments_for(__doc__, 1e-4).parse_args()
+    parser = arguments_for(__doc__, 1e-4)
+    help = "of the two, Adam takes 8 GB more for bigG, in the host and here alike"
+    parser.add_argument("--update", choices=list(SETTINGS), default="adam", help=help)
+    arguments = parser.parse_args()
     families = Families(arguments)
     host = families.host
     before = host.call("/sdapi/v1/options")["sd_model_checkpoint"]

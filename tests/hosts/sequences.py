@@ -76,8 +76,7 @@ def copies(host: Host, name: str) -> Iterator[Line]:
         values(name), script_name="prompts from file or textbox", script_args=_file_arguments(host), prompt=""
     )
     yield "prompts from file: each prompt's own picture", lines.each == [cat, dog]
-    axes = [_axis(host, "Prompt S/R"), "cat,dog", [], 0, "", [], 0, "", [], False, True, False, False]
-    grid = host.txt2img(values(name), script_name="x/y/z plot", script_args=[*axes, False, False, False, 0, False])
+    grid = host.txt2img(values(name), script_name="x/y/z plot", script_args=_plot_arguments(host, "cat,dog"))
     yield "XYZ: each cell's own picture", grid.each[-2:] == [cat, dog]
     yield "XYZ: a plain picture after it", host.txt2img(prompt="a photo of a dog").hash == plain
     base = host.txt2img().encoded
@@ -233,7 +232,16 @@ def _file_arguments(host: Host) -> list[Any]:
     return arguments + [False] * (len(known["args"]) - len(arguments))
 
 
-def _axis(host: Host, label: str) -> int:
+def _plot_arguments(host: Host, replaced: str) -> list[Any]:
+    """Prompt S/R on the first axis, and each cell among the answer's pictures; the rest as the host has it."""
     plot = next(script for script in host.scripts() if script["name"] == "x/y/z plot" and not script["is_img2img"])
-    choices = [choice[0] if isinstance(choice, list) else choice for choice in plot["args"][0]["choices"]]
-    return choices.index(label)
+    x = next(i for i, argument in enumerate(plot["args"]) if argument["label"] == "X type")
+    labels = [choice[0] if isinstance(choice, list) else choice for choice in plot["args"][x]["choices"]]
+    arguments = [argument["value"] for argument in plot["args"]]
+    for i, argument in enumerate(plot["args"]):
+        if argument["label"].endswith(" type"):  # two boxes follow, for text and for choices
+            arguments[i : i + 3] = [0, "", []]
+        elif argument["label"] in ("Draw legend", "Include Sub Images"):
+            arguments[i] = argument["label"] != "Draw legend"
+    arguments[x : x + 2] = [labels.index("Prompt S/R"), replaced]
+    return arguments

@@ -20,7 +20,7 @@ from .sequences import Line, values
 CAT, SETTINGS = "a photo of a cat", ae.Settings(steps=4)
 LONG = " ".join(["a photo of a cat on a green sofa by the sea at dawn"] * 6)  # 78 tokens: two chunks
 PATCHED = "does not compute what its weights say"
-UNKNOWN_TO_FORGE = {"norm", "IA3", "OFT"}  # it takes such a file for one of another model, and leaves it out
+NOT_EVERYWHERE = {"norm", "IA3", "OFT"}  # Forge takes such a file for one of another model, and leaves it out
 
 
 def parts(cond: Tensor | Parts) -> Parts:
@@ -52,7 +52,8 @@ class Towers:
         self, host: Host, reference: Reference, e: ae.AestheticEmbedding, name: str, folder: Path, tolerance: float
     ) -> None:
         self.host, self.reference, self.e, self.name, self.tolerance = host, reference, e, name, tolerance
-        self.loras, self.inversions = folder / "models/Lora", folder / "embeddings"
+        self.loras = folder / "models/Lora"
+        self.inversions = folder / "embeddings", folder / "models/embeddings"  # the second: Neo
 
     def picture(self, prompt: str = CAT, on: bool = True, **request: Any) -> Picture:
         return self.host.txt2img(values(self.name, SETTINGS) if on else None, prompt=prompt, steps=1, **request)
@@ -78,10 +79,10 @@ class Towers:
     def networks(self) -> Iterator[Line]:
         """Every kind, at two strengths; on and off between pictures, and within a job."""
         before, off = self.picture(on=False), self.expected()
-        forge = "forge_additional_modules" in self.host.call("/sdapi/v1/options")
         for kind in KINDS:
             with self.network(kind) as (name, file):
-                if forge and kind in UNKNOWN_TO_FORGE:
+                plain = first(self.picture(f"{CAT} <lora:{name}:0.8>", on=False))
+                if kind in NOT_EVERYWHERE and _equal(plain, first(before)):
                     strong = weak = off
                 else:
                     strong, weak = (self.merged(kind, file, strength) for strength in (0.8, 0.4))
@@ -91,7 +92,6 @@ class Towers:
                     yield from self.within_a_job(name, strong, off)
                     yield from self.functional(name, strong, off)
                     yield from self.bookkeeping(name)
-                plain = first(self.picture(f"{CAT} <lora:{name}:0.8>", on=False))
                 if _equal(strong[1], off[1]):
                     yield f"{kind}: nothing of it is for this model", _equal(plain, first(before))
                 else:
@@ -136,7 +136,11 @@ class Towers:
 
     def inversion(self) -> Iterator[Line]:
         """In the prompt, in the negative prompt, in the second chunk."""
-        fitting = [file for file in sorted(self.inversions.glob("*-style.*")) if self.reference.fits(file)]
+        fitting = [
+            file
+            for file in sorted(f for folder in self.inversions for f in folder.glob("*-style.*"))
+            if self.reference.fits(file)
+        ]
         for file in fitting[:1]:
             with self.reference.inverted(file) as word:
                 for line, prompt in {
@@ -151,7 +155,7 @@ class Towers:
                 picture = self.host.txt2img(given, negative_prompt=prompt)
                 yield self.near("textual inversion in the negative prompt", negative(picture), self.expected(prompt))
         if not fitting:
-            yield f"no textual inversion in {self.inversions} fits", False
+            yield f"no textual inversion in {' or '.join(map(str, self.inversions))} fits", False
 
 
 def towers(

@@ -57,8 +57,13 @@ def _encoder(model):
     """What the text encoder's modules are like: attributes, hooks, LoRAs, and each parameter."""
     if hasattr(model, "forge_objects"):
         encoder = model.forge_objects.clip.cond_stage_model
-        loader = model.forge_objects.clip.patcher.lora_loader
-        loras = loader.loaded_hash, sorted(loader.backup), len(loader.online_backup)
+        patcher = model.forge_objects.clip.patcher
+        loader = getattr(patcher, "lora_loader", None)  # Neo's patcher does it itself
+        loras = (
+            (sorted(patcher.patches), sorted(patcher.backup))
+            if loader is None
+            else (loader.loaded_hash, sorted(loader.backup), len(loader.online_backup))
+        )
     else:
         encoder, loras = getattr(model, "conditioner", None) or model.cond_stage_model, None
     return {"loras": loras} | {
