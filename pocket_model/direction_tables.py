@@ -1,98 +1,130 @@
-"""The tables of `directions`, from what it found: `python -m pocket_model.direction_tables FOLDER`."""
+"""Tables and the plot of what `directions` found.
+
+    python -m pocket_model.direction_tables --kind cone cone-0.pt cone-1.pt --kind natural pocket.pt --plot taste.png
+
+Files of one kind of CLIP: their looks are taken together. Targets are compared on the looks that all of them were run
+on. Style is right where the probe says the look's name, or, for looks without a name, where the change of the colors
+points towards that of the look (cosine over .5).
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .directions import STEPS, Found
+from .evaluate import RIGHT
+from .measures import interval
 from .scene import STYLES
 
-RESAMPLES = 1000
+UPDATES, KINDS = ("adam", "normalized"), ("named", "unseen")
 
 
-def points_right(judged: dict[str, Tensor], change: Tensor) -> Tensor:
-    """Whether the colors changed towards the look's (cosine > .5), `[steps + 1, prompts]`."""
-    moved = judged["color"] - judged["color"][0]
-    return torch.nan_to_num(torch.cosine_similarity(moved, change.expand_as(moved), dim=-1)) > 0.5
+@dataclass(frozen=True)
+class Findings:
+    """What one file holds. change: `[looks, 11]`, how a look changes standardized color statistics."""
+
+    found: Found
+    change: Tensor
+
+    def judged(self, target: str, update: str, steps: int, kind: str) -> dict[int, tuple[Tensor, Tensor]]:
+        """Look -> whether style and subject are right after so many steps, `[prompts]` each."""
+        # adam's n-th step is the same whatever was planned; the other rule's steps get smaller towards the end
+        wanted = target, update, max(STEPS) if update == "adam" else steps
+        return {
+            look: (self._style(found, look)[steps].float(), found["subject"][steps].float())
+            for (*run, look), found in self.found.items()
+            if tuple(run) == wanted and (kind == "named") == (look < len(STYLES))
+        }
+
+    def _style(self, judged: dict[str, Tensor], look: int) -> Tensor:
+        if look < len(STYLES):
+            return judged["style"] == look
+        moved = judged["color"] - judged["color"][0]
+        return torch.nan_to_num(torch.cosine_similarity(moved, self.change[look].expand_as(moved), dim=-1)) > RIGHT
 
 
-def shift(judged: dict[str, Tensor], change: Tensor) -> Tensor:
-    """How far the colors moved along the look's own change, as a share of that, `[steps + 1, prompts]`."""
-    moved = judged["color"] - judged["color"][0]
-    return moved @ change / change.square().sum()
+def scores(
+    those: Sequence[Findings], targets: Sequence[str], update: str, steps: int, kind: str
+) -> dict[str, list[np.ndarray]]:
+    """Target -> style and subject, `[looks, prompts]` each, of the looks on which every target was run."""
+    rows: dict[str, list[tuple[Tensor, Tensor]]] = {target: [] for target in targets}
+    for one in those:
+        judged = {target: one.judged(target, update, steps, kind) for target in targets}
+        for look in sorted(set.intersection(*map(set, judged.values()))):
+            for target in targets:
+                rows[target].append(judged[target][look])
+    return {target: [torch.stack(each).numpy() for each in zip(*row, strict=True)] for target, row in rows.items()}
 
 
-def interval(values: Tensor, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of `[looks, prompts]`, and its 95 % interval by bootstrap over both."""
-    generator = torch.Generator().manual_seed(seed)
-    looks, prompts = values.shape
-    rows = torch.randint(looks, (RESAMPLES, looks), generator=generator)
-    columns = torch.randint(prompts, (RESAMPLES, prompts), generator=generator)
-    means = torch.stack([values[r][:, c].mean() for r, c in zip(rows, columns, strict=True)])
-    low, high = means.quantile(torch.tensor([0.025, 0.975])).tolist()
-    return float(values.mean()), low, high
-
-
-def shown(values: Tensor) -> str:
-    middle, low, high = interval(values.float())
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
-
-
-def looks_of(found: Found, target: str, update: str, steps: int) -> dict[int, tuple[dict[str, Tensor], int]]:
-    """Look -> the judgement, and the step in it, of a run of `steps` steps."""
-    chosen = {}
-    for (name, rule, planned, look), judged in found.items():
-        if (name, rule) == (target, update) and (planned == steps or rule == "adam"):
-            chosen[look] = judged, steps
-    return chosen
-
-
-Measure = Callable[[dict[str, Tensor], Tensor, int], Tensor]
-
-
-def table(found: Found, change: Tensor, looks: Sequence[int], update: str) -> list[str]:
-    """Rows by target: for each number of steps the style, then the subject."""
-    targets = list(dict.fromkeys(name for name, *_ in found))
-    named = max(looks) < len(STYLES)
-    lines = ["| target | " + " | ".join(f"n = {n}" for n in STEPS) + " |", "| --- |" + " --- |" * len(STEPS)]
-    for target in targets:
-        cells = []
-        for n in STEPS:
-            of = looks_of(found, target, update, n)
-            parts = defaultdict(list)
-            for look in looks:
-                judged, k = of[look]
-                style = judged["style"][k] == look if named else points_right(judged, change[look])[k]
-                parts["style"].append(style.float())
-                parts["shift"].append(shift(judged, change[look])[k])
-                parts["right"].append(points_right(judged, change[look])[k].float())
-                parts["subject"].append(judged["subject"][k].float())
-            stacked = {name: torch.stack(rows) for name, rows in parts.items()}
-            first = shown(stacked["style"]) + (f", {stacked['right'].mean():.2f}" if named else "")
-            cells.append(f"{first}, {stacked['shift'].mean():.2f}; {shown(stacked['subject'])}")
-        lines.append(f"| {target} | " + " | ".join(cells) + " |")
+def table(those: Sequence[Findings], targets: Sequence[str]) -> list[str]:
+    """For each rule, kind of look and target: style / subject at each number of steps."""
+    heads = ["rule, looks", "direction", *(f"n = {n}" for n in STEPS)]
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
+    for update, kind in product(UPDATES, KINDS):
+        columns = [scores(those, targets, update, n, kind) for n in STEPS]
+        for target in targets:
+            cells = [" / ".join(map(shown, column[target])) for column in columns]
+            lines.append(f"| {update}, {kind} | {target} | {' | '.join(cells)} |")
     return lines
+
+
+def shown(values: np.ndarray) -> str:
+    """Mean and 95 % interval."""
+    middle, low, high = (f"{value:.2f}".removeprefix("0") for value in (values.mean(), *interval(values)))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def plot(kinds: dict[str, Sequence[Findings]], targets: dict[str, str], path: Path) -> None:
+    """Subject against style over Adam's steps, for each kind of CLIP and of look. targets: name -> label."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        len(kinds), 2, figsize=(9, 3.6 * len(kinds)), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for row, (clip, those) in zip(axes, kinds.items(), strict=True):
+        for axis, kind in zip(row, KINDS, strict=True):
+            runs = [scores(those, list(targets), "adam", n, kind) for n in range(max(STEPS) + 1)]
+            for target, label in targets.items():
+                style, subject = ([run[target][i].mean() for run in runs] for i in (0, 1))
+                (line,) = axis.plot(style, subject, label=label)
+                for n, marker in zip(STEPS, "os^", strict=True):
+                    axis.plot(style[n], subject[n], marker, color=line.get_color())
+            axis.set(title=f"{clip}, {kind} looks", xlim=(-0.03, 1.03), ylim=(0, 1.05))
+    for n, marker in zip(STEPS, "os^", strict=True):
+        axes[0][0].plot([], [], marker, color="gray", label=f"n = {n}")
+    axes[0][0].legend(loc="lower left")
+    figure.supxlabel("style right")
+    figure.supylabel("subject kept")
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", type=Path, nargs="+", help="what `directions` saved")
+    parser.add_argument("--kind", nargs="+", action="append", required=True, metavar=("NAME", "FILE"))
+    parser.add_argument("--targets", nargs="+", default=["mean", "component 1.0", "difference 1.0"])
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    found: Found = {}
-    for file in options.files:
-        stored = torch.load(file, weights_only=True)
-        found |= stored["found"]
-        change = stored["change"]
-    for update in ("adam", "normalized"):
-        for what, looks in (("named", range(1, len(STYLES))), ("unseen", range(len(STYLES), len(change)))):
-            print(f"\n{update}, {what} looks\n")
-            print("\n".join(table(found, change, looks, update)))
+    kinds: dict[str, Sequence[Findings]] = {}
+    for name, *files in options.kind:
+        saved = [torch.load(file, weights_only=True) for file in files]
+        kinds[name] = [Findings(one["found"], one["change"]) for one in saved]
+        print(f"\n{name}: style right / subject kept\n")
+        print("\n".join([*(f"{file}: {one['about']}" for file, one in zip(files, saved, strict=True)), ""]))
+        print("\n".join(table(kinds[name], options.targets)))
+    if options.plot:
+        plot(kinds, {"mean": "mean, as published", "difference 1.0": "contrast 1"}, options.plot)
 
 
 if __name__ == "__main__":
