@@ -155,9 +155,9 @@ def _article(kind: type) -> str:
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
 
 
-#: Where to start. docs/pocket.md has what such steps do to style and subject.
+#: Where to start. docs/taste.md has what contrast does to style and subject, and docs/pocket.md what such steps do.
 PRESETS = {
-    "Safe start": Settings(steps=10, epsilon=5e-5, update="normalized"),
+    "Safe start": Settings(steps=10, epsilon=5e-5, update="normalized", contrast=1.0),
     "The paper's": Settings(steps=10, epsilon=1e-4, update="adam"),
-    "Strong": Settings(steps=20, epsilon=1e-4, update="adam"),
+    "Strong": Settings(steps=20, epsilon=1e-4, update="adam", contrast=1.0),
 }

@@ -38,7 +38,12 @@ def run(stage: str, work: Path, output: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="folder for model/, samples/ and judge.safetensors")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="folder for model/, samples/, neutral.safetensors and judge.safetensors",
+    )
     parser.add_argument("--work", type=Path, help="folder for pictures and checkpoints (3 GB); default: OUTPUT/work")
     parser.add_argument("--only", nargs="+", choices=(*STAGES, *BESIDE), help="run these stages alone, in this order")
     options = parser.parse_args()

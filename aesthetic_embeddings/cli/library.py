@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from .. import pocket
+from ..aesthetics.embedding import load
 from ..aesthetics.families import supported_models
 from ..aesthetics.library import Entry, Library
 from ..aesthetics.mixes import from_arguments
@@ -36,7 +38,7 @@ class Folders:
         missing = [path for path in self.paths[int(new) :] if not path.is_dir()] if self.chosen else []
         if missing:
             raise AestheticError(f"The folder {missing[0]} does not exist. Give the one that holds your aesthetics.")
-        return Library(self.paths)
+        return Library(self.paths, [load(pocket.NEUTRAL)])
 
 
 @click.command()

@@ -14,6 +14,7 @@ import gradio as gr
 
 from .. import pocket
 from ..aesthetics.creation import create_in_library
+from ..aesthetics.embedding import load
 from ..aesthetics.encoders import ENCODERS, encoder_of_family
 from ..aesthetics.image_encoder import Encoder
 from ..aesthetics.library import Library
@@ -52,7 +53,8 @@ def open_studio(
         folder = Path(temporary)
         os.environ["GRADIO_TEMP_DIR"] = str(folder / "served")  # what comes from pages, and what they are given
         samples = [_embed_samples(folder / "samples")] if bundled else []
-        yield Studio(Library([*folders, *samples]), engine, encoders, folder, is_demo=bundled)
+        shown = Library([*folders, *samples], [load(pocket.NEUTRAL)])
+        yield Studio(shown, engine, encoders, folder, is_demo=bundled)
 
 
 def _embed_samples(folder: Path) -> Path:

@@ -138,7 +138,7 @@ def personalize_each(
             name = family(whole.width, len(whole.layers), matrix.shape[0])
             wanted = settings
             if settings.contrast and name in embedding.vectors and name not in embedding.ordinary:
-                notes.append(nothing_to_be_told_apart_from(embedding, name))
+                notes.append(f"Tuned without contrast, as published. {nothing_to_be_told_apart_from(embedding, name)}")
                 wanted = replace(settings, contrast=0.0)
             name, tuned[name] = personalize(whole, record, embedding, wanted, matrix, text, on_step)
         except EncoderError as error:

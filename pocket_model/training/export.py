@@ -10,12 +10,16 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from transformers import CLIPModel
+
+import aesthetic_embeddings as ae
 
 from ..scene import AESTHETICS, SETTINGS, SUBJECTS, Scene
 from ..world import SIZE, draw
 from . import clip, judge, unet, vae
 
 SAMPLE_SEED, SAMPLES_EACH, SAMPLE_SIZE = 40_000_000, 12, 128
+ORDINARY = 100  # drawings that the neutral embedding is the mean of
 TEXT_WEIGHTS, OTHER_WEIGHTS = "text_encoder/model.safetensors", "vision.safetensors"
 
 PREPROCESSOR = {
@@ -102,7 +106,7 @@ def _export_clip(work: Path, folder: Path) -> None:
 
 
 def export(work: Path, folder: Path) -> None:
-    """Write `folder`/model, `folder`/samples and `folder`/judge.safetensors."""
+    """Write `folder`/model, `folder`/samples, `folder`/neutral.safetensors and `folder`/judge.safetensors."""
     model = folder / "model"
     shutil.rmtree(model, ignore_errors=True)
     _export_clip(work, model)
@@ -118,6 +122,7 @@ def export(work: Path, folder: Path) -> None:
     _write(model / "model_index.json", PIPELINE)
     _save(folder / "judge.safetensors", judge.load(work).state_dict())
     export_samples(folder / "samples")
+    export_neutral(folder / "neutral.safetensors", clip.load(work))
 
 
 def export_samples(folder: Path) -> None:
@@ -128,3 +133,10 @@ def export_samples(folder: Path) -> None:
         for place, subject in enumerate(rng.sample(SUBJECTS, SAMPLES_EACH)):
             scene = Scene(subject, rng.choice(SETTINGS), aesthetic, seed=SAMPLE_SEED + 100 * number + place)
             draw(scene, SAMPLE_SIZE).save(folder / aesthetic / f"{place + 1:02}.png", optimize=True)
+
+
+def export_neutral(path: Path, model: CLIPModel) -> None:
+    """What the aesthetics are told apart from: the mean of plain drawings."""
+    rng = random.Random("neutral")
+    scenes = [Scene(rng.choice(SUBJECTS), rng.choice(SETTINGS), seed=SAMPLE_SEED + 10_000 + i) for i in range(ORDINARY)]
+    ae.create([draw(scene) for scene in scenes], model, name="neutral").save(path, overwrite=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aesthetic_embeddings import AestheticError, Settings
-from aesthetic_embeddings.settings import UPDATES
+from aesthetic_embeddings.settings import PRESETS, UPDATES
 from aesthetic_embeddings.text_encoder.update_rules import UPDATE_RULES
 
 
@@ -74,3 +74,7 @@ def test_a_strength_is_a_factor_of_epsilon_for_its_own_text_encoder():
 
 def test_every_update_rule_has_its_equation():
     assert tuple(UPDATE_RULES) == UPDATES
+
+
+def test_the_papers_preset_is_the_published_algorithm():
+    assert PRESETS["The paper's"] == Settings() == Settings(steps=10, epsilon=1e-4, update="adam", contrast=0.0)

@@ -43,6 +43,21 @@ def test_transformers_loads_the_clip_and_it_knows_its_samples():
         assert int((features @ vector).argmax()) == i
 
 
+def test_its_neutral_embedding_is_of_its_own_clip_and_stands_in(tmp_path):
+    from transformers import CLIPModel
+
+    neutral = ae.load(pocket.NEUTRAL)
+    library = ae.Library([tmp_path], [neutral])
+    model = CLIPModel.from_pretrained(pocket.MODEL)
+    library.save(ae.create(pocket.SAMPLES / "glowwave", model, name="glowwave"))
+    (family,) = neutral.vectors
+    e = library.get("glowwave")
+    assert neutral.clips == e.clips
+    assert 0 < e.own_share(family) <= 1
+    direction = torch.cosine_similarity(e.ordinary[family], neutral.vectors[family], dim=0)
+    assert float(direction) == pytest.approx(1)
+
+
 def test_the_tokenizer_ends_where_the_text_encoder_thinks_it_does():
     from transformers import CLIPTextModel, CLIPTokenizer
 

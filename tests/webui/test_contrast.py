@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.aesthetics.families import clip_signature
 from aesthetic_embeddings.aesthetics.neutral import NEUTRAL
+from aesthetic_embeddings.settings import PRESETS
 
 from .conftest import embedding
 from .fake_host import FAMILY, WIDTH, Host
@@ -66,6 +68,15 @@ def test_what_is_missing_is_said_and_the_picture_is_as_published(host: Host) -> 
     ours, comments, _ = generate(host, **WANTED, contrast=1.0)
     assert torch.equal(ours, published)
     assert any("Contrast needs ordinary pictures" in comment and "'dusk'" in comment for comment in comments)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_works_without_a_neutral_embedding(host: Host, preset: str) -> None:
+    wanted = {"embedding": "dusk"} | dataclasses.asdict(PRESETS[preset])
+    ours, comments, _ = generate(host, **wanted)
+    assert torch.equal(ours, generate(host, **wanted | {"contrast": 0.0})[0])
+    said = [comment for comment in comments if "Tuned without contrast" in comment]
+    assert len(said) == (PRESETS[preset].contrast > 0)
 
 
 def test_a_neutral_embedding_in_the_library_is_used_at_once(host: Host) -> None:
