@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from . import clip, data, tokenizer, vae
 from .loop import Average, resumable, step_rng, update, warm_cosine
 
-STEPS, BATCH, RATE = 3_500, 32, 1e-3
+STEPS, BATCH, RATE = 10_000, 32, 1e-3
 EMPTY_SHARE = 0.1
 
 
