@@ -4,8 +4,9 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
-from benchmarks import floor, growth, speed, where
+from benchmarks import device, floor, growth, speed, where
 from benchmarks.cases import Case, Result, in_fresh_process
 
 SMALL = Case("adam", (3,), steps=2, width=64)
@@ -43,3 +44,9 @@ def test_the_plot(tmp_path):
     assert "2.0x" in str(rows[0])
     speed.draw(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10000
+
+
+def test_a_row_of_a_device():
+    cells = device.row(SMALL, torch.device("cpu"), runs=1).split("|")
+    assert len(cells) == 9
+    assert all("ms" in cells[k] for k in (2, 3, 5, 6))
