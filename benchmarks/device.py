@@ -3,8 +3,8 @@
     python -m benchmarks.device                      # on cuda: fp16 towers of CLIP ViT-L/14's shape, and SDXL's two
     python -m benchmarks.device --device cpu --width 64 --runs 2     # that the command itself runs
 
-A row is 10 steps on one prompt: the first of the process, then the median of later ones, each a prompt of its own. Below them
-is one step of a UNet of Stable Diffusion 1's shape at 512 x 512 with CFG, the yardstick of what a user waits for anyway.
+A row is 10 steps on one prompt: the first of the process, then the median of later ones, each a prompt of its own.
+Below them is one step of a UNet of Stable Diffusion 1's shape at 512 x 512 with CFG: what a user waits for anyway.
 """
 
 from __future__ import annotations
