@@ -19,7 +19,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 NAME = "pretend"
 AVAILABLE = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
 if AVAILABLE:
-    backend_registration._setup_privateuseone_for_python_backend(rename=NAME)
+    module = backend_registration._DummyBackendModule()
+    module.get_amp_supported_dtype = lambda: [torch.float16, torch.bfloat16]  # autocast asks for it
+    backend_registration._setup_privateuseone_for_python_backend(NAME, module)
 
 #: What gives another view of the same memory, and is no work for the device.
 VIEWS = [

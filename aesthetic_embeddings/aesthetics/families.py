@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 # (width of the text encoder, layers, dimension of the shared space) -> the name under which a file stores its vector
@@ -67,8 +68,8 @@ def clip_signature(projection: Tensor) -> str:
     share half of them.
     """
     flat = projection.detach().flatten()
-    places = [i * flat.numel() // _SIGNS for i in range(_SIGNS)]
-    bits = "".join("1" if negative else "0" for negative in flat[places].signbit().tolist())
+    places = torch.tensor([i * flat.numel() // _SIGNS for i in range(_SIGNS)])
+    bits = "".join("1" if negative else "0" for negative in flat[places.to(flat.device)].cpu().signbit().tolist())
     return f"{int(bits, 2):0{_SIGNS // 4}x}"
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection
 
-from aesthetic_embeddings import Settings, personalized
+import aesthetic_embeddings as ae
+from aesthetic_embeddings import Settings, personalized, pocket
 from aesthetic_embeddings.errors import out_of_memory
 from aesthetic_embeddings.text_encoder import tune as tuning
 from aesthetic_embeddings.text_encoder.all_at_once import AllAtOnce
@@ -154,3 +156,36 @@ def test_memory_may_run_out_at_any_launch(update: str, place: str, monkeypatch: 
 def snapshot_after_first_run(enc: Any, ids: Tensor) -> dict[str, Any]:
     enc.run(enc.model, ids)  # when transformers sets hooks of its own
     return snapshot(enc.model)
+
+
+# ---------------------------------------------------------------- whole: creation, and a pipeline
+
+
+@accelerated
+def test_an_aesthetic_is_made_on_a_device(device: Any):
+    folder = pocket.SAMPLES / "cloudcore"
+    want = ae.create(folder, str(pocket.MODEL))
+    model = CLIPModel.from_pretrained(pocket.MODEL).eval().requires_grad_(False).to("pretend:0")
+    found = ae.create(folder, model, CLIPImageProcessor.from_pretrained(pocket.MODEL))
+    assert found.vectors.keys() == want.vectors.keys()
+    for name, vector in want.vectors.items():
+        assert F.cosine_similarity(found.vectors[name], vector, dim=0) > 0.9999
+
+
+@accelerated
+def test_a_picture_is_made_on_a_device(device: Any):
+    diffusers = pytest.importorskip("diffusers")
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(pocket.MODEL)
+    e, settings = ae.create(pocket.SAMPLES / "cloudcore", str(pocket.MODEL)), ae.Settings(steps=2)
+
+    def picture() -> Any:
+        arguments = ae.personalized_prompt(pipe, "a castle in a meadow", e, settings).arguments
+        noise = torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(1)).to(pipe.device)
+        return pipe(**arguments, latents=noise, num_inference_steps=2, output_type="np").images[0]
+
+    want = picture()
+    for model in (pipe.text_encoder, pipe.unet, pipe.vae):
+        model.requires_grad_(False)
+    pipe.to("pretend:0")
+    found = picture()
+    assert abs(found - want).max() < 0.02
