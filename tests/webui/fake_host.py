@@ -201,9 +201,9 @@ class Engine(nn.Module):
 
     def process_tokens(self, remade_batch_tokens: list[list[int]], batch_multipliers: list[list[float]]) -> Tensor:
         """And emphasis, which keeps the mean: modules/sd_emphasis.py, EmphasisOriginal."""
-        z = self.encode_with_transformers(torch.asarray(remade_batch_tokens).to(self.host.device))
+        z = self.encode_with_transformers(torch.asarray(remade_batch_tokens))
         mean = z.mean()
-        z = z * torch.asarray(batch_multipliers).to(z.device)[..., None]
+        z = z * torch.asarray(batch_multipliers)[..., None]
         return z * (mean / z.mean())
 
     def encode_with_transformers(self, tokens: Tensor) -> Tensor:
