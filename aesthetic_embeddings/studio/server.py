@@ -75,7 +75,7 @@ def launch(
 def _shown_width(studio: Studio) -> int:
     """How wide a picture is shown at most, in CSS pixels: small ones would only show their blur."""
     size = studio.engine.image_size
-    return size if size >= 512 else max(256, min(512, 3 * size))
+    return size if size >= 512 else max(256, min(512, 2 * size))
 
 
 def check_access(host: str, password: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,15 +71,3 @@ def again(chromium: Any, url: str) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def page(again: Callable[..., Any]) -> Any:
     return again()
-
-
-@pytest.fixture
-def shot() -> Callable[[Any, str], None]:
-    """Keeps a picture of a page in the folder STUDIO_SHOTS, where that is set: the README's come from here."""
-
-    def shot(page: Any, name: str) -> None:
-        if folder := os.environ.get("STUDIO_SHOTS"):
-            page.evaluate("scrollTo(0, 0)")
-            page.screenshot(path=Path(folder, f"studio-{name}.png"), full_page=True)
-
-    return shot

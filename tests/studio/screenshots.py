@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +13,57 @@ from playwright.sync_api import sync_playwright
 from aesthetic_embeddings.studio import app, server
 
 from .conftest import CHROMIUM
-from .test_compare import ask, at, generate, shown
+from .test_compare import at, generate, shown
 
 WIDTH = 1280
 
 
 def main(folder: Path) -> None:
+    pages: dict[str, Callable[[Any], None]] = {"": _compare, "-create": _create, "-library": _library}
     with (
         tempfile.TemporaryDirectory() as library,
         app.open_studio(folders=[library]) as studio,
         sync_playwright() as driver,
     ):
         served = server.launch(studio)
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})
+        page.set_default_timeout(300_000)
         page.goto(served.local_url)
-        _compare(page)
-        _save(page, folder / "studio.png")
+        shown(page, "original")
+        for name, show in pages.items():
+            show(page)
+            page.mouse.move(0, 0)
+            page.wait_for_timeout(1500)  # for plots and transitions to settle
+            page.evaluate("scrollTo(0, 0)")
+            page.screenshot(path=folder / f"studio{name}.png", full_page=True)
+            print(folder / f"studio{name}.png")
         browser.close()
         served.close()
 
 
 def _compare(page: Any) -> None:
-    ask(page, "a lighthouse in the snow", "glowwave", seed=11)
-    at(page, "more").get_by_role("button", name="More").click()
-    generate(page)
+    generate(page, at(page, "example_1").click)
     shown(page, "personalized")
-    page.mouse.move(0, 0)
-    page.wait_for_timeout(500)  # for the plot to settle
 
 
-def _save(page: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    height = page.evaluate("scrollY + document.querySelector('#studio_compare').getBoundingClientRect().bottom")
-    page.screenshot(path=path, full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": height + 16})
-    print(path)
+def _create(page: Any) -> None:
+    page.get_by_role("tab", name="Create").click()
+    at(page, "samples").click()
+    at(page, "pictures").locator(".tile").first.wait_for()
+    at(page, "new_name").locator("input, textarea").fill("clouds")
+
+
+def _library(page: Any) -> None:
+    page.get_by_role("tab", name="Library").click()
+    at(page, "cards").locator(".card").nth(1).click()
+    at(page, "facts").locator("h3").wait_for()
+    box = at(page, "blend_parts").locator("input")
+    for name in ("cloudcore", "glowwave"):
+        box.click()
+        page.get_by_role("option", name=name, exact=True).click()
+    page.keyboard.press("Escape")
+    at(page, "blend_preview").get_by_text("cloudcore × 0.5, glowwave × 0.5").wait_for()
 
 
 if __name__ == "__main__":

@@ -100,9 +100,9 @@ def values(page: Any) -> dict[str, Any]:
 
 def test_an_example_is_one_click(page: Any):
     words = generate(page, at(page, "example_0").click)
-    assert re.search(r"Similarity to gloomcore: -?0\.\d{3} → 0\.\d{3}", words)
+    assert re.search(r"Similarity to cloudcore: -?0\.\d{3} → 0\.\d{3}", words)
     assert shown(page, "original") != shown(page, "personalized")
-    assert at(page, "prompt").locator("textarea").input_value() == "a lighthouse in the snow"
+    assert at(page, "prompt").locator("textarea").input_value() == "a castle in a meadow"
     at(page, "curves").locator("svg").wait_for()
 
     small = at(page, "thumbnails").locator("button img")
@@ -182,8 +182,8 @@ def test_cancelling_stops_the_work(page: Any, studio: Any):
 
 def test_a_new_page_shows_a_comparison(page: Any):
     assert shown(page, "original") != shown(page, "personalized")
-    assert "Similarity to gloomcore" in said(page, "Done in")
-    assert at(page, "prompt").locator("textarea").input_value() == "a lighthouse in the snow"
+    assert "Similarity to cloudcore" in said(page, "Done in")
+    assert at(page, "prompt").locator("textarea").input_value() == "a castle in a meadow"
     at(page, "save").wait_for()
     assert not at(page, "history").is_visible()
 

@@ -56,9 +56,7 @@ def save(page: Any, name: str) -> None:
 # ---- journeys -------------------------------------------------------------------------------------------------------
 
 
-def test_from_a_folder_without_its_outlier_to_compare_and_library(
-    tab: Any, library: Path, tmp_path: Path, shot: Callable[..., None]
-):
+def test_from_a_folder_without_its_outlier_to_compare_and_library(tab: Any, library: Path, tmp_path: Path):
     folder = tmp_path / "holiday"
     shutil.copytree(SAMPLES, folder)
     shutil.copy(pocket.SAMPLES / "gloomcore" / "01.png", folder / "odd.png")
@@ -73,7 +71,6 @@ def test_from_a_folder_without_its_outlier_to_compare_and_library(
     for line in ("cut.png: damaged or cut short", "empty.jpg: empty", "notes.txt: not a picture"):
         assert line in said
     tab.locator("#studio_likeness").locator("svg, canvas").first.wait_for()
-    shot(tab, "create")
 
     tab.get_by_role("button", name="Remove the one unlike the others").click()
     seen(tab, 12)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,7 +141,7 @@ def test_imported_and_downloaded(tab: Any, library: Path, tmp_path: Path):
         (library / f"{name}.safetensors").unlink()
 
 
-def test_blend_with_live_preview(tab: Any, library: Path, shot: Callable[..., None]):
+def test_blend_with_live_preview(tab: Any, library: Path):
     (library / "mine.safetensors").unlink()
     box = tab.locator("#studio_blend_parts input")
     for name in ("aivazovsky", "glowwave"):
@@ -161,7 +160,6 @@ def test_blend_with_live_preview(tab: Any, library: Path, shot: Callable[..., No
     assert ae.load(library / "both.safetensors").notes == "blend of aivazovsky × 0.5, glowwave × 0.5"
     with Image.open(library / "both.preview.png") as image:
         assert image.size == (128, 128)
-    shot(tab, "library")
 
     before = preview.locator("img").get_attribute("src")
     weight = tab.locator("#studio_blend_weight_1 input[type=number]")

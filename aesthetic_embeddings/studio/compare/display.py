@@ -150,7 +150,7 @@ def _pictures(result: Result) -> Updates:
         return {"original": result.pairs[0].original} if result.pairs else {}
     updates: Updates = {**_pair(whole[0]), "pairs": whole}
     if len(whole) > 1:
-        small = [(pair.personalized, f"seed {pair.seed}") for pair in whole]
+        small = [(pair.personalized, str(pair.seed)) for pair in whole]
         updates["thumbnails"] = gr.update(visible=True, value=small, columns=min(4, len(whole)))
     return updates
 

@@ -16,10 +16,10 @@ from .request import GRID, LAYOUTS, MAX_ROWS, NUMBERS, PAIRS, STRIP
 
 #: Prompts of the buttons, each with the bundled aesthetic that it is shown with.
 EXAMPLES = {
-    "a lighthouse in the snow": "gloomcore",
-    "an astronaut in the desert": "glowwave",
-    "a ship at sea": "aivazovsky",
     "a castle in a meadow": "cloudcore",
+    "a ship at sea": "aivazovsky",
+    "a lighthouse in the snow": "gloomcore",
+    "a pyramid in the desert": "glowwave",
 }
 _SEEN_AT_ONCE = ("steps",)  # settings; the others are under "More"
 
