@@ -119,7 +119,7 @@ class Settings:
     any_clip: bool = _setting(
         False,
         "Any CLIP",
-        "Use the aesthetic even where another CLIP than the model's looked at its pictures.",
+        "Use it even if another CLIP looked at its pictures.",
     )
 
     def __post_init__(self) -> None:

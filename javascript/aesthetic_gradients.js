@@ -1,4 +1,4 @@
-// A summary of the settings in the accordion's header, which gradio cannot make.
+// What gradio cannot do: a summary of the settings in the accordion's header, and more below.
 
 (function() {
     const part = (tab, name) => gradioApp().querySelector(`#script_${tab}_aesthetic_gradients_${name}`);
@@ -36,6 +36,16 @@
         if (event.target.closest?.("[id*=_aesthetic_gradients_]")) {
             event.target.dispatchEvent(new KeyboardEvent("keyup", {bubbles: true}));
         }
+    });
+
+    // gradio changes what is typed to the slider's nearest end when the box is left, but some update rules need more
+    document.addEventListener("blur", event => {
+        if (event.target.closest?.("[id$=_aesthetic_gradients_epsilon]")) event.stopPropagation();
+    }, true);
+
+    // the tab has chosen what it made in txt2img (webui/tab.py)
+    document.addEventListener("click", event => {
+        if (event.target.closest?.("#aesthetic_gradients_use")) window.switch_to_txt2img?.();
     });
 
     onUiLoaded(() => setInterval(update, 250)); // presets and pasted infotext set values without any event

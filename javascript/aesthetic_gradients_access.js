@@ -29,6 +29,8 @@
             part.querySelectorAll("input[type=number], input[type=range]").forEach(input => name(input, label(input)));
             part.querySelectorAll("button[title]").forEach(button => name(button, button.title));
             part.querySelectorAll(".input-accordion-checkbox").forEach(box => name(box, "Aesthetic gradients"));
+            // style.css shows one line of help
+            part.querySelectorAll('[data-testid="block-info"] + div').forEach(help => help.title = help.textContent);
             for (const input of part.querySelectorAll("input[type=file]")) {
                 const zone = input.parentElement; // gradio 3: a div with a click handler
                 reachable(zone);

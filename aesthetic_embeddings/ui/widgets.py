@@ -12,15 +12,16 @@ from ..settings import PRESETS, Settings
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
 
-#: Number boxes, with the step of their arrows: useful epsilons range from 1e-5 to 1, too far apart for a slider, which
-#: also changes what is typed to its nearest end.
-NUMBERS = {"epsilon": 1e-5}
+#: Sliders that offer less than `Settings` accepts: low, high, step. Useful epsilons range from 1e-5 to 1, and a slider
+#: over all of them would have the published 1e-4 at its very end. Others can be typed, since the pages' scripts keep
+#: gradio from changing what is typed to the slider's nearest end.
+RANGES = {"epsilon": (0.0, 1e-3, 1e-5)}
 #: Steps of sliders, where they are not 1 for whole numbers and 0.01 for others.
 SLIDER_STEPS = {"preservation": 0.1}
 
 
 def setting(name: str, elem_id: str, **more: Any) -> Any:
-    """The widget of one setting, at its default. A slider offers the whole range that `Settings` accepts."""
+    """The widget of one setting, at its default."""
     f = FIELDS[name]
     about, default = f.metadata, f.default
     common = {"value": default, "label": about["label"], "info": about["help"], "elem_id": elem_id, **more}
@@ -30,10 +31,12 @@ def setting(name: str, elem_id: str, **more: Any) -> Any:
         return gr.Checkbox(**common)
     if isinstance(default, str):
         return gr.Textbox(lines=1, **common)
-    if name in NUMBERS:
-        return gr.Number(step=NUMBERS[name], **common)
     step = SLIDER_STEPS.get(name, 1 if isinstance(default, int) else 0.01)
-    return gr.Slider(about["low"], about["high"], step=step, **common)
+    low, high, step = RANGES.get(name, (about["low"], about["high"], step))
+    slider = gr.Slider(low, high, step=step, **common)
+    if name in RANGES:  # gradio 6 would refuse values beyond; an attribute, as hosts look for this very class
+        setattr(slider, "preprocess", lambda payload: payload)  # noqa: B010  # or mypy would object
+    return slider
 
 
 def settings(values: Mapping[str, Any]) -> Settings:

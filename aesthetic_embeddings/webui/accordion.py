@@ -7,7 +7,7 @@ hosts keep the user's defaults by, so they do not change.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import gradio as gr
@@ -16,8 +16,20 @@ from ..aesthetics.families import supported_models
 from ..aesthetics.library import Library
 from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
+from ..settings import STRENGTHS
 from ..ui import widgets
 from .request import HIRES, NONE
+
+START_FROM = "Start from"
+#: The settings under Advanced, in rows of one kind of widget each, so that they are level.
+ADVANCED = (
+    ("update", "blend"),
+    ("contrast", "preservation"),
+    ("weight", "last_layers"),
+    ("strength_clip_l", "strength_clip_g"),
+    ("text", "text_strength"),
+    ("text_negative", "any_clip"),
+)
 
 
 def build(
@@ -28,12 +40,14 @@ def build(
     is_img2img: bool,
     warning: str = "",
     below: Callable[[dict[str, Any]], None] = lambda parts: None,
+    families: Callable[[], Collection[str]] = tuple,
 ) -> dict[str, Any]:
     """Draw it, and return its components by their names in `request.ARGUMENTS`.
 
     Also returns `hint`, which says where files go, and `about`, the models that the chosen embeddings serve.
     elem_id: makes the host's element id out of ours. input_accordion, tool_button: the host's widgets.
     warning: a sentence for the top. below: draws the accordion's last part, given the others.
+    families: those of the loaded model's text encoders, where they are known.
     """
     parts: dict[str, Any] = {}
 
@@ -45,62 +59,67 @@ def build(
             choices(library), value=NONE, label=label, info=info, elem_id=elem_id(name), allow_custom_value=True
         )
 
+    def fold(label: str) -> Any:
+        return gr.Accordion(label, open=False, elem_id=elem_id(label.lower().replace(" ", "_") + "_fold"))
+
     with input_accordion(False, label="Aesthetic gradients", elem_id=elem_id("accordion")) as parts["enabled"]:
         if warning:
             gr.HTML(f"<p class='aesthetic-warning'>{warning}</p>")
-        parts["hint"] = gr.HTML(hint(library), elem_id=elem_id("hint"))
         with gr.Row():
             embeddings("embedding", "Embedding", "One embedding, or a mix: dusk:0.7 fog:-0.3")
             refresh = tool_button("\U0001f504", elem_id=elem_id("refresh"), tooltip="Embedding: refresh")
-            embeddings("negative", "Embedding for the negative prompt", "None leaves the negative prompt alone.")
+        parts["hint"] = gr.HTML(hint(library), elem_id=elem_id("hint"))
         parts["about"] = gr.HTML(elem_id=elem_id("about"))
-        parts["pictures"] = gr.File(
-            label="Reference pictures, instead of an embedding",
-            file_count="multiple",
-            file_types=["image"],
-            elem_id=elem_id("pictures"),
-        )
         with gr.Row():
             setting("steps")
             setting("epsilon")
         with gr.Row(elem_classes="aesthetic-presets"):
+            gr.HTML(START_FROM, elem_classes="aesthetic-caption")
             presets = widgets.preset_buttons(elem_id)
-        with gr.Row():
-            setting("update")
-            setting("contrast")
-            setting("preservation")
-        with gr.Row():
-            setting("weight")
-            setting("blend")
-            setting("last_layers")
-        with gr.Row():
-            setting("strength_clip_l")
-            setting("strength_clip_g")
-            setting("any_clip")
-        with gr.Row():
-            setting("text")
-            setting("text_strength")
-            setting("text_negative")
-        with gr.Row():
-            parts["hires"] = gr.Radio(
-                HIRES,
-                value=HIRES[0],
-                label="Hires pass",
-                info="The same embedding, or the plain prompt.",
-                elem_id=elem_id("hires"),
-                visible=not is_img2img,
-            )
-        below(parts)
+        with gr.Row(elem_classes="aesthetic-folds"):
+            with fold("Advanced"):
+                with gr.Row():
+                    embeddings(
+                        "negative", "Embedding for the negative prompt", "None leaves the negative prompt alone."
+                    )
+                    parts["hires"] = gr.Radio(
+                        HIRES,
+                        value=HIRES[0],
+                        label="Hires pass",
+                        info="The same embedding, or the plain prompt.",
+                        elem_id=elem_id("hires"),
+                        visible=not is_img2img,
+                    )
+                for row in ADVANCED:
+                    with gr.Row():
+                        for name in row:
+                            setting(name)
+            with fold("Reference pictures"):
+                parts["pictures"] = gr.File(
+                    label="Reference pictures, instead of an embedding",
+                    file_count="multiple",
+                    file_types=["image"],
+                    elem_id=elem_id("pictures"),
+                )
+            with fold("My presets"):
+                below(parts)
 
     def names() -> list[Any]:
         library.refresh()
         return [*offered(dropdowns, choices(library)), gr.update(value=hint(library))]
+
+    def strengths(*_: Any) -> list[Any]:
+        """Hide what the loaded model has no encoder for. Opening the accordion asks, and choosing an embedding."""
+        found = families()
+        return [gr.update(visible=not found or family in found) for family in STRENGTHS]
 
     dropdowns = [parts["embedding"], parts["negative"]]
     for dropdown in dropdowns:
         dropdown.change(
             lambda *chosen: about(library, *chosen), inputs=dropdowns, outputs=[parts["about"]], show_progress=False
         )
+    for asking in (parts["enabled"], parts["embedding"]):
+        asking.change(strengths, inputs=[], outputs=[parts[name] for name in STRENGTHS.values()], show_progress=False)
     refresh.click(names, inputs=[], outputs=[*dropdowns, parts["hint"]], show_progress=False)
     widgets.connect_presets(presets, parts, show_progress=False)
     return parts

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from ..aesthetics.families import family_of_dimension
 from ..errors import AestheticError, EncoderError, Interrupted, out_of_memory
 from ..settings import Settings
 from ..storage.lru_cache import LRUCache
@@ -50,6 +52,15 @@ ALL_PLAIN = "The other prompts encoded with it stayed plain too."
 
 #: Some two hundred prompts of SD1; on the CPU, where it is nothing.
 tuned_prompts: LRUCache[Conditioning] = LRUCache(64 * 2**20)
+
+
+def loaded_families() -> set[str]:
+    """The CLIP families of the loaded model's text encoders; empty where there is no model yet, or an unknown one."""
+    model = host.loaded_model()
+    with suppress(AestheticError, AttributeError):
+        widths = [find_tower(encoder).width for encoder in host.text_encoders(model)]
+        return {family for width in widths if (family := family_of_dimension(width))}  # their projections are square
+    return set()
 
 
 def personalized_conditioning(

@@ -9,12 +9,13 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..aesthetics.creation import IF_EXISTS, Creation, create_in_library
 from ..aesthetics.embedding import SUFFIX, AestheticEmbedding
@@ -238,6 +239,22 @@ def thumbnails(found: Creation, count: int = 36, size: int = 256) -> list[tuple[
 def names() -> list[str]:
     """All names in the library, also those that cannot be chosen elsewhere: unreadable files and duplicates."""
     return sorted({entry.name for entry in host.library.entries}, key=str.casefold)
+
+
+def cards(size: int = 128) -> list[tuple[Image.Image, str]]:
+    """A small picture of each of `names()`, and the name: the preview, or a color of its own."""
+    return [(_small_preview(name, size) or Image.new("RGB", (size, size), _color(name)), name) for name in names()]
+
+
+def _small_preview(name: str, size: int) -> Image.Image | None:
+    path = host.library.preview(name)
+    with suppress(OSError, AestheticError):
+        return None if path is None else ImageOps.fit(thumbnail(path, 2 * size), (size, size))
+    return None
+
+
+def _color(name: str) -> str:
+    return f"hsl({zlib.crc32(name.encode()) % 360}, 30%, 60%)"
 
 
 def blend(new: str, recipe: str, overwrite: bool) -> Path:

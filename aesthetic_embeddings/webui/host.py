@@ -33,6 +33,7 @@ extra_networks = _optional("modules.extra_networks")
 metadata_editor = _optional("modules.ui_extra_networks_user_metadata")
 ui_extra_networks = _optional("modules.ui_extra_networks")
 sd_hijack = _optional("modules.sd_hijack")  # gone from Forge Neo
+sd_models = _optional("modules.sd_models")
 classic_engine = _optional("backend.text_processing.classic_engine")  # Forge's and Neo's
 dynamic_args = getattr(_optional("backend.args"), "dynamic_args", None)
 
@@ -72,6 +73,8 @@ library = Library(_folders())
 #: The accordions' dropdowns of embeddings, and their hints on where files go: a new name goes to all of them at once.
 dropdowns: list[Any] = []
 hints: list[Any] = []
+#: Of txt2img's accordion, the box and the dropdown of embeddings: the tab chooses there what it has made.
+txt2img: list[Any] = []
 
 
 def look_in(more: list[str]) -> None:
@@ -120,6 +123,11 @@ def text_encoders(model: Any) -> list[Any]:
     conditioner = getattr(model, "conditioner", None)
     embedders = [model.cond_stage_model] if conditioner is None else conditioner.embedders
     return [embedder.wrapped for embedder in embedders if hasattr(embedder, "wrapped")]
+
+
+def loaded_model() -> Any:
+    """The model in memory, or None; asking `shared.sd_model` would load one (modules/sd_models.py, SdModelData)."""
+    return getattr(getattr(sd_models, "model_data", None), "sd_model", None)
 
 
 def checkpoint(model: Any) -> str | None:

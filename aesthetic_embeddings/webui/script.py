@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import AestheticError
-from . import accordion, api, conditioning_hook, host, infotext, options, presets, tab, xyz
+from . import accordion, api, conditioner, conditioning_hook, host, infotext, options, presets, tab, xyz
 from .picture_report import PictureReport
 from .request import ARGUMENTS, by_name, read_request
 
@@ -47,6 +47,7 @@ def forget_page() -> None:
     """Called before the host builds its page. (It builds components for the API later, which are on no page.)"""
     host.dropdowns.clear()
     host.hints.clear()
+    host.txt2img.clear()
 
 
 class AestheticGradients(host.scripts.Script):  # type: ignore[misc]
@@ -62,10 +63,18 @@ class AestheticGradients(host.scripts.Script):  # type: ignore[misc]
         warning = OLD_IS_THERE if host.old_extension() else ""
         widgets = host.InputAccordion, host.ToolButton
         parts = accordion.build(
-            self.elem_id, host.library, *widgets, is_img2img, warning, lambda parts: presets.build(parts, self.elem_id)
+            self.elem_id,
+            host.library,
+            *widgets,
+            is_img2img,
+            warning,
+            below=lambda parts: presets.build(parts, self.elem_id),
+            families=conditioner.loaded_families,
         )
         host.dropdowns.extend([parts["embedding"], parts["negative"]])
         host.hints.append(parts["hint"])
+        if not is_img2img:
+            host.txt2img[:] = [parts["enabled"], parts["embedding"]]
         self.infotext_fields = infotext.fields(parts)
         self.paste_field_names = [reader for _, reader in self.infotext_fields]
         self.infotext_fields.append((parts["pictures"], infotext.without_pictures))

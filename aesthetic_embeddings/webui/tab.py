@@ -15,12 +15,14 @@ from ..aesthetics.creation import Creation
 from ..aesthetics.embedding import AestheticEmbedding
 from ..aesthetics.families import supported_models
 from ..errors import AestheticError
+from ..ui import scripts
 from ..ui.facts import facts as embedding_facts
 from ..ui.facts import nearest
 from ..ui.messages import errors_as_text
 from . import accordion, creation, host
 from .creation import ENCODERS, IF_EXISTS, PARTS, KnownEncoder
 
+MAX_FILES = 10_000  # that a dropped folder brings
 LABELS = {f"{encoder.label}, for {supported_models([encoder.family])}": encoder for encoder in ENCODERS}
 
 
@@ -28,11 +30,12 @@ def build() -> gr.Blocks:
     """Draw it. To be called after the accordions are drawn: their dropdowns follow the changes made here."""
     page = gr.Blocks(analytics_enabled=False)
     with page:
+        made = gr.State("")  # the name of what was created last
         with gr.Tabs(elem_id=_id("parts")):
             with gr.TabItem("Create", elem_id=_id("create_part")):
-                finished = _create(page)
+                created, use = _create(page, made)
             with gr.TabItem("Manage", elem_id=_id("manage_part")):
-                changed, chosen = _manage()
+                changed, chosen, cards = _manage()
         dropdowns, hints = list(host.dropdowns), list(host.hints)
 
         def update_page() -> list[Any]:
@@ -42,11 +45,18 @@ def build() -> gr.Blocks:
                 *accordion.offered(dropdowns, names),
                 *(gr.update(value=hint) for _ in hints),
                 *accordion.offered([chosen], creation.names()),
+                creation.cards(),
             ]
 
-        shown = [*dropdowns, *hints, chosen]
-        for event in (*finished, *changed):
+        shown = [*dropdowns, *hints, chosen, cards]
+        for event in changed:
             event.then(update_page, inputs=[], outputs=shown, show_progress="hidden")
+        created.then(update_page, inputs=[], outputs=shown, show_progress="hidden").then(
+            lambda name: [gr.update(visible=bool(name)), gr.update(value=name or None)],
+            inputs=[made],
+            outputs=[use, chosen],  # Manage shows what was just made
+            show_progress="hidden",
+        )
         # the page that a browser loads is the one that was built at the start
         page.load(update_page, inputs=[], outputs=shown, show_progress="hidden")
     return page
@@ -59,36 +69,21 @@ def _id(name: str) -> str:
 # ---------------------------------------------------------------- Create
 
 
-def _create(page: gr.Blocks) -> list[Any]:
-    """Draw it, and return the events that may change the library."""
-    open_paths = host.paths_are_open()
+def _create(page: gr.Blocks, made: gr.State) -> tuple[Any, gr.Button]:
+    """Draw it, and return the event after which `made` is the name of what was created, and the button that uses it."""
     with gr.Row():
         with gr.Column():
-            with gr.Row():
-                folder = gr.File(label="Folder of pictures", file_count="directory", elem_id=_id("folder"))
-                files = gr.File(label="Pictures", file_count="multiple", elem_id=_id("files"))
-            path = gr.Textbox(
-                label="Folder on the server", lines=1, max_lines=1, visible=open_paths, elem_id=_id("path")
+            pictures = gr.File(
+                label="Drop pictures, or a folder of them", file_count="multiple", elem_id=_id("pictures")
             )
-            with gr.Row():
-                ordinary = gr.File(
-                    label="Ordinary pictures to tell them apart from", file_count="multiple", elem_id=_id("ordinary")
-                )
-                ordinary_path = gr.Textbox(
-                    label="Folder of ordinary pictures on the server",
-                    info="Optional, as the files beside it: what the setting Contrast takes out.",
-                    lines=1,
-                    max_lines=1,
-                    visible=open_paths,
-                    elem_id=_id("ordinary_path"),
-                )
+            folder = gr.UploadButton("Choose a folder", file_count="directory", size="sm", elem_id=_id("folder"))
             with gr.Row():
                 name = gr.Textbox(label="Name of the new embedding", lines=1, max_lines=1, elem_id=_id("name"))
                 taken = gr.Radio(
                     list(IF_EXISTS),
                     value=IF_EXISTS[0],
                     label="If the name exists",
-                    info="Add: a vector of the same pictures by another encoder, for more models.",
+                    info="Add: a vector by another encoder.",
                     elem_id=_id("taken"),
                 )
             encoders = gr.CheckboxGroup(
@@ -98,39 +93,20 @@ def _create(page: gr.Blocks) -> list[Any]:
                 info="One vector from each, so that one embedding serves several models.",
                 elem_id=_id("encoders"),
             )
-            state = gr.HTML(elem_id=_id("encoder_state"))
-            with gr.Row():
-                fetch = gr.Button("Download missing encoders", size="sm", elem_id=_id("download"))
-                parts = [
-                    gr.Button(f"Download the {part.label} ({part.size})", size="sm", elem_id=_id(f"download_{i}"))
-                    for i, part in enumerate(PARTS)
-                ]
-            other = gr.Textbox(
-                label="Encoder folder",
-                info="Another CLIP in transformers format, on the server. Empty: the encoders above.",
-                lines=1,
-                max_lines=1,
-                visible=open_paths,
-                elem_id=_id("encoder_folder"),
-            )
-            batch_size = gr.Slider(
-                minimum=1,
-                maximum=64,
-                value=8,
-                step=1,
-                label="Batch size",
-                info="Pictures encoded at once. Halved when memory runs out.",
-                elem_id=_id("batch_size"),
-            )
-        with gr.Column():
+            rows, state, fetch, parts = _what_is_missing()
             with gr.Row():
                 go = gr.Button("Create", variant="primary", elem_id=_id("create"))
                 stop = gr.Button("Interrupt", elem_id=_id("interrupt"))
+            more = _more()
+        with gr.Column():
             message = gr.HTML(elem_id=_id("created"), elem_classes="aesthetic-message")
+            use = gr.Button("Use it in txt2img", visible=False, elem_id=_id("use"))
             gallery = gr.Gallery(label="Pictures, with their similarity to the mean", columns=4, elem_id=_id("gallery"))
 
+    scripts.accept_folders(page, _id("pictures"), MAX_FILES)
     stop.click(creation.interrupt, inputs=[], outputs=[], show_progress="hidden")
-    state_of: dict[str, Any] = {"fn": encoder_state, "inputs": [encoders], "outputs": [state, fetch, *parts]}
+    folder.upload(uploaded, inputs=[pictures, folder], outputs=[pictures], show_progress="hidden")
+    state_of: dict[str, Any] = {"fn": encoder_state, "inputs": [encoders], "outputs": [state, *rows]}
     page.load(**state_of, show_progress="hidden")
     encoders.change(**state_of, show_progress="hidden")
     fetched = [fetch.click(download, inputs=[encoders], outputs=[message])]
@@ -138,8 +114,66 @@ def _create(page: gr.Blocks) -> list[Any]:
         fetched.append(button.click(downloading(part), inputs=[], outputs=[message]))
     for event in fetched:
         event.then(**state_of, show_progress="hidden")
-    inputs = [folder, files, path, name, taken, encoders, other, batch_size, ordinary, ordinary_path]
-    return [go.click(create, inputs=inputs, outputs=[message, gallery])]
+    if host.txt2img:
+        use.click(lambda name: [True, name], inputs=[made], outputs=[*host.txt2img], show_progress="hidden")
+    inputs = [pictures, name, taken, encoders, *more]
+    return go.click(create, inputs=inputs, outputs=[message, gallery, made]), use
+
+
+def _what_is_missing() -> tuple[list[gr.Row], gr.HTML, gr.Button, list[gr.Button]]:
+    """Draw a row for each part that may be missing, with the button that fetches it.
+
+    Returns the rows, what says which encoders are missing, their button, and the other parts' buttons.
+    """
+    rows, parts = [], []
+    with gr.Row(visible=False, elem_classes="aesthetic-missing") as row:
+        state = gr.HTML(elem_id=_id("encoder_state"))
+        fetch = gr.Button("Download missing encoders", size="sm", elem_id=_id("download"))
+        rows.append(row)
+    for i, part in enumerate(PARTS):
+        with gr.Row(visible=False, elem_classes="aesthetic-missing") as row:
+            gr.HTML(f"<p>The {part.label}, {part.needed_by}, is <b>missing</b>.</p>")
+            parts.append(gr.Button(f"Download the {part.label} ({part.size})", size="sm", elem_id=_id(f"download_{i}")))
+            rows.append(row)
+    return rows, state, fetch, parts
+
+
+def _more() -> list[Any]:
+    """Draw what few people need, and return it in the order in which `create` takes it."""
+    open_paths = host.paths_are_open()
+    line: dict[str, Any] = {"lines": 1, "max_lines": 1, "visible": open_paths}
+    with gr.Accordion("More", open=False, elem_id=_id("more")):
+        path = gr.Textbox(label="Folder on the server", **line, elem_id=_id("path"))
+        ordinary = gr.File(
+            label="Ordinary pictures to tell them apart from", file_count="multiple", elem_id=_id("ordinary")
+        )
+        ordinary_path = gr.Textbox(
+            label="Folder of ordinary pictures on the server",
+            info="Optional, as the files above: what the setting Contrast takes out.",
+            **line,
+            elem_id=_id("ordinary_path"),
+        )
+        other = gr.Textbox(
+            label="Encoder folder",
+            info="Another CLIP in transformers format, on the server. Empty: the encoders above.",
+            **line,
+            elem_id=_id("encoder_folder"),
+        )
+        batch_size = gr.Slider(
+            minimum=1,
+            maximum=64,
+            value=8,
+            step=1,
+            label="Batch size",
+            info="Pictures encoded at once. Halved when memory runs out.",
+            elem_id=_id("batch_size"),
+        )
+    return [path, other, batch_size, ordinary, ordinary_path]
+
+
+def uploaded(before: list[Any] | None, more: list[Any] | None) -> list[str]:
+    """The files of the drop zone, and a chosen folder's."""
+    return [str(file) for file in creation.pictures([*(before or []), *(more or [])])]
 
 
 def _report(progress: gr.Progress) -> creation.Report:
@@ -149,33 +183,31 @@ def _report(progress: gr.Progress) -> creation.Report:
     return report
 
 
-@errors_as_text(outputs=2)
+@errors_as_text(outputs=3)
 def create(
-    folder: list[Any] | None,
     files: list[Any] | None,
-    path: str,
     name: str,
     taken: str,
     encoders: list[str],
-    encoder_folder: str,
-    batch_size: int,
+    path: str = "",
+    encoder_folder: str = "",
+    batch_size: int = 8,
     ordinary: list[Any] | None = None,
     ordinary_path: str = "",
     progress: Any = gr.Progress(),  # noqa: B008  # gradio's way to ask for it
 ) -> list[Any]:
-    chosen = creation.pictures([*(folder or []), *(files or [])], path)
-    chosen_encoders = [LABELS[label] for label in encoders]
+    """What was made, in words; its pictures; and its name."""
     seen, e, file = creation.create(
         name.strip(),
-        chosen,
-        chosen_encoders,
+        creation.pictures(files or [], path),
+        [LABELS[label] for label in encoders],
         encoder_folder,
         int(batch_size),
         taken,
         _report(progress),
         against=creation.pictures(ordinary or [], ordinary_path),
     )
-    return [summary(seen, e, str(file)), creation.thumbnails(seen[0])]
+    return [summary(seen, e, str(file)), creation.thumbnails(seen[0]), e.name]
 
 
 @errors_as_text(outputs=1)
@@ -198,25 +230,19 @@ def downloading(part: Any) -> Callable[..., str]:
 
 
 def encoder_state(labels: list[str]) -> list[Any]:
-    """Where the encoders and the parts are, or what it takes to get them; and the buttons for it."""
-    places = {LABELS[label]: creation.located(LABELS[label]) for label in labels}
-    here = [part.is_here(host.clip_folders()) for part in PARTS]
-    said = "".join(f"<p>{_where(encoder, place)}</p>" for encoder, place in places.items())
-    for part, found in zip(PARTS, here, strict=True):
-        state = "on this machine." if found else f"<b>missing</b>: {part.size} to download."
-        said += f"<p>The {part.label}, {part.needed_by}, is {state}</p>"
-    buttons = [not all(places.values()), *(not found for found in here)]
-    return [f"<div class='aesthetic-state'>{said}</div>", *(gr.update(visible=shown) for shown in buttons)]
+    """What it takes to get the encoders that are missing; and which rows of missing parts to show."""
+    missing = [LABELS[label] for label in labels if not creation.located(LABELS[label])]
+    said = "".join(f"<p>{_how_to_get(encoder)}</p>" for encoder in missing)
+    rows = [bool(missing), *(not part.is_here(host.clip_folders()) for part in PARTS)]
+    return [f"<div class='aesthetic-state'>{said}</div>", *(gr.update(visible=shown) for shown in rows)]
 
 
-def _where(encoder: KnownEncoder, place: Any) -> str:
-    if place:
-        return f"{encoder.label} is on this machine, at {_code(place)}."
+def _how_to_get(encoder: KnownEncoder) -> str:
     folder = host.encoder_folder() / encoder.name
     return (
-        f"{encoder.label} is <b>missing: {encoder.gigabytes:.2f} GB to download</b>. Without a network, put "
-        f"{encoder.file_names} into {_code(folder)}. On another machine, this fetches only these files: "
-        f"{_code(encoder.download_command)}"
+        f"{encoder.label} is <b>missing: {encoder.gigabytes:.2f} GB to download</b>.<details><summary>Without a network"
+        f"</summary>Put {encoder.file_names} into {_code(folder)}. On another machine, this fetches only these files: "
+        f"{_code(encoder.download_command)}</details>"
     )
 
 
@@ -250,8 +276,17 @@ def summary(seen: Sequence[Creation], e: AestheticEmbedding, file: str) -> str:
 # ---------------------------------------------------------------- Manage
 
 
-def _manage() -> tuple[list[Any], gr.Dropdown]:
-    """Draw it, and return the events that may change the library, and the dropdown of all names."""
+def _manage() -> tuple[list[Any], gr.Dropdown, gr.Gallery]:
+    """Draw it, and return the events that may change the library, the dropdown of all names, and their cards."""
+    cards = gr.Gallery(
+        creation.cards(),
+        label="Aesthetics",
+        show_label=False,
+        columns=8,
+        height="auto",
+        allow_preview=False,
+        elem_id=_id("cards"),
+    )
     with gr.Row():
         with gr.Column():
             chosen = gr.Dropdown(creation.names(), label="Aesthetic embedding", elem_id=_id("chosen"))
@@ -282,14 +317,24 @@ def _manage() -> tuple[list[Any], gr.Dropdown]:
             file = gr.File(label="Exported file", interactive=False, elem_id=_id("exported"))
             export_it = gr.Button("Export", size="sm", elem_id=_id("export"))
 
+    cards.select(card_name, inputs=[], outputs=[chosen], show_progress="hidden")
     chosen.change(show, inputs=[chosen], outputs=[about, picture], show_progress="hidden")
     keep.click(save_preview, inputs=[chosen, picture], outputs=[message])
     export_it.click(export, inputs=[chosen], outputs=[message, file])
-    return [
-        rename_it.click(rename, inputs=[chosen, new], outputs=[message, chosen]),
-        delete_it.click(delete, inputs=[chosen, sure], outputs=[message, chosen, sure]),
-        blend_it.click(blend, inputs=[blended, recipe, again], outputs=[message, chosen]),
-    ], chosen
+    return (
+        [
+            rename_it.click(rename, inputs=[chosen, new], outputs=[message, chosen]),
+            delete_it.click(delete, inputs=[chosen, sure], outputs=[message, chosen, sure]),
+            blend_it.click(blend, inputs=[blended, recipe, again], outputs=[message, chosen]),
+        ],
+        chosen,
+        cards,
+    )
+
+
+def card_name(event: gr.SelectData) -> str:
+    """The name of the card that was clicked."""
+    return creation.names()[event.index]
 
 
 def show(name: str | None) -> list[Any]:

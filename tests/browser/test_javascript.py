@@ -40,20 +40,36 @@ def tool_button(value: str, tooltip: str = "", **more: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def generated() -> list[dict[str, Any]]:
+    """What the handler of each click on "Generate" was given, by name."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def url(generated: list[dict[str, Any]]) -> Iterator[str]:
     from aesthetic_embeddings.webui import accordion
 
     library = SimpleNamespace(names=lambda: ["dusk", "pale sea"], entries=(), folders=[Path("folder")], refresh=int)
     with gr.Blocks(analytics_enabled=False) as page:
-        for tab in ("txt2img", "img2img"):
+        for tab in ("txt2img", "img2img", "configured"):
 
             def elem_id(name: str, tab: str = tab) -> str:
                 return f"script_{tab}_aesthetic_gradients_{name}"
 
             with gr.Column():
                 parts = accordion.build(elem_id, library, input_accordion, tool_button, tab == "img2img")
-                generate = gr.Button("Generate")  # what no event takes as an input, gradio does not let people change
-                generate.click(lambda *_: None, inputs=[part for name, part in parts.items() if name != "hint"])
+                names = [name for name in parts if name not in ("hint", "about")]
+                generate = gr.Button("Generate", elem_id=f"{tab}_generate")
+                generate.click(  # what no event takes as an input, gradio does not let people change
+                    lambda *values, names=names: generated.append(dict(zip(names, values, strict=True))),
+                    inputs=[parts[name] for name in names],
+                )
+                # what a pasted infotext or a preset does
+                gr.Button("Paste", elem_id=f"{tab}_paste").click(
+                    lambda: gr.update(value=0.25), inputs=[], outputs=[parts["epsilon"]]
+                )
+            if tab == "configured":
+                parts["epsilon"].value = 0.5  # what modules/ui_loadsave.py does for ui-config.json
     page.queue().launch(prevent_thread_lock=True, quiet=True, share=False, server_name="127.0.0.1", show_api=False)
     yield page.local_url
     page.close()
@@ -85,7 +101,12 @@ def header(page: Any, tab: str = "txt2img") -> Any:
     return playwright.expect(part(page, "accordion", tab).locator(".label-wrap > span").first)
 
 
+FOLDS = {"negative": "advanced"}
+
+
 def choose(page: Any, name: str, value: str, tab: str = "txt2img") -> None:
+    if name in FOLDS and not part(page, name, tab).is_visible():
+        part(page, f"{FOLDS[name]}_fold", tab).locator(".label-wrap").click()
     part(page, name, tab).locator("input").click()
     page.locator("ul.options li", has_text=value).first.click()
 
@@ -113,20 +134,59 @@ def test_the_header_says_what_is_on(page: Any, tab: str):
     ("typed", "shown"),
     [("0.0001", "0.0001"), ("0.00001", "0.00001"), ("0.5", "0.5"), ("1", "1"), ("2e-4", "2e-4"), ("3.3e-7", "3.3e-7")],
 )
-def test_epsilon_is_what_is_typed(page: Any, typed: str, shown: str):
+def test_epsilon_is_what_is_typed(page: Any, generated: list[dict[str, Any]], typed: str, shown: str):
     part(page, "accordion-checkbox").locator("input").check()
     choose(page, "embedding", "pale sea")
-    number = part(page, "epsilon").locator("input")
+    number = epsilon(page)
     playwright.expect(number).to_have_value("0.0001")
     number.fill(typed)
     number.blur()
+    page.wait_for_timeout(300)
     playwright.expect(number).to_have_value(shown)
     header(page).to_have_text(f"Aesthetic gradients: pale sea, 10 steps, epsilon {shown}")
+    assert handed_over(page, generated) == float(typed)
+
+
+@pytest.mark.parametrize(("tab", "value"), [("txt2img", 0.25), ("configured", 0.5)])
+def test_an_epsilon_beyond_the_slider_is_handed_over(
+    page: Any, generated: list[dict[str, Any]], tab: str, value: float
+):
+    """It was pasted, or is the user's default."""
+    if tab == "txt2img":
+        page.locator("#txt2img_paste").click()
+    playwright.expect(epsilon(page, tab)).to_have_value(str(value))
+    epsilon(page, tab).focus()
+    epsilon(page, tab).blur()
+    page.wait_for_timeout(300)
+    playwright.expect(epsilon(page, tab)).to_have_value(str(value))
+    assert handed_over(page, generated, tab) == value
+
+
+def test_epsilons_slider_shows_the_value_itself(page: Any, generated: list[dict[str, Any]]):
+    part(page, "epsilon").locator("input[type=range]").press("ArrowRight")
+    playwright.expect(epsilon(page)).to_have_value("0.00011")
+    assert handed_over(page, generated) == 1.1e-4
+
+
+def epsilon(page: Any, tab: str = "txt2img") -> Any:
+    return part(page, "epsilon", tab).locator("input[type=number]")
+
+
+def handed_over(page: Any, generated: list[dict[str, Any]], tab: str = "txt2img") -> float:
+    """The epsilon that a click on "Generate" sends."""
+    generated.clear()
+    page.locator(f"#{tab}_generate").click()
+    for _ in range(200):
+        if generated:
+            break
+        page.wait_for_timeout(50)
+    value: float = generated[-1]["epsilon"]
+    return value
 
 
 def test_a_preset_shows_its_epsilon(page: Any):
     part(page, "preset_0").click()
-    playwright.expect(part(page, "epsilon").locator("input")).to_have_value("0.00005")
+    playwright.expect(epsilon(page)).to_have_value("0.00005")
 
 
 def test_steps_above_fifty_stay(page: Any):

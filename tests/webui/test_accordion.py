@@ -10,10 +10,11 @@ from typing import Any
 import gradio as gr
 import pytest
 import torch
+from transformers import CLIPTextConfig, CLIPTextModel
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.settings import PRESETS
-from aesthetic_embeddings.ui.widgets import FIELDS
+from aesthetic_embeddings.ui.widgets import FIELDS, RANGES
 
 from .conftest import embedding
 from .fake_host import Host
@@ -43,12 +44,17 @@ def by_id(blocks: gr.Blocks, elem_id: str) -> Any:
     return found
 
 
-def clicked(blocks: gr.Blocks, elem_id: str) -> Callable[[], Any]:
-    """The function behind a button; gradio 3 and 4 keep it in different places."""
-    button = by_id(blocks, elem_id)._id
+def listeners(blocks: gr.Blocks, elem_id: str, event: str) -> list[Callable[..., Any]]:
+    """The functions behind a component's event; gradio 3 and 4 keep them in different places."""
+    target = by_id(blocks, elem_id)._id, event
     if isinstance(blocks.fns, dict):
-        return next(f.fn for f in blocks.fns.values() if (button, "click") in f.targets)
-    return next(f.fn for f, about in zip(blocks.fns, blocks.dependencies, strict=True) if button in about["targets"])
+        return [f.fn for f in blocks.fns.values() if target in f.targets and f.fn]
+    events = zip(blocks.fns, blocks.dependencies, strict=True)
+    return [f.fn for f, about in events if target[0] in about["targets"] and about["trigger"] == event and f.fn]
+
+
+def clicked(blocks: gr.Blocks, elem_id: str) -> Callable[[], Any]:
+    return listeners(blocks, elem_id, "click")[0]
 
 
 def choices(dropdown: Any) -> list[str]:
@@ -94,15 +100,61 @@ def test_epsilon_is_shown_and_handed_over_as_it_is(host: Host, epsilon: float):
     assert box.postprocess(epsilon) == box.preprocess(epsilon) == epsilon
 
 
-def test_sliders_offer_all_that_is_accepted(host: Host):
-    """A slider silently changes what is typed beyond its ends."""
+def test_sliders_offer_all_that_is_accepted_but_of_epsilon(host: Host):
+    """A slider silently changes what is typed beyond its ends; of epsilon's a script prevents that."""
     for name, part in page(host)[1]["txt2img"].items():
         if isinstance(part, gr.Slider):
             about = FIELDS[name].metadata
-            assert (part.minimum, part.maximum) == (about["low"], about["high"])
+            low, high, *_ = RANGES.get(name, (about["low"], about["high"]))
+            assert (part.minimum, part.maximum) == (low, high)
+    assert list(RANGES) == ["epsilon"]
 
 
-def test_nothing_is_hidden(host: Host):
+def test_hosts_know_each_widget_by_its_class(host: Host):
+    """modules/ui_loadsave.py keeps the user's defaults of these classes, and of no class derived from them."""
+    known = {gr.Slider, gr.Radio, gr.Checkbox, gr.Textbox, gr.Number, gr.Dropdown}
+    kinds = {type(part) for name, part in page(host)[1]["txt2img"].items() if name not in ("enabled", "pictures")}
+    assert kinds <= known
+
+
+def test_all_but_embedding_steps_and_epsilon_is_folded(host: Host):
+    blocks, inputs = page(host)
+    folds = [block for block in blocks.blocks.values() if str(getattr(block, "elem_id", "")).endswith("_fold")]
+    assert [fold.label for fold in folds] == 2 * ["Advanced", "Reference pictures", "My presets"]
+    assert not any(fold.open for fold in folds)
+
+    def is_folded(part: Any) -> bool:
+        return part is not None and (part in folds or is_folded(part.parent))
+
+    for parts in inputs.values():
+        seen = [name for name, part in parts.items() if not is_folded(part)]
+        assert seen == ["enabled", "embedding", "steps", "epsilon"]
+
+
+class Encoder:
+    """As A1111 wraps a text encoder (modules/sd_hijack.py)."""
+
+    def __init__(self, width: int) -> None:
+        config = CLIPTextConfig(
+            vocab_size=9, hidden_size=width, intermediate_size=4, num_hidden_layers=1, num_attention_heads=4
+        )
+        self.wrapped = CLIPTextModel(config)
+
+
+@pytest.mark.parametrize(("widths", "shown"), [((768,), "l"), ((768, 1280), "lg"), ((1024,), ""), ((), "lg")])
+def test_strengths_of_encoders_that_the_loaded_model_lacks_are_hidden(host: Host, widths: Any, shown: str):
+    models = types.SimpleNamespace(model_data=types.SimpleNamespace(sd_model=None))
+    host.webui("host").sd_models = models
+    if widths:
+        conditioner = types.SimpleNamespace(embedders=[Encoder(width) for width in widths])
+        models.model_data.sd_model = types.SimpleNamespace(conditioner=conditioner)
+    blocks, _ = page(host)
+    for part in ("accordion-checkbox", "embedding"):
+        update = listeners(blocks, f"script_txt2img_aesthetic_gradients_{part}", "change")[-1]()
+        assert [each["visible"] for each in update] == ["l" in shown, "g" in shown]
+
+
+def test_nothing_else_is_hidden(host: Host):
     _, inputs = page(host)
     assert all(part.visible for name, part in inputs["txt2img"].items() if name != "enabled")
     assert not inputs["img2img"]["hires"].visible  # there is no such pass

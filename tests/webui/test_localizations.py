@@ -25,7 +25,7 @@ def fixed_texts(host: Host) -> set[str]:
     found: set[Any] = {"Aesthetic gradients", "Create aesthetic embedding"}  # the accordion, the tab
     for block in [*page.blocks.values(), *tab.blocks.values()]:
         found |= {getattr(block, name, None) for name in ("label", "info")}
-        if isinstance(block, gr.Button):
+        if isinstance(block, gr.Button) or "aesthetic-caption" in (block.elem_classes or ()):
             found.add(block.value)
         if isinstance(block, (gr.Radio, gr.CheckboxGroup)):
             found |= {choice[0] if isinstance(choice, tuple) else choice for choice in block.choices}

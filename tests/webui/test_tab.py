@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -51,9 +52,9 @@ def quiet(done: float, desc: str = "") -> None:
 
 def create(tab: Any, files: Any = None, *, name: str = "new", **chosen: Any) -> list[Any]:
     label = next(iter(tab.LABELS))
-    values = {"folder": None, "files": files, "path": "", "name": name, "taken": "refuse"}
+    values = {"files": files, "path": "", "name": name, "taken": "refuse"}
     values |= {"encoders": [label], "encoder_folder": POCKET, "batch_size": 8, "progress": quiet}
-    return tab.create(**(values | chosen))
+    return tab.create(**(values | chosen))[:2]
 
 
 def texts(path: Path, *names: str) -> None:
@@ -142,7 +143,7 @@ def test_created_from_uploads(host: Host, tab: Any, tmp_path: Path):
 
 def test_uploads_of_gradio_3_are_files_with_a_name(tab: Any):
     with open(SAMPLES / "01.png", "rb") as one, open(SAMPLES / "02.png", "rb") as two:
-        said, gallery = create(tab, folder=[two], files=[one])
+        said, gallery = create(tab, files=[two, one])
     assert [caption.split()[1] for _, caption in gallery] == ["01.png", "02.png"]
     assert "<b>new</b> was made from 2 pictures" in said
 
@@ -151,6 +152,25 @@ def test_created_from_a_folder_on_the_server(tab: Any):
     said, gallery = create(tab, path=f' "{SAMPLES}" ')
     assert "from 12 pictures" in said
     assert len(gallery) == 12
+
+
+def test_a_chosen_folder_joins_what_was_dropped(tab: Any, tmp_path: Path):
+    texts(tmp_path, "02.txt")
+    with open(SAMPLES / "02.png", "rb") as dropped:  # of gradio 3
+        files = tab.uploaded([dropped], [str(SAMPLES / "01.png"), str(tmp_path / "02.txt")])
+    assert files == [str(SAMPLES / "01.png"), str(SAMPLES / "02.png")]
+    assert tab.uploaded(None, None) == []
+
+
+def test_what_was_made_is_chosen_in_txt2img_and_shown_under_manage(host: Host, tab: Any):
+    page = built(host)
+    found = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}
+    prefix = "script_txt2img_aesthetic_gradients"
+    chooser = [found[f"{prefix}_{part}"]._id for part in ("accordion-checkbox", "embedding")]
+    assert chooser in [event["outputs"] for event in page.get_config_file()["dependencies"]]
+    use, chosen = found["aesthetic_gradients_use"], found["aesthetic_gradients_chosen"]
+    assert not use.visible
+    assert [use._id, chosen._id] in [event["outputs"] for event in page.get_config_file()["dependencies"]]
 
 
 def test_many_pictures_show_the_first_dozens(tab: Any, tmp_path: Path):
@@ -399,7 +419,7 @@ def test_an_encoder_of_the_host(tab: Any, creating: Any, hub: Hub, host: Host):
     folder = host.root / "models" / "CLIP" / "clip-vit-large-patch14"
     shutil.copytree(POCKET, folder)
     said, button, *_ = tab.encoder_state([next(iter(tab.LABELS))])
-    assert f"is on this machine, at <code>{folder}</code>" in said
+    assert "missing" not in said
     assert not button["visible"]
     said, _ = create(tab, path=str(SAMPLES), encoder_folder="")
     assert "was made" in said
@@ -425,7 +445,7 @@ def test_a_vector_from_each_encoder_in_one_go(host: Host, tab: Any, creating: An
     assert len(gallery) == 12
     assert "Choose an encoder" in create(tab, path=str(SAMPLES), name="other", encoders=[], encoder_folder="")[0]
     states, *_ = tab.encoder_state([first, second, third])
-    assert (states.count("is on this machine, at"), states.count("missing: 3.94 GB")) == (2, 1)
+    assert states.count("<b>missing") == states.count("missing: 3.94 GB") == 1
 
 
 def test_the_eye_of_bigg_comes_from_a_folder_of_its_repository(creating: Any, tab: Any, hub: Hub):
@@ -464,27 +484,24 @@ def test_download_fails_in_plain_words(tab: Any, hub: Hub, monkeypatch: pytest.M
 
 
 def test_the_text_projection(tab: Any, creating: Any, hub: Hub, host: Host, monkeypatch: pytest.MonkeyPatch):
-    said, _, button, *_ = tab.encoder_state([next(iter(tab.LABELS))])
-    assert "is on this machine" in said
-    assert not button["visible"]
+    _, _, row, *_ = tab.encoder_state([next(iter(tab.LABELS))])
+    assert not row["visible"]
     monkeypatch.setenv("AESTHETIC_CACHE", str(host.root / "empty"))
-    said, _, button, *_ = tab.encoder_state([next(iter(tab.LABELS))])
-    assert "<b>missing</b>" in said
-    assert button["visible"]
+    _, _, row, *_ = tab.encoder_state([next(iter(tab.LABELS))])
+    assert row["visible"]
     assert "could not be fetched" in tab.downloading(creating.PARTS[0])(quiet)  # that of our hub is not right
 
 
 def test_the_neutral_embedding(tab: Any, creating: Any, host: Host, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AESTHETIC_CACHE", str(host.root / "empty"))
     part = creating.PARTS[-1]
-    said, *_, button = tab.encoder_state([])
-    assert "The neutral embedding of CLIP ViT-L/14, which contrast needs" in said
-    assert button["visible"]
+    *_, row = tab.encoder_state([])
+    assert row["visible"]
     with github(FILE) as address:
         monkeypatch.setattr(type(part), "endpoint", address)
         assert "on this machine now" in tab.downloading(part)(quiet)
-    *_, button = tab.encoder_state([])
-    assert not button["visible"]
+    *_, row = tab.encoder_state([])
+    assert not row["visible"]
     host.webui("host").library.refresh()
     assert set(host.webui("host").library.neutral.vectors) == {"clip-vit-l-14"}
     monkeypatch.setattr(type(part), "endpoint", "http://127.0.0.1:9")
@@ -506,6 +523,18 @@ def test_made_against_ordinary_pictures(tab: Any, host: Host):
 
 
 # ---------------------------------------------------------------- Manage
+
+
+def test_cards(tab: Any, creating: Any, host: Host):
+    library = host.webui("host").library
+    library.set_preview("dusk", (SAMPLES / "01.png").read_bytes())
+    (host.root / "models/aesthetic_embeddings/bad.pt").write_bytes(b"")
+    library.refresh()
+    cards = creating.cards()
+    assert [name for _, name in cards] == creating.names() == ["bad", "dawn", "dusk"]
+    assert {picture.size for picture, _ in cards} == {(128, 128)}
+    assert [len(picture.getcolors(2**14)) > 1 for picture, _ in cards] == [False, False, True]
+    assert tab.card_name(SimpleNamespace(index=2)) == "dusk"
 
 
 def test_facts(tab: Any, host: Host):

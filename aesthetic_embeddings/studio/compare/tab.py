@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from ...errors import AestheticError
-from ...ui import messages
+from ...ui import messages, scripts
 from ..state import QUIET, Studio, elem_id, session
 from . import display, results
 from .comparison import comparison
@@ -28,6 +28,10 @@ FIRST_SEED = 2  # of what a new page shows: one of the better pictures
 _TO_RESULT = """() => {
   if (innerWidth <= 720) document.getElementById('studio_message').scrollIntoView({behavior: 'smooth'});
 }"""
+#: Gradio changes what is typed to the slider's nearest end when the box is left (see ui/widgets.py, RANGES).
+_KEEP_EPSILON = f"""() => document.addEventListener('blur', event => {{
+  if (event.target.closest?.('#{elem_id("epsilon")}')) event.stopPropagation();
+}}, true)"""
 
 
 @dataclass
@@ -68,6 +72,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
     _restoring(tab, picture, more)
     _remembering(tab, page, more)
     _listing(studio, form, page)
+    scripts.run_on_load(page, _KEEP_EPSILON)
 
 
 def _generating(tab: Tab, go: gr.Button, stop: gr.Button) -> None:

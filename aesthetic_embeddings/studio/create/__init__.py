@@ -3,5 +3,4 @@
 tab.py          the page, and what its events do
 uploads.py      the pictures that a page was given, embedded
 report.py       how alike they are, as HTML
-drop_folder.js  lets gradio's drop zone take folders
 """

@@ -10,15 +10,13 @@ import gradio as gr
 
 from ...aesthetics.names import check_name
 from ...errors import AestheticError, Interrupted
-from ...ui import text_fields
+from ...ui import scripts, text_fields
 from ...ui.messages import errors_as_text
 from .. import picture_html, plots, trial
 from ..library.files import save
 from ..state import CHANGES_LIBRARY, QUIET, Studio, elem_id
 from . import report, uploads
 from .uploads import MAX_PICTURES, Pictures
-
-_DROP_FOLDER = (Path(__file__).parent / "drop_folder.js").read_text(encoding="utf-8")
 
 
 @dataclass
@@ -101,7 +99,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
     tiles.delete(remove, pictures, outputs, **QUIET)
     remove_odd.click(remove_outliers, pictures, outputs, **QUIET)
     reset.click(lambda: ["", *_shown(Pictures())], None, outputs, **QUIET)
-    page.load(None, js=f"() => ({_DROP_FOLDER})('{elem_id('zone')}', {MAX_PICTURES})")
+    scripts.accept_folders(page, elem_id("zone"), MAX_PICTURES)
 
 
 def _saving(studio: Studio, pictures: gr.State) -> None:

@@ -1,0 +1,20 @@
+"""JavaScript that a page runs when it opens."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import gradio as gr
+
+
+def run_on_load(page: gr.Blocks, code: str) -> None:
+    """Let the page call a JavaScript function when it opens."""
+    name = "js" if "js" in inspect.signature(page.load).parameters else "_js"  # gradio 3 calls it so
+    page.load(None, None, None, **{name: code})
+
+
+def accept_folders(page: gr.Blocks, zone: str, limit: int) -> None:
+    """Let a drop zone take folders: up to `limit` files. zone: its element id."""
+    code = Path(__file__).with_name("drop_folder.js").read_text(encoding="utf-8")
+    run_on_load(page, f"() => ({code})('{zone}', {limit})")
