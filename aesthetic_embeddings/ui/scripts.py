@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 
 def run_on_load(page: gr.Blocks, code: str) -> None:
     """Let the page call a JavaScript function when it opens."""
-    name = "js" if "js" in inspect.signature(page.load).parameters else "_js"  # gradio 3 calls it so
-    page.load(None, None, None, **{name: code})
+    load: Any = page.load
+    name = "js" if "js" in inspect.signature(load).parameters else "_js"  # gradio 3 calls it so
+    load(None, None, None, **{name: code})
 
 
 def accept_folders(page: gr.Blocks, zone: str, limit: int) -> None:

@@ -334,7 +334,7 @@ def _manage() -> tuple[list[Any], gr.Dropdown, gr.Gallery]:
 
 def card_name(event: gr.SelectData) -> str:
     """The name of the card that was clicked."""
-    return creation.names()[event.index]
+    return str(creation.names()[event.index])
 
 
 def show(name: str | None) -> list[Any]:
