@@ -89,7 +89,7 @@ class RefusedError(Exception):
 
 def _prepared(path: Path) -> None:
     """As `create` reads a picture, in its threads, but without an encoder."""
-    for _, result in reading.prefetched(lambda image: image.resize((224, 224)), iter([path]), 1):
+    for _, result in reading.prefetched(lambda image: image.resize((224, 224)), iter([(path, path)]), 1, 1):
         if isinstance(result, str):
             raise RefusedError(result)
 

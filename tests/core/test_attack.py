@@ -128,7 +128,7 @@ def test_nor_are_they_as_pictures(odd: dict[str, Path], tmp_path: Path) -> None:
 
     def read() -> None:
         pictures, _ = reading.listed(tmp_path)
-        found.extend(result for _, result in reading.prefetched(lambda image: image, pictures, 4))
+        found.extend(result for _, result in reading.prefetched(lambda image: image, ((p, p) for p in pictures), 4, 4))
 
     assert in_time(read) == ""
     assert len(found) >= 4
