@@ -11,8 +11,11 @@ print(run.similarities)
 from .aesthetics.creation import Creation, create, create_with_report
 from .aesthetics.embedding import AestheticEmbedding, blend, contrast, load, merge
 from .aesthetics.library import Library
+from .aesthetics.scorers import Scorer, load_scorer
 from .diffusion.pipelines import personalized_prompt
 from .errors import AestheticError, EncoderError, FileError, Interrupted
+from .evaluation.evaluate import evaluate
+from .evaluation.experiment import Experiment, Variant
 from .settings import Settings
 from .text_encoder.conditioning import Conditioning
 from .text_encoder.missing_parts import fetch
@@ -27,19 +30,24 @@ __all__ = [
     "Conditioning",
     "Creation",
     "EncoderError",
+    "Experiment",
     "FileError",
     "Interrupted",
     "Library",
+    "Scorer",
     "Settings",
     "Tuned",
+    "Variant",
     "__version__",
     "blend",
     "blended",
     "contrast",
     "create",
     "create_with_report",
+    "evaluate",
     "fetch",
     "load",
+    "load_scorer",
     "merge",
     "personalized",
     "personalized_prompt",

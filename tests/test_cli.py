@@ -326,3 +326,49 @@ def test_debug_shows_the_traceback(run, folder):
 def test_an_aesthetic_of_another_clip_is_refused(run, folder):
     AestheticEmbedding({"clip-vit-l-14": torch.randn(768)}, name="sd1").save(folder / "sd1.safetensors")
     assert "clip-vit-l-14" in run("generate", "a tree", "--aesthetic", "sd1", status=2)
+
+
+# ---- evaluate ----
+
+
+@pytest.fixture
+def evaluating(run, sac, tmp_path) -> Any:
+    pytest.importorskip("scipy")
+    (tmp_path / "prompts.txt").write_text("a castle in a meadow\n")
+    words = ["--aesthetic", "sac", "--images", 1, "--sampler-steps", 2, "--steps", 2, "--output", tmp_path / "out"]
+
+    def evaluating(*more: object, status: int = 0, prompts: str | None = None) -> str:
+        if prompts is not None:
+            (tmp_path / "prompts.txt").write_text(prompts)
+        return run("evaluate", *words, "--prompts", tmp_path / "prompts.txt", *more, status=status)
+
+    return evaluating
+
+
+def test_evaluate_writes_a_page(evaluating, tmp_path):
+    assert evaluating().split()[-1] == str(tmp_path / "out" / "index.html")
+    assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("more", "prompts", "said"),
+    [
+        (["--scorer", "simulacra"], None, "no scorer 'simulacra', and no such file. There are simulacra-l14"),
+        (["--scorer", "simulacra-l14"], None, "aesthetic-gradients fetch simulacra-l14"),
+        (["--scorer", "HEAD"], None, "is for CLIP features of 768 numbers, not 64"),
+        (["--encoder", "nobody/nothing"], None, "hf download nobody/nothing"),
+        (["--model", "nobody/model", "--scorer", "HEAD"], None, "The scorer head needs the CLIP"),
+        (["--variants", "stronk"], None, "There is no variant 'stronk'"),
+        ([], "\n \n", "holds no prompt. Write one per line."),
+        ([], "a tree\n" * 10_000, "10000 prompts are too many: take at most 1000."),
+    ],
+)
+def test_what_evaluate_cannot_do_is_one_line(evaluating, tmp_path, monkeypatch, more, prompts, said):
+    monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path / "cache"))
+    torch.save({"weight": torch.ones(1, 768), "bias": torch.zeros(1)}, tmp_path / "head.pth")
+    more = [str(tmp_path / "head.pth") if word == "HEAD" else word for word in more]
+    shown = evaluating(*more, status=2, prompts=prompts)
+    line = shown.strip().splitlines()[-1] if "\n" in shown.strip() else shown.strip()
+    assert said in " ".join(shown.split())
+    assert "Traceback" not in line
+    assert not list(tmp_path.rglob("out/pictures/*"))

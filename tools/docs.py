@@ -29,6 +29,7 @@ SECTIONS = {
     "settings": "Settings",
     "text_encoder": "Text encoders",
     "diffusion": "Diffusers pipelines",
+    "evaluation": "Evaluation",
     "errors": "Errors",
 }
 

@@ -20,6 +20,7 @@ from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, blend, load, merge,
 from .mixes import HASH, Mix
 from .names import check_name, collision_key
 from .neutral import NEUTRAL
+from .scorers import load_scorer
 from .vectors import without
 
 _PREVIEW = ".preview.png"
@@ -299,6 +300,8 @@ class Library:
     def import_(self, path: str | os.PathLike[str], name: str = "", *, overwrite: bool = False) -> Path:
         """Copy an embedding file, such as a `.pt`, into the first folder as safetensors.
 
+        An aesthetic scorer (see `load_scorer`) becomes the direction in which its score grows; the notes say so.
+
         Args:
             path: The file.
             name: Its new name; by default the file's.
@@ -312,7 +315,7 @@ class Library:
             AestheticError: The name is taken, or cannot be a file's on every system.
         """
         path = Path(path)
-        embedding = load(path)
+        embedding = _load_or_scorer(path)
         notes = embedding.notes or f"imported from {path.name}"
         return self.save(dataclasses.replace(embedding, name=name or path.stem, notes=notes), overwrite=overwrite)
 
@@ -375,6 +378,17 @@ def _name_error(name: str, by: Entry) -> AestheticError:
             f"{quoted(name)} and the existing {quoted(by.name)} would be one file on some systems. Choose another name."
         )
     return AestheticError(f"There is an aesthetic called {quoted(name)} already ({by.path}). Choose another name.")
+
+
+def _load_or_scorer(path: Path) -> AestheticEmbedding:
+    try:
+        return load(path)
+    except FileError as error:
+        try:
+            scorer = load_scorer(path)
+        except FileError:
+            raise error from None
+        return scorer.as_aesthetic()
 
 
 def _load(path: Path) -> AestheticEmbedding | FileError:

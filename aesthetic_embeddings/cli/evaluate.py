@@ -10,11 +10,14 @@ from typing import Any
 import click
 
 from .. import pocket
-from ..errors import AestheticError
+from ..aesthetics.scorers import load_scorer
+from ..evaluation.evaluate import evaluate as run_evaluation
+from ..evaluation.experiment import PROMPTS, Experiment, read_prompts, variants
+from ..evaluation.scoring import usual_encoder
 from ..settings import Settings
 from . import options
 from .library import Folders
-from .terminal import progress, say
+from .terminal import note, progress, say
 
 
 @click.command()
@@ -37,13 +40,13 @@ from .terminal import progress, say
     "--scorer",
     "scorers",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File of an aesthetic scorer (Simulacra's, LAION's). Repeatable.",
+    metavar="NAME|FILE",
+    help="Aesthetic scorer: one that `fetch` has brought, such as simulacra-l14 (the paper's), or a file. Repeatable.",
 )
 @click.option(
     "--encoder",
     help="Whole CLIP that scores the images: folder, or hub id in the local cache.",
-    show_default="the model's own, where it is whole",
+    show_default="the model's own where it is whole, else the one that the aesthetic is for",
 )
 @click.option("--steps", type=int, default=Settings.steps, help="Tuning steps of `personalized`.")
 @click.option("--epsilon", type=float, default=Settings.epsilon, help="Step size of `personalized`.")
@@ -57,19 +60,12 @@ from .terminal import progress, say
     "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the results."
 )
 @click.pass_obj
-def evaluate(folders: Folders, /, aesthetics: Sequence[str], scorers: Sequence[Path], **chosen: Any) -> None:
+def evaluate(folders: Folders, /, aesthetics: Sequence[str], scorers: Sequence[str], **chosen: Any) -> None:
     """Compare original and personalized images over many prompts: the paper's experiment, on any model.
 
     Writes every image with its settings and scores, results.jsonl, results.csv, and a page with all figures. The same
     command continues a run that was stopped.
     """
-    try:
-        from ..evaluation.evaluate import evaluate as run
-        from ..evaluation.experiment import PROMPTS, Experiment, read_prompts, variants
-        from ..evaluation.scorers import load_scorer
-    except ModuleNotFoundError as error:
-        raise AestheticError(f"{error.name} is missing: pip install '.[evaluate]'") from error
-
     library = folders.library()
     model, prompts = chosen["model"], chosen["prompts"]
     settings = dataclasses.replace(Settings(), steps=chosen["steps"], epsilon=chosen["epsilon"])
@@ -84,13 +80,16 @@ def evaluate(folders: Folders, /, aesthetics: Sequence[str], scorers: Sequence[P
         cfg=chosen["cfg"],
         size=chosen["size"],
     )
-    encoder = chosen["encoder"] or (model if model == "pocket" or (Path(model) / "config.json").is_file() else None)
+    heads = {Path(source).stem: load_scorer(source) for source in scorers}
+    encoder = chosen["encoder"] or usual_encoder(model, experiment.aesthetics[0].vectors, needed=bool(heads))
+    if encoder is None:
+        note("No CLIP is on this machine that could score the images: there will be images and curves, and no scores.")
     with progress("images") as advance:
-        page = run(
+        page = run_evaluation(
             experiment,
             chosen["output"],
             encoder=encoder,
-            scorers={path.stem: load_scorer(path) for path in scorers},
+            scorers=heads,
             projection=chosen["projection"],
             jobs=chosen["jobs"],
             on_progress=advance,

@@ -205,10 +205,15 @@ def delete(folders: Folders, names: Sequence[str], yes: bool) -> None:
 @options.overwrite
 @click.pass_obj
 def import_(folders: Folders, files: Sequence[Path], overwrite: bool) -> None:
-    """Copy embedding files, such as .pt files of the old extension, into the library as safetensors."""
+    """Copy embedding files, such as .pt files of the old extension, into the library as safetensors.
+
+    The file of an aesthetic scorer becomes the direction in which its score grows.
+    """
     library = folders.library(new=True)
     for file in files:
-        say(library.import_(file, overwrite=overwrite))
+        path = library.import_(file, overwrite=overwrite)
+        say(path)
+        note(library.get(path.stem).notes)
 
 
 def _described(entry: Entry) -> dict[str, Any]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import itertools
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .. import pocket
+from ..aesthetics.scorers import Scorer
 from ..errors import AestheticError
-from .clip import Clip
-from .experiment import Experiment, cells, prepare, run, write_results
-from .scorers import Scorer
+from .experiment import Cell, Experiment, cells, prepare, run, write_results
+from .scoring import Judge, Scoring
 
 
 def evaluate(
@@ -26,25 +24,43 @@ def evaluate(
     *,
     encoder: str | os.PathLike[str] | None = None,
     scorers: Mapping[str, Scorer] | None = None,
+    judge: Judge | None = None,
     projection: str | os.PathLike[str] | None = None,
+    pipeline: Any = None,
     jobs: int = 1,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Make, score and compare the pictures of an experiment, and return the page that shows them.
+    """Make, score and compare the pictures of an experiment: section 4 of the paper, on any model.
 
-    output: a folder, which is made. What a run before this one made of the same experiment is kept.
-    encoder: the whole CLIP that scores the pictures, as a folder or a hub id in the local cache. Without it there are
-        no scores.
-    scorers: name -> head on that CLIP's image features.
-    projection: the text projection of a model that has none of its own (see `personalized_prompt`).
-    jobs: processes that share the work; each loads the model.
-    on_progress: called with the number of pictures done, and of all. To stop, raise `Interrupted` from it.
+    A run that was stopped is continued by the same call: pictures that exist are kept.
 
-    Raises AestheticError, and what `load_pipeline` and `personalized_prompt` raise. Pictures that were finished stay.
+    Args:
+        experiment: What is compared.
+        output: A folder for the pictures, the results and the page; it is made where it does not exist.
+        encoder: The whole CLIP that scores the pictures: a folder, or a hub id in the local cache. Without it only the
+            judge gives scores.
+        scorers: Name -> head on that CLIP's image features (see `load_scorer`).
+        judge: Called with a picture and its plain prompt; gives more scores by name.
+        projection: The text projection of a model that has none of its own (see `personalized_prompt`).
+        pipeline: The experiment's model, where it is loaded already.
+        jobs: Processes that share the work; each loads the model. They take turns on the GPUs of a machine.
+        on_progress: Called with the number of pictures done, and of all. To stop, raise `Interrupted` from it.
+
+    Returns:
+        The page that shows the results. It needs no server and no other file.
+
+    Raises:
+        AestheticError: The folder holds another experiment, a part of CLIP is missing, or the model cannot be tuned
+            towards an aesthetic. Pictures that were finished stay.
     """
+    try:  # before hours of work
+        from .report import write_report
+    except ModuleNotFoundError as error:
+        raise AestheticError(f"{error.name} is missing: pip install '.[evaluate]'") from error
     output = Path(output)
-    if scorers and encoder is None:
-        raise AestheticError("Scorers need the CLIP that they were made for: give its folder as the encoder.")
+    scoring = Scoring(None if encoder is None else _folder(str(encoder)), dict(scorers or {}), judge)
+    if jobs > 1 and pipeline is not None:
+        raise ValueError("a loaded pipeline is used by one job")
     prepare(experiment, output)
     wanted = cells(experiment)
     total, done = len(wanted) * experiment.images, 0
@@ -55,56 +71,55 @@ def evaluate(
         if on_progress:
             on_progress(done, total)
 
-    clip_source = None if encoder is None else str(encoder)
-    work = functools.partial(_work, experiment, output, clip_source, dict(scorers or {}), projection)
+    def load() -> Any:
+        scoring.load()  # first: it may be missing, and the model takes longer
+        return pipeline if pipeline is not None else _loaded(experiment.model)
+
     if jobs == 1:
-        work(range(len(wanted)), on_picture)
+        run(experiment, wanted, load, scoring, output, on_picture, projection)
     else:
-        for finished in _shared(work, len(wanted), jobs):
-            for _ in range(finished):
+        work = functools.partial(_one_cell, experiment, scoring, output, projection)
+        for _ in _shared(work, wanted, jobs):
+            for _ in range(experiment.images):
                 on_picture()
-    lines = write_results(experiment, output)
-    from .report import write_report  # matplotlib, scipy and jinja2 are needed from here on
-
-    return write_report(experiment, lines, output)
+    return write_report(experiment, write_results(experiment, output), output)
 
 
-def _work(
+def _one_cell(
     experiment: Experiment,
+    scoring: Scoring,
     output: Path,
-    encoder: str | None,
-    scorers: Mapping[str, Scorer],
     projection: str | os.PathLike[str] | None,
-    numbers: range,
-    on_picture: Callable[[], object],
+    cell: Cell,
 ) -> None:
-    """Make the cells with these numbers. Nothing is loaded where all of their pictures exist."""
-    mine = [cell for number, cell in enumerate(cells(experiment)) if number in numbers]
-    pipeline, clip = None, None
-    if any(not (output / cell.path(seed)).exists() for cell in mine for seed in experiment.seeds):
-        pipeline, clip = _loaded(experiment.model, encoder)
-        for scorer in scorers.values():
-            scorer.check(clip.model.config.projection_dim if clip else 0)
-    run(experiment, mine, pipeline, clip, scorers, output, on_picture, projection)
+    """In a process of its own: the pictures of one prompt under one variant."""
+
+    def load() -> Any:
+        scoring.load()
+        return _loaded(experiment.model)
+
+    run(experiment, [cell], load, scoring, output, projection=projection)
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(model: str, encoder: str | None) -> tuple[Any, Clip | None]:
+def _loaded(model: str) -> Any:
     from ..diffusion.sampling import load_pipeline
 
-    clip = Clip(_folder(encoder)) if encoder else None  # first: it may be missing, and the model takes longer
-    return load_pipeline(_folder(model)), clip
+    return load_pipeline(_folder(model))
 
 
 def _folder(model: str) -> str:
+    from .. import pocket
+
     return str(pocket.MODEL) if model == "pocket" else model
 
 
-def _shared(work: Callable[[range, Callable[[], object]], None], cells: int, jobs: int) -> Iterator[int]:
-    """Hand the cells out a few at a time, so that no process waits long for the others; yields the pictures of each."""
-    parts = [range(start, min(start + 8, cells)) for start in range(0, cells, 8)]
-    with concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(_count, work, part) for part in parts]
+def _shared(work: Callable[[Cell], None], wanted: Sequence[Cell], jobs: int) -> Iterator[None]:
+    """Do the work in several processes; yields after each cell."""
+    context = multiprocessing.get_context("spawn")
+    started = context.Value("i", 0)
+    with concurrent.futures.ProcessPoolExecutor(jobs, context, _start, (started,)) as pool:
+        waiting = [pool.submit(work, cell) for cell in wanted]
         try:
             for finished in concurrent.futures.as_completed(waiting):
                 yield finished.result()
@@ -113,9 +128,10 @@ def _shared(work: Callable[[range, Callable[[], object]], None], cells: int, job
             raise
 
 
-def _count(work: Callable[[range, Callable[[], object]], None], numbers: range) -> int:
-    """In a process of its own: make some cells, and return how many pictures they are."""
+def _start(started: Any) -> None:
+    """In a new process: one thread of the CPU, and the next GPU where there are several."""
     torch.set_num_threads(1)
-    done = itertools.count()
-    work(numbers, lambda: next(done))
-    return next(done)
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    if gpus := torch.cuda.device_count():
+        torch.cuda.set_device(number % gpus)

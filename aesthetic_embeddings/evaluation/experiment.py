@@ -8,7 +8,8 @@ Everything is kept in one folder:
     results.csv         the same as a table
     index.html          figures and grids (report.py)
 
-A picture that exists is not made again, so a run that was stopped goes on where it was.
+A picture that exists is not made again, so a run that was stopped goes on where it was. One that others have scored is
+scored again.
 """
 
 from __future__ import annotations
@@ -26,15 +27,13 @@ from typing import Any
 from PIL import Image
 
 from ..aesthetics.embedding import AestheticEmbedding
-from ..aesthetics.vectors import unit
 from ..diffusion.pipelines import personalized_prompt
 from ..diffusion.png_metadata import described, read_about, save_picture
 from ..diffusion.sampling import pictures
 from ..errors import AestheticError
 from ..settings import PRESETS, Settings
 from ..storage.paths import write_atomically
-from .clip import Clip
-from .scorers import Scorer
+from .scoring import Scoring
 
 ORIGINAL, KEYWORD = "original", "keyword"
 #: Table 1 of the paper.
@@ -46,7 +45,10 @@ _MOST_PROMPTS, _LONGEST_PROMPT = 1000, 2000
 class Variant:
     """One column of the comparison: the plain prompt, the plain prompt with the aesthetic's name, or a tuning.
 
-    settings: of the tuning; None where the text encoder stays plain.
+    Attributes:
+        name: Of the column. "original" stands for the plain prompt alone; without settings, any other name stands for
+            the prompt with the aesthetic's name.
+        settings: Of the tuning; None where the text encoder stays plain.
     """
 
     name: str
@@ -55,16 +57,25 @@ class Variant:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is compared. The first variant should be the original: the figures compare the others with it.
+    """What `evaluate` compares. The figures compare each variant with the original.
 
-    images: pictures per prompt; their seeds count up from `seed`.
-    keyword: how the variant `keyword` names an aesthetic.
+    Attributes:
+        model: A diffusers folder, a hub id in the local cache, a checkpoint file, or "pocket" for the bundled model.
+        aesthetics: What the prompts are tuned towards, one after the other.
+        variants: The columns; by default the original, the keyword, and the prompt tuned with `Settings()`.
+        prompts: By default the 25 of the paper's table 1.
+        images: Pictures of each prompt and variant.
+        seed: The first picture's; the others count up from it.
+        sampler_steps: Of each picture.
+        cfg: The guidance scale.
+        size: (width, height) in pixels; by default the model's own.
+        keyword: How the keyword variant says an aesthetic.
     """
 
     model: str
-    aesthetics: tuple[AestheticEmbedding, ...]
-    variants: tuple[Variant, ...]
-    prompts: tuple[str, ...] = PROMPTS
+    aesthetics: Sequence[AestheticEmbedding]
+    variants: Sequence[Variant] = (Variant(ORIGINAL), Variant(KEYWORD), Variant("personalized", Settings()))
+    prompts: Sequence[str] = PROMPTS
     images: int = 6
     seed: int = 0
     sampler_steps: int = 20
@@ -191,34 +202,28 @@ def prepare(experiment: Experiment, output: Path) -> None:
 
 def run(
     experiment: Experiment,
-    wanted: Sequence[Cell],
-    pipeline: Any,
-    clip: Clip | None,
-    scorers: Mapping[str, Scorer],
+    wanted: Iterable[Cell],
+    pipeline: Callable[[], Any],
+    scoring: Scoring,
     output: Path,
     on_picture: Callable[[], object] = lambda: None,
-    projection: Any = None,
+    projection: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Make and score the pictures of some cells that are not in `output` yet. on_picture: called after each.
+    """Make and score the pictures of some cells that are not in `output` yet.
 
+    pipeline: loads it; called only where a picture is missing. on_picture: called after each picture.
     Raises AestheticError where the model cannot be tuned towards an aesthetic; nothing is written for that cell.
     """
     for cell in wanted:
         missing = [seed for seed in experiment.seeds if not (output / cell.path(seed)).exists()]
-        for _ in range(experiment.images - len(missing)):
-            on_picture()
+        for seed in experiment.seeds:
+            if seed not in missing:
+                _score_again(output / cell.path(seed), cell.prompt, experiment.aesthetics, scoring)
+                on_picture()
         if not missing:
             continue
-        similarities: Mapping[str, Sequence[float]] = {}
-        arguments: dict[str, Any] = {"prompt": cell.prompt}
-        if cell.variant.settings is not None and cell.aesthetic is not None:
-            tuned = personalized_prompt(
-                pipeline, cell.prompt, cell.aesthetic, cell.variant.settings, projection=projection
-            )
-            arguments, similarities = tuned.arguments, tuned.similarities
-        elif cell.aesthetic is not None:
-            named = cell.aesthetic.name.split("/")[-1]
-            arguments = {"prompt": experiment.keyword.format(prompt=cell.prompt, aesthetic=named)}
+        loaded = pipeline()
+        arguments, similarities = _conditioning(experiment, cell, loaded, projection)
         about = described(
             cell.prompt,
             cell.aesthetic,
@@ -231,7 +236,7 @@ def run(
         )
         about |= {"variant": cell.variant.name, "prompt_number": cell.index}
         made = pictures(
-            pipeline,
+            loaded,
             arguments,
             missing,
             steps=experiment.sampler_steps,
@@ -239,29 +244,43 @@ def run(
             size=experiment.size,
         )
         for seed, image in zip(missing, made, strict=True):
-            scores = scored(image, cell.prompt, experiment.aesthetics, clip, scorers)
-            save_picture(image, output / cell.path(seed), about | {"seed": seed, "size": image.size, "scores": scores})
+            said = about | {"seed": seed, "size": image.size}
+            _save_scored(image, output / cell.path(seed), said, cell.prompt, experiment.aesthetics, scoring)
             on_picture()
 
 
-def scored(
+def _conditioning(
+    experiment: Experiment, cell: Cell, pipeline: Any, projection: str | os.PathLike[str] | None
+) -> tuple[dict[str, Any], Mapping[str, Sequence[float]]]:
+    """What the pipeline takes for a cell, and the similarities over the steps where its prompt is tuned."""
+    if cell.aesthetic is None:
+        return {"prompt": cell.prompt}, {}
+    if cell.variant.settings is None:
+        named = cell.aesthetic.name.split("/")[-1]
+        return {"prompt": experiment.keyword.format(prompt=cell.prompt, aesthetic=named)}, {}
+    place = None if projection is None else Path(projection)
+    tuned = personalized_prompt(pipeline, cell.prompt, cell.aesthetic, cell.variant.settings, projection=place)
+    return tuned.arguments, tuned.similarities
+
+
+def _save_scored(
     image: Image.Image,
+    path: Path,
+    about: Mapping[str, Any],
     prompt: str,
     aesthetics: Sequence[AestheticEmbedding],
-    clip: Clip | None,
-    scorers: Mapping[str, Scorer],
-) -> dict[str, float]:
-    """Scores of one picture: each scorer's; `prompt`, its cosine with the plain prompt; and `similarity NAME` for each
-    aesthetic that has a vector for this CLIP."""
-    if clip is None:
-        return {}
-    feature = clip.of_image(image)
-    scores = {name: float(scorer(feature[None])) for name, scorer in scorers.items()}
-    scores["prompt"] = float(unit(feature) @ clip.of_text(prompt))
-    for aesthetic in aesthetics:
-        if clip.family in aesthetic.vectors:
-            scores[f"similarity {aesthetic.name}"] = float(unit(feature) @ unit(aesthetic.vectors[clip.family]))
-    return {name: round(value, 6) for name, value in scores.items()}
+    scoring: Scoring,
+) -> None:
+    scores = scoring.scores(image, prompt, aesthetics)
+    save_picture(image, path, {**about, "scores": scores, "scored_by": scoring.names})
+
+
+def _score_again(path: Path, prompt: str, aesthetics: Sequence[AestheticEmbedding], scoring: Scoring) -> None:
+    """Score a picture that exists, where others have scored it; the pixels stay."""
+    if not scoring.names or (about := read_about(path)).get("scored_by") == scoring.names:
+        return
+    with Image.open(path) as image:
+        _save_scored(image.convert("RGB"), path, about, prompt, aesthetics, scoring)
 
 
 def results(experiment: Experiment, output: Path) -> Iterator[dict[str, Any]]:

@@ -47,7 +47,7 @@ def _section(
     metrics = [
         name
         for name in dict.fromkeys(name for line in mine for name in line["scores"])
-        if not name.startswith("similarity ") or name == f"similarity {aesthetic}"
+        if not any(name.endswith(f" {other.name}") for other in experiment.aesthetics if other.name != aesthetic)
     ]
     tests = [
         {
@@ -70,9 +70,8 @@ def _section(
 
 
 def _title(metric: str, aesthetic: str) -> str:
-    return {"prompt": "cosine with the plain prompt", f"similarity {aesthetic}": "cosine with the aesthetic"}.get(
-        metric, metric
-    )
+    known = {"prompt": "cosine with the plain prompt", f"similarity {aesthetic}": "cosine with the aesthetic"}
+    return known.get(metric, metric.removesuffix(f" {aesthetic}"))
 
 
 def _mean(lines: Sequence[Mapping[str, Any]], metric: str) -> float:

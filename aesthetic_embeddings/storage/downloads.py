@@ -74,18 +74,20 @@ def fetch_file(what: str, url: str, size: int, on_progress: Callable[[int, int],
     Raises FileError, which names the address, where it cannot be had, or has another size.
     """
     try:
+        received = bytearray()
         with urllib.request.urlopen(url, timeout=30, context=_certificates()) as response:
-            data: bytes = response.read(size + 1)
-        if len(data) != size:
+            while len(received) <= size and (chunk := response.read(min(_CHUNK, size + 1 - len(received)))):
+                received += chunk
+                if on_progress:
+                    on_progress(min(len(received), size), size)
+        if len(received) != size:
             raise ValueError(f"it should have {size} bytes")
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise FileError(
             f"{what} could not be fetched from {url}: {error}. Check the network and try again, or put the file into "
             f"{cache_folder()} yourself."
         ) from error
-    if on_progress:
-        on_progress(size, size)
-    return data
+    return bytes(received)
 
 
 def address(repository: str, endpoint: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""The page of three tabs, and what it works with."""
+"""The page of four tabs, and what it works with."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from .compare import tab as compare
 from .compare.vocabulary import KNOWN
 from .create import tab as create
 from .engine import Engine
+from .evaluate import tab as evaluate
 from .library import tab as library
 from .state import Studio, elem_id
 
@@ -79,7 +80,8 @@ def build(studio: Studio) -> gr.Blocks:
             elem_id=elem_id("title"),
         )
         with gr.Tabs(elem_id=elem_id("tabs")) as studio.tabs:
-            for name, tab in {"Compare": compare, "Create": create, "Library": library}.items():
+            tabs = {"Compare": compare, "Create": create, "Library": library, "Evaluate": evaluate}
+            for name, tab in tabs.items():
                 with gr.Tab(name, id=name.lower()):
                     tab.build(studio, page)
     return page

@@ -55,10 +55,18 @@ class Engine:
                     ticket.cancelled.set()
 
     def run(self, job: Job, owner: str = "") -> Iterator[Progress]:
-        """Do the job, and yield its progress several times a second; the last one has all pictures.
+        """Do the job, and yield its progress several times a second; the last one has all pictures. See `queue`."""
+        return self.queue(
+            lambda report: JobRun(job, self.pipeline, self.families, self.projection, report).run(), owner
+        )
 
-        Closing the iterator cancels the job, without waiting for its end. Raises AestheticError where the queue is
-        full, Interrupted where the job was cancelled, and what making the pictures raises.
+    def queue(self, work: Callable[[Callable[[Progress], None]], None], owner: str = "") -> Iterator[Progress]:
+        """Do work with the pipeline when its turn comes, and yield the progress that it reports.
+
+        work: is called with a function to report progress to, often; that raises Interrupted once it is cancelled.
+
+        Closing the iterator cancels the work, without waiting for its end. Raises AestheticError where the queue is
+        full, Interrupted where the work was cancelled, and what it raises.
         """
         ticket, finished = _Ticket(owner), threading.Event()
         progress, error = Progress("Starting"), None
@@ -69,11 +77,11 @@ class Engine:
                 raise Interrupted("Cancelled.")
             progress = now
 
-        def work() -> None:
+        def do() -> None:
             nonlocal error
             try:
                 with self._turn(ticket, report):
-                    JobRun(job, self.pipeline, self.families, self.projection, report).run()
+                    work(report)
             except BaseException as raised:
                 error = raised
             finally:
@@ -83,7 +91,7 @@ class Engine:
             if len(self._queue) >= _QUEUE_LIMIT:
                 raise AestheticError("Too many are waiting for pictures. Try again in a minute.")
             self._queue.append(ticket)
-        threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=do, daemon=True).start()
         try:
             while not finished.wait(_REPORT_INTERVAL):
                 yield progress

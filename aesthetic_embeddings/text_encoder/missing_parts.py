@@ -20,6 +20,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..aesthetics.families import LACKS_LAST_LAYER
+from ..aesthetics.known_scorers import SCORERS, KnownScorer
+from ..aesthetics.neutral import NEUTRAL, NeutralEmbedding
 from ..errors import AestheticError, EncoderError, FileError
 from ..storage import downloads, legacy_pt
 from ..storage.paths import cache_folder, write_atomically
@@ -115,12 +117,15 @@ class Part:
 
 
 def fetch(part: str, on_progress: Callable[[int, int], object] | None = None, endpoint: str | None = None) -> Path:
-    """Download a part of CLIP that some models come without, by byte range, into the cache folder.
+    """Download what models, aesthetics or evaluations come without into the cache folder: of a CLIP, the part alone.
 
     Args:
-        part: "projection" (2.4 MB of CLIP ViT-L/14) or "last-layer" (55 MB of OpenCLIP ViT-H/14).
+        part: "projection" (2.4 MB of CLIP ViT-L/14), "last-layer" (55 MB of OpenCLIP ViT-H/14), "neutral" (3 kB: the
+            mean ordinary picture of CLIP ViT-L/14), or an aesthetic scorer (3 to 4 kB: simulacra-l14, simulacra-b16,
+            simulacra-b32, laion-l14, laion-b16, laion-b32; 3.7 MB: improved-l14).
         on_progress: Called with the bytes done and in all. To stop, raise `Interrupted` from it.
-        endpoint: The hub's address; by default that in HF_ENDPOINT, else https://huggingface.co.
+        endpoint: The address of the Hugging Face hub, where it is not that in HF_ENDPOINT or
+            https://huggingface.co; for the neutral embedding and scorers that of GitHub's files.
 
     Returns:
         The file.
@@ -129,9 +134,9 @@ def fetch(part: str, on_progress: Callable[[int, int], object] | None = None, en
         AestheticError: There is no such part.
         FileError: The hub does not answer, or not with this part. The text names the address.
     """
-    if part not in PARTS:
-        raise AestheticError(f"There is no part {part!r}. Choose one of {', '.join(PARTS)}.")
-    return PARTS[part].fetch(on_progress, endpoint)
+    if part not in FETCHABLE:
+        raise AestheticError(f"There is no part {part!r}. Choose one of {', '.join(FETCHABLE)}.")
+    return FETCHABLE[part].fetch(on_progress, endpoint)
 
 
 # ---------------------------------------------------------------- completing a tower
@@ -383,3 +388,5 @@ LAST_LAYER = Part(
     read=_read_last_layer,
 )
 PARTS = {part.name: part for part in (TEXT_PROJECTION, LAST_LAYER)}
+#: All that `fetch` knows.
+FETCHABLE: Mapping[str, Part | NeutralEmbedding | KnownScorer] = {**PARTS, NEUTRAL.name: NEUTRAL, **SCORERS}

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
@@ -14,9 +20,10 @@ from aesthetic_embeddings import pocket
 pytest.importorskip("diffusers")
 pytest.importorskip("scipy")
 
+from aesthetic_embeddings import Experiment, Scorer, Variant, evaluate
 from aesthetic_embeddings.diffusion.png_metadata import read_about
-from aesthetic_embeddings.evaluation.evaluate import evaluate
-from aesthetic_embeddings.evaluation.experiment import Experiment, read_prompts, variants
+from aesthetic_embeddings.evaluation.evaluate import _start
+from aesthetic_embeddings.evaluation.experiment import read_prompts, variants
 from aesthetic_embeddings.evaluation.paired_test import compare
 
 PROMPTS = ("a castle in a meadow", "a ship at sea", "a tree in the snow")
@@ -29,9 +36,9 @@ def aesthetic() -> ae.AestheticEmbedding:
 
 
 def small(aesthetic: ae.AestheticEmbedding, **changed: object) -> Experiment:
-    values = {"prompts": PROMPTS, "images": 1, "sampler_steps": 2} | changed
     names = variants("original,keyword,personalized", ae.Settings(steps=2))
-    return Experiment("pocket", (aesthetic,), names, **values)
+    values = {"prompts": PROMPTS, "images": 1, "sampler_steps": 2, "aesthetics": [aesthetic], "variants": names}
+    return Experiment("pocket", **values | changed)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -66,9 +73,40 @@ def test_a_run_that_was_stopped_goes_on_and_makes_nothing_twice(aesthetic, tmp_p
     assert (about["prompt"], about["aesthetic_hash"]) == (PROMPTS[0], aesthetic.content_hash)
     text = page.read_text()
     assert all(prompt in text for prompt in PROMPTS)
+    assert read_about(tmp_path / "a" / lines[2]["picture"])["scored_by"] == ["pocket"]
     assert "http" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     ).replace("https://matplotlib.org", "")
+
+
+class Brightness:
+    """A judge that can be sent to a process."""
+
+    def __call__(self, image: Image.Image, prompt: str) -> dict[str, float]:
+        assert prompt in PROMPTS
+        return {"brightness": float(np.asarray(image).mean()), "style aivazovsky": 0.5, "style other": 0.5}
+
+
+def test_pictures_that_exist_are_scored_when_somebody_else_scores(aesthetic, tmp_path, monkeypatch):
+    experiment = small(aesthetic, prompts=PROMPTS[:1])
+    evaluate(experiment, tmp_path / "both", encoder="pocket", judge=Brightness())
+    evaluate(experiment, tmp_path / "later")
+    monkeypatch.setattr("aesthetic_embeddings.diffusion.sampling.load_pipeline", None)
+    head = Scorer("head", ((torch.ones(1, len(*aesthetic.vectors.values())), torch.zeros(1)),), 1.0)
+    evaluate(experiment, tmp_path / "later", encoder="pocket", scorers={"head": head})
+    line = json.loads((tmp_path / "later/results.jsonl").read_text().splitlines()[0])
+    assert set(line["scores"]) == {"head", "prompt", "similarity aivazovsky"}
+    evaluate(experiment, tmp_path / "later", encoder="pocket", judge=Brightness())
+    assert files(tmp_path / "later") == files(tmp_path / "both")
+
+
+def test_a_judge_has_a_column_for_each_aesthetic(aesthetic, tmp_path):
+    other = dataclasses.replace(aesthetic, name="other")
+    experiment = small(aesthetic, prompts=PROMPTS[:1], aesthetics=(aesthetic, other), variants=(Variant("original"),))
+    text = evaluate(experiment, tmp_path / "a", judge=Brightness(), jobs=2).read_text()
+    assert text.count("brightness</text>") + text.count("<!-- brightness -->") == 2
+    assert text.count("<!-- style -->") == 2
+    assert "style other" not in text
 
 
 def test_a_folder_belongs_to_one_experiment(aesthetic, tmp_path):
@@ -119,6 +157,52 @@ def test_a_missing_clip_is_one_sentence_before_the_model_is_loaded(aesthetic, tm
     monkeypatch.setattr("aesthetic_embeddings.diffusion.sampling.load_pipeline", None)
     with pytest.raises(ae.EncoderError, match="nobody/nothing"):
         evaluate(small(aesthetic), tmp_path / "a", encoder="nobody/nothing")
+
+
+def test_a_scorer_needs_its_clip(aesthetic, tmp_path):
+    head = Scorer("head", ((torch.ones(1, 768), torch.zeros(1)),), 1.0)
+    with pytest.raises(ae.AestheticError, match="The scorer head needs the CLIP that it was made for"):
+        evaluate(small(aesthetic), tmp_path / "a", scorers={"head": head})
+    with pytest.raises(ae.AestheticError, match="The scorer head is for CLIP features of 768 numbers, not 64"):
+        evaluate(small(aesthetic), tmp_path / "a", encoder="pocket", scorers={"head": head})
+
+
+FULL_DISK = """
+import resource, sys
+from aesthetic_embeddings.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits on the size of files are POSIX")
+def test_a_disk_that_takes_no_more_is_one_line_and_the_same_command_goes_on(aesthetic, tmp_path):
+    library = ae.Library([tmp_path / "library"])
+    library.save(aesthetic)
+    (tmp_path / "prompts.txt").write_text(PROMPTS[0])
+    words = ["--library", tmp_path / "library", "evaluate", "--aesthetic", aesthetic.name, "--output", tmp_path / "out"]
+    words += ["--prompts", tmp_path / "prompts.txt", "--images", 1, "--sampler-steps", 1, "--steps", 1]
+    command = [sys.executable, "-c", FULL_DISK, *map(str, words)]
+    full = subprocess.run(command, capture_output=True, text=True)
+    assert full.returncode == 2
+    said = " ".join(full.stderr.split())
+    assert said.startswith("error: ")
+    assert "cannot be written: File too large" in said
+    assert not list((tmp_path / "out/pictures").rglob("*.*"))
+    command[2] = FULL_DISK.replace("(4000, 4000)", "(-1, -1)")
+    assert subprocess.run(command, capture_output=True, text=True).returncode == 0
+    assert len(list((tmp_path / "out/pictures").rglob("*.png"))) == 3
+
+
+def test_processes_take_turns_on_the_gpus(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    started = multiprocessing.Value("i", 0)
+    for _ in range(3):
+        _start(started)
+    assert taken == [0, 1, 0]
 
 
 def test_the_paired_test_knows_its_answers():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,11 @@ import torch
 from torch import nn
 
 import aesthetic_embeddings as ae
-from aesthetic_embeddings.evaluation.scorers import load_scorer
+from aesthetic_embeddings import load_scorer
+from aesthetic_embeddings.aesthetics.known_scorers import SCORERS
+from aesthetic_embeddings.text_encoder.missing_parts import FETCHABLE
+
+from .github import github
 
 #: Scores of the paper's embeddings, taken as features: Simulacra's and LAION's heads for ViT-L/14.
 KNOWN = {
@@ -98,6 +105,69 @@ def test_no_code_in_a_file_runs(tmp_path: Path):
     assert not (tmp_path / "evil").exists()
 
 
+# ---- by name ----
+
+
+def head_file(tmp_path: Path) -> bytes:
+    torch.save(simulacra(768).state_dict(), tmp_path / "served.pth")
+    return (tmp_path / "served.pth").read_bytes()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_scorer_is_fetched_by_name_once_it_is_asked_for(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ae.FileError) as said:
+        load_scorer("simulacra-l14")
+    for part in ("4 kB", "aesthetic-gradients fetch simulacra-l14", "crowsonkb/simulacra-aesthetic-models", str(cache)):
+        assert part in str(said.value)
+    data, seen = head_file(tmp_path), []
+    known = replace(SCORERS["simulacra-l14"], bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    monkeypatch.setitem(FETCHABLE, "simulacra-l14", known)
+    with github(data, "/crowsonkb/simulacra-aesthetic-models/master/" + known.path) as address:
+        path = ae.fetch("simulacra-l14", lambda *done: seen.append(done), address)
+    assert path == cache / "sac_public_2022_06_29_vit_l_14_linear.pth"
+    assert seen[-1] == (len(data), len(data))
+    torch.testing.assert_close(load_scorer("simulacra-l14")(torch.ones(1, 768)), load_scorer(path)(torch.ones(1, 768)))
+
+
+def test_the_offline_way_is_as_the_error_says(tmp_path: Path, cache: Path):
+    cache.mkdir()
+    (cache / "sa_0_4_vit_l_14_linear.pth").write_bytes(head_file(tmp_path))
+    assert load_scorer("laion-l14").dim == 768
+
+
+@pytest.mark.parametrize("answer", [b"", b"<html>", b"x" * 4135, b"x" * 5000])
+def test_what_was_not_published_is_not_kept(cache: Path, answer: bytes):
+    known = SCORERS["simulacra-l14"]
+    with (
+        github(answer, "/crowsonkb/simulacra-aesthetic-models/master/" + known.path) as address,
+        pytest.raises(ae.FileError, match=re.escape(address)),
+    ):
+        known.fetch(endpoint=address)
+    assert not cache.exists()
+
+
+def test_an_unknown_scorer_says_which_there_are():
+    with pytest.raises(ae.FileError, match=r"no scorer 'simulacra', and no such file\. There are simulacra-l14, "):
+        load_scorer("simulacra")
+
+
+def test_import_makes_an_aesthetic_of_a_scorer(tmp_path: Path):
+    (tmp_path / "rated.pth").write_bytes(head_file(tmp_path))
+    library = ae.Library([tmp_path / "library"])
+    made = ae.load(library.import_(tmp_path / "rated.pth"))
+    expected = load_scorer(tmp_path / "rated.pth").layers[0][0][0]
+    torch.testing.assert_close(made.vectors["clip-vit-l-14"], expected)
+    assert made.notes == "the direction in which the score of the aesthetic scorer rated grows; no pictures"
+    torch.save(simulacra(512).state_dict(), tmp_path / "b16.pth")
+    with pytest.raises(ae.AestheticError, match="no CLIP of a known model has these"):
+        library.import_(tmp_path / "b16.pth")
+
+
 def test_missing_and_damaged_files(tmp_path: Path):
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 50)
     (tmp_path / "b.pth").write_bytes(b"PK\x03\x04")
@@ -116,6 +186,9 @@ def test_features_of_another_clip(tmp_path: Path):
 def test_known_answers_on_the_real_files():
     data = Path(os.environ["AESTHETIC_DATA"])
     heads = [load_scorer(data / f"scorers/{name}_vit_l_14_linear.pth") for name in ("sac_public_2022_06_29", "sa_0_4")]
+    for file in (data / "scorers").iterdir():
+        (known,) = [each for each in SCORERS.values() if each.file.name == file.name]
+        assert (known.bytes, known.sha256) == (file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest())
     for name, expected in KNOWN.items():
         vector = ae.load(data / f"aesthetic_embeddings/{name}.pt").vectors["clip-vit-l-14"]
         assert [round(float(head(vector[None])), 2) for head in heads] == list(expected)

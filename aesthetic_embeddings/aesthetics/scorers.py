@@ -5,6 +5,8 @@ The paper's is Simulacra's. All known ones are affine maps, or chains of them, o
     Simulacra:         score = w . (x / ||x|| * sqrt(dim)) + b     (crowsonkb/simulacra-aesthetic-models)
     LAION v1:          score = w . (x / ||x||) + b                 (LAION-AI/aesthetic-predictor)
     LAION improved:    score = W5 (... W1 (x / ||x||) + b1 ...) + b5   (christophschuhmann/improved-aesthetic-predictor)
+
+The weight of such a head is a direction of CLIP space, so that it is also an aesthetic (`Scorer.as_aesthetic`).
 """
 
 from __future__ import annotations
@@ -15,26 +17,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..aesthetics.embedding import AestheticEmbedding
-from ..aesthetics.families import family_of_dimension
-from ..aesthetics.vectors import unit
-from ..errors import AestheticError, FileError
+from ..errors import AestheticError, FileError, quoted
 from ..storage.legacy_pt import read_all
+from ..storage.paths import open_regular
+from ..storage.small_safetensors import is_safetensors, read_header, read_tensors
+from .embedding import AestheticEmbedding
+from .families import family_of_dimension
+from .known_scorers import SCORERS
+from .vectors import unit
 
 _SIZE_LIMIT = 64 * 2**20  # the largest known one takes 4 MB
 
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """`scorer(features)`: features `[n, dim]` of CLIP's image encoder to scores `[n]`, fp32.
+    """A head on the features of CLIP's image encoder that predicts how people rate a picture.
 
-    layers: (weight `[out, in]`, bias `[out]`) of each affine map, in order; the last has one output.
-    scale: the length that a feature is scaled to before the first map.
+    `scorer(features)` gives the scores `[n]`, fp32, of features `[n, dim]`.
+
+    Attributes:
+        name: The file's, without its suffix.
+        layers: (weight `[out, in]`, bias `[out]`) of each affine map, in order; the last has one output.
+        scale: The length that a feature is scaled to before the first map.
     """
 
     name: str
@@ -75,16 +83,27 @@ class Scorer:
         direction = torch.ones(1)
         for weight, _ in reversed(self.layers):
             direction = direction @ weight
-        notes = f"the direction of the aesthetic scorer {self.name}, which saw rated pictures"
+        notes = f"the direction in which the score of the aesthetic scorer {self.name} grows; no pictures"
         return AestheticEmbedding({family: direction}, name=self.name, notes=notes)
 
 
-def load_scorer(path: str | os.PathLike[str]) -> Scorer:
-    """A scorer from a safetensors, .pt or .pth file that holds the weights of one; no code in the file is run.
+def load_scorer(source: str | os.PathLike[str]) -> Scorer:
+    """Read an aesthetic scorer: a linear head, or a small MLP, on the features of CLIP's image encoder.
 
-    Raises FileError, which names the file and says what is wrong with it.
+    No code in the file is run, and nothing is downloaded.
+
+    Args:
+        source: A safetensors, .pt or .pth file that holds its weights, or the name of a published one that
+            `ae.fetch` has brought: simulacra-l14, simulacra-b16, simulacra-b32, laion-l14, laion-b16, laion-b32 or
+            improved-l14.
+
+    Returns:
+        A callable: features `[n, dim]` to scores `[n]`.
+
+    Raises:
+        FileError: There is no such file, or it is no scorer. The text says what to do.
     """
-    path = Path(path)
+    path = _located(source)
     tensors = _read(path)
     weights = sorted((name for name in tensors if name.endswith("weight")), key=_position)
     layers = tuple((tensors[name].float(), tensors.get(_bias_of(name), torch.zeros(())).float()) for name in weights)
@@ -98,19 +117,29 @@ def load_scorer(path: str | os.PathLike[str]) -> Scorer:
     return Scorer(path.stem, layers, scale)
 
 
+def _located(source: str | os.PathLike[str]) -> Path:
+    if known := SCORERS.get(str(source)):
+        if not known.file.is_file():
+            raise FileError(f"The scorer {known.name} is not on this machine. {known.how_to_get}")
+        return known.file
+    path = Path(source)
+    if not path.is_file():
+        raise FileError(f"There is no scorer {quoted(str(source))}, and no such file. There are {', '.join(SCORERS)}.")
+    return path
+
+
 def _read(path: Path) -> Mapping[str, Tensor]:
-    try:
-        if not path.is_file():
-            raise FileError(f"{path} does not exist, or is no file.")
-        if path.stat().st_size > _SIZE_LIMIT:
-            raise FileError(f"{path} is too large for an aesthetic scorer.")
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+    with open_regular(path) as file:
+        data = file.read(_SIZE_LIMIT + 1)
+    if len(data) > _SIZE_LIMIT:
+        raise FileError(f"{path} is too large for an aesthetic scorer.")
+    if not is_safetensors(data[:9]):
         return read_all(path)
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except SafetensorError as error:
-        raise FileError(f"{path} is no safetensors file, or is damaged.") from error
+    try:
+        read_header(data)  # within its limits
+        return read_tensors(data)
+    except (SafetensorError, ValueError) as error:
+        raise FileError(f"{path} is damaged. Copy or download it again.") from error
 
 
 def _position(name: str) -> tuple[int, str]:
