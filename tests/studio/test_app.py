@@ -30,7 +30,12 @@ from aesthetic_embeddings.studio import app, server
 from .. import checkpoints
 from .test_compare import ask, at, generate, said, shown
 
-TABS = {"Compare": "#studio_generate", "Create": "#studio_zone", "Library": "#studio_cards"}
+TABS = {
+    "Compare": "#studio_generate",
+    "Create": "#studio_zone",
+    "Library": "#studio_cards",
+    "Evaluate": "#studio_evaluate_start",
+}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -68,11 +73,12 @@ def test_on_a_phone(again: Callable[..., Any]):
     generate(page)
     shown(page, "original")
     page.wait_for_function("document.querySelector('#studio_message').getBoundingClientRect().top < 100")  # scrolled
-    left, right = (at(page, name).bounding_box() for name in ("original", "personalized"))
+    # of one moment: the page may still scroll
+    boxes = "names => names.map(name => document.getElementById(`studio_${name}`).getBoundingClientRect().toJSON())"
+    left, right, message, more = page.evaluate(boxes, ["original", "personalized", "message", "more"])
     assert abs(left["y"] - right["y"]) < 2
     assert left["x"] + left["width"] <= right["x"]
     assert right["width"] > 140
-    message, more = at(page, "message").bounding_box(), at(page, "more").bounding_box()
     assert message["y"] < left["y"] < more["y"]  # pictures come right after the button
     for name in TABS:
         show(page, name)

@@ -24,6 +24,7 @@ from ...ui import text_fields
 from ..state import Studio
 
 MAX_PICTURES = 2000  # of one evaluation
+MAX_TEXT = 100_000  # characters of all prompts
 MAX_IMAGES = 12  # of one prompt
 _WINDOW = 12  # the time left is told from so many pictures
 
@@ -94,7 +95,7 @@ def asked(
     epsilon: float,
 ) -> Evaluation:
     """What a page asks for. Raises AestheticError for what cannot be."""
-    lines = [line.strip() for line in prompts.splitlines() if line.strip()]
+    lines = [line.strip() for line in text_fields.text(prompts, "The prompts", MAX_TEXT).splitlines() if line.strip()]
     for line in lines:
         text_fields.text(line, "A prompt", text_fields.PROMPT)
     if not names:

@@ -14,7 +14,7 @@ from ...ui import widgets
 from ...ui.messages import errors_as_text, status
 from ..compare.display import progress_bar
 from ..state import QUIET, Studio, elem_id, session
-from .run import MAX_IMAGES, asked
+from .run import MAX_IMAGES, MAX_TEXT, asked
 
 _COLUMNS = {"With the aesthetic's name in the prompt": KEYWORD, "Personalized": "personalized"}
 
@@ -38,6 +38,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
                 label="Prompts, one per line",
                 lines=8,
                 max_lines=8,
+                max_length=MAX_TEXT,
                 elem_id=elem_id("evaluate_prompts"),
             )
             columns = gr.CheckboxGroup(
