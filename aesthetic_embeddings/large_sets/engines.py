@@ -63,11 +63,11 @@ class Ray:
                 num_cpus=1,
                 num_gpus=1 / self.per_gpu if self.gpus else None,
             )
-            try:
-                for row in made.iter_rows():
-                    yield row["number"], pickle.loads(row["made"])
-            except ray.exceptions.RayError as error:
-                raise (_ours(error) or error) from error
+            for row in made.iter_rows():
+                result = pickle.loads(row["made"])
+                if isinstance(result, AestheticError):
+                    raise result
+                yield row["number"], result
 
     def _workers(self, ray: Any, most: int) -> int:
         return min(most, self.gpus * self.per_gpu or int(ray.cluster_resources().get("CPU", 1)))
@@ -80,7 +80,11 @@ class _Actor:
         self._work = make()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"number": row["number"], "made": pickle.dumps(self._work(pickle.loads(row["item"])))}
+        try:
+            made = self._work(pickle.loads(row["item"]))
+        except AestheticError as error:  # handed back as a result, since Ray would wrap it
+            made = error
+        return {"number": row["number"], "made": pickle.dumps(made)}
 
 
 @contextlib.contextmanager
@@ -98,10 +102,3 @@ def _running(ray: Any, address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _ours(error: BaseException | None) -> AestheticError | None:
-    """The error of ours that a worker raised and Ray has wrapped."""
-    while error is not None and not isinstance(error, AestheticError):
-        error = getattr(error, "cause", None) or error.__cause__
-    return error
