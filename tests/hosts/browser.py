@@ -18,6 +18,8 @@ from playwright.sync_api import Page, sync_playwright
 from .client import Host
 
 ID = "#script_txt2img_aesthetic_gradients_"
+#: Neo writes these into its page some time after that has loaded: they should be what open_page chooses.
+PRESET = {"sd_t2i_step": 3, "sd_t2i_sampler": "Euler", "sd_t2i_width": 64, "sd_t2i_height": 64}
 
 
 def main() -> None:
@@ -69,6 +71,8 @@ def journey(url: str, height: int, pictures: Path | None = None) -> Iterator[tup
 
     pictures: a folder for a screenshot after each line.
     """
+    host = Host(url)
+    host.call("/sdapi/v1/options", {k: v for k, v in PRESET.items() if k in host.call("/sdapi/v1/options")})
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": height})
