@@ -323,20 +323,10 @@ def test_outside_of_comfyui_it_does_nothing() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
-
-
-@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
-def test_an_example_workflow_fits_the_nodes(nodes: Any, file: Path) -> None:
-    """Values for every widget, in order; its links are whole; ComfyUI's page of templates has a preview."""
-    workflow = json.loads(file.read_text())
-    by_id = {node["id"]: node for node in workflow["nodes"]}
-    for link, source, output, target, place, kind in workflow["links"]:
-        assert link in by_id[source]["outputs"][output]["links"]
-        assert by_id[target]["inputs"][place]["link"] == link
-        assert kind == by_id[source]["outputs"][output]["type"]
-        assert by_id[target]["inputs"][place]["type"] in (kind, "*")
-    for node in workflow["nodes"]:
+def test_the_example_workflow_fits_the_nodes(nodes: Any) -> None:
+    """Values for every widget, in order; the picture in the docs holds the same workflow."""
+    text = (ROOT / "example_workflows/aesthetic_gradients.json").read_text()
+    for node in json.loads(text)["nodes"]:
         if own := nodes.NODE_CLASS_MAPPINGS.get(node["type"]):
             takes = own.INPUT_TYPES()
             linked = {each["name"] for each in node["inputs"]}
@@ -346,11 +336,5 @@ def test_an_example_workflow_fits_the_nodes(nodes: Any, file: Path) -> None:
             assert len(widgets) == len(node["widgets_values"])
             for (_, *options), value in zip(widgets[1:], node["widgets_values"][1:], strict=True):
                 assert value == options[0]["default"]
-            assert [output["type"] for output in node["outputs"]] == list(own.RETURN_TYPES)
-    assert file.with_suffix(".jpg").exists()
-
-
-def test_the_picture_in_the_docs_holds_its_workflow() -> None:
     with Image.open(ROOT / "docs/comfyui.png") as picture:
-        workflow = json.loads(picture.info["workflow"])
-    assert workflow == json.loads((ROOT / "example_workflows/aesthetic_gradients.json").read_text())
+        assert json.loads(picture.info["workflow"]) == json.loads(text)
