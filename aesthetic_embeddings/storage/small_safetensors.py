@@ -14,6 +14,7 @@ from torch import Tensor
 
 _HEADER_LIMIT = 2**19  # bytes; a LoRA's, with its captions, may take 0.2 MB
 _NAMES_LIMIT = 10_000
+_BRACKETS_LIMIT = 4 * _NAMES_LIMIT  # a tensor has three, and each costs Python an object
 _DIGITS_LIMIT = 20  # of a number; Python before 3.11 takes minutes for a million
 
 
@@ -34,8 +35,11 @@ def read_header(data: bytes) -> Header:
     length = int.from_bytes(data[:8], "little")
     if not 2 <= length <= min(_HEADER_LIMIT, len(data) - 8):
         raise ValueError("its header is damaged, or larger than it should be")
+    text = data[8 : 8 + length]
+    if text.count(b"[") + text.count(b"{") > _BRACKETS_LIMIT:
+        raise ValueError("its header names more tensors than it should")
     try:
-        header = json.loads(data[8 : 8 + length], parse_int=_integer, parse_constant=_integer)
+        header = json.loads(text, parse_int=_integer, parse_constant=_integer)
     except RecursionError:
         raise ValueError("its header is nested too deep") from None
     if not isinstance(header, dict) or len(header) > _NAMES_LIMIT:
