@@ -33,10 +33,26 @@ def setting(name: str, elem_id: str, **more: Any) -> Any:
         return gr.Textbox(lines=1, **common)
     step = SLIDER_STEPS.get(name, 1 if isinstance(default, int) else 0.01)
     low, high, step = RANGES.get(name, (about["low"], about["high"], step))
-    slider = gr.Slider(low, high, step=step, **common)
-    if name in RANGES:  # gradio 6 would refuse values beyond; an attribute, as hosts look for this very class
-        setattr(slider, "preprocess", lambda payload: payload)  # noqa: B010  # or mypy would object
-    return slider
+    kind = OpenSlider if name in RANGES and _refuses_values_beyond_its_ends() else gr.Slider
+    return kind(low, high, step=step, **common)
+
+
+class OpenSlider(gr.Slider):
+    """A slider that takes values beyond its ends, which gradio 6 refuses. (Hosts, with older ones, look for gr.Slider
+    itself.)"""
+
+    is_template = True  # drawn as what it derives from
+
+    def preprocess(self, payload: float) -> float:
+        return payload
+
+
+def _refuses_values_beyond_its_ends() -> bool:
+    try:
+        gr.Slider(0, 1, render=False).preprocess(2)
+    except gr.Error:
+        return True
+    return False
 
 
 def settings(values: Mapping[str, Any]) -> Settings:
