@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,8 @@ from .paired_test import Comparison, compare
 
 matplotlib.rcParams["svg.hashsalt"] = "aesthetic-gradients"  # equal figures are equal bytes
 _THUMBNAIL = 160
-_GRAY, _COLORS = "#9a9a9a", ("#c2410c", "#1d4ed8", "#15803d", "#a21caf", "#b45309", "#0e7490")
+#: Of the original, then of each variant, in every figure.
+_COLORS = ("#9a9a9a", *("#c2410c", "#1d4ed8", "#15803d", "#a21caf", "#b45309", "#0e7490") * 4)
 
 
 def write_report(experiment: Experiment, lines: Sequence[Mapping[str, Any]], output: Path) -> Path:
@@ -103,9 +105,9 @@ def _distributions(
         }
         every = [score for values in scores.values() for score in values]
         bins = np.histogram_bin_edges(every, bins=24) if every else 1
-        for (name, values), color in zip(scores.items(), [_GRAY, *_COLORS * 4], strict=False):
-            axes.hist(values, bins, density=True, color=color, alpha=0.45, label=name)
+        for (name, values), color in zip(scores.items(), _COLORS, strict=False):
             if values:
+                axes.hist(values, bins, density=True, color=color, alpha=0.45, label=name)
                 axes.axvline(float(np.mean(values)), color=color, linewidth=1.5)
         axes.set_xlabel(_title(metric, aesthetic))
         axes.set_yticks([])
@@ -118,15 +120,15 @@ def _curves(of_variant: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Similarity of prompt and aesthetic over the steps: each prompt, and their mean."""
     figure = Figure(figsize=(4.6, 3), layout="constrained")
     axes = figure.subplots()
-    color = iter(_COLORS * 4)
-    for name, lines in of_variant.items():
+    for (name, lines), color in zip(of_variant.items(), _COLORS, strict=False):
         runs = {line["prompt_number"]: line["similarities"] for line in lines if line["similarities"]}
-        for family in dict.fromkeys(family for run in runs.values() for family in run):
-            curves, chosen = [run[family] for run in runs.values() if family in run], next(color)
+        families = dict.fromkeys(family for run in runs.values() for family in run)
+        for family, style in zip(families, itertools.cycle(("-", "--", ":")), strict=False):
+            curves = [run[family] for run in runs.values() if family in run]
             for curve in curves:
-                axes.plot(curve, color=chosen, linewidth=0.6, alpha=0.3)
+                axes.plot(curve, style, color=color, linewidth=0.6, alpha=0.3)
             if len({len(curve) for curve in curves}) == 1:
-                axes.plot(np.mean(curves, axis=0), color=chosen, linewidth=2, label=f"{name} ({family})")
+                axes.plot(np.mean(curves, axis=0), style, color=color, linewidth=2, label=f"{name} ({family})")
     axes.set_xlabel("steps")
     axes.set_ylabel("similarity of prompt and aesthetic")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,12 +21,16 @@ from aesthetic_embeddings import pocket
 pytest.importorskip("diffusers")
 pytest.importorskip("scipy")
 
+from matplotlib.colors import to_rgb
+
 from aesthetic_embeddings import Experiment, Scorer, Variant, evaluate
 from aesthetic_embeddings.diffusion.png_metadata import read_about
 from aesthetic_embeddings.evaluation.evaluate import _start
 from aesthetic_embeddings.evaluation.experiment import read_prompts, variants
 from aesthetic_embeddings.evaluation.paired_test import compare
+from aesthetic_embeddings.evaluation.report import _curves, _distributions
 
+ROOT = Path(__file__).parents[2]
 PROMPTS = ("a castle in a meadow", "a ship at sea", "a tree in the snow")
 
 
@@ -85,6 +90,33 @@ class Brightness:
     def __call__(self, image: Image.Image, prompt: str) -> dict[str, float]:
         assert prompt in PROMPTS
         return {"brightness": float(np.asarray(image).mean()), "style aivazovsky": 0.5, "style other": 0.5}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+import aesthetic_embeddings as ae
+from tests.evaluation.test_experiment import small
+torch.set_num_threads(1)
+output, aesthetic, last = Path(sys.argv[1]), ae.load(sys.argv[2]), int(sys.argv[3])
+def kill(done, total):
+    if done == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+ae.evaluate(small(aesthetic), output, encoder="pocket", on_progress=kill)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_run_that_was_killed_goes_on_and_leaves_the_same_bytes(aesthetic, tmp_path):
+    file = aesthetic.save(tmp_path / "aesthetic.safetensors")
+    for last, left in ((2, 2), (7, 7)):
+        command = [sys.executable, "-c", KILLED, *map(str, (tmp_path / "killed", file, last))]
+        assert subprocess.run(command, capture_output=True, cwd=ROOT).returncode == -signal.SIGKILL
+        assert len(list((tmp_path / "killed").rglob("*.png"))) == left
+    evaluate(small(ae.load(file)), tmp_path / "killed", encoder="pocket")
+    evaluate(small(ae.load(file)), tmp_path / "whole", encoder="pocket")
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
 def test_pictures_that_exist_are_scored_when_somebody_else_scores(aesthetic, tmp_path, monkeypatch):
@@ -218,3 +250,16 @@ def test_the_paired_test_knows_its_answers():
     assert higher.low < 1 < higher.high
     assert higher.effect == pytest.approx(2, abs=0.7)
     assert compare([1, 2], [2, 3]) is None
+
+
+def test_a_variant_has_one_color_in_every_figure_also_without_originals():
+    lines = [
+        {"prompt_number": i, "scores": {"prompt": 0.1 * i}, "similarities": {"clip": [0.1, 0.2 * i]}} for i in (1, 2)
+    ]
+    of_variant = {"original": [], "keyword": [{**line, "similarities": {}} for line in lines], "tuned": lines}
+    (axes,) = _distributions(of_variant, ["prompt"], "").axes
+    histogram = axes.get_legend_handles_labels()
+    colors = {name: bar.get_facecolor()[:3] for bar, name in zip(*histogram, strict=True)}
+    (curve,) = [line for line in _curves(of_variant).axes[0].lines if line.get_label() == "tuned (clip)"]
+    assert list(colors) == ["keyword", "tuned"]
+    assert to_rgb(curve.get_color()) == colors["tuned"] != colors["keyword"]
