@@ -144,6 +144,14 @@ def toggle(page: Page) -> None:
     page.wait_for_timeout(500)
 
 
+def unfold(page: Page, fold: str) -> None:
+    """Open one of the accordion's folds, unless it is open."""
+    label = page.locator(f"{ID}{fold}_fold > .label-wrap")
+    if "open" not in (label.get_attribute("class") or "").split():
+        label.click()
+        page.wait_for_timeout(500)
+
+
 def choose(page: Page, name: str) -> None:
     pick(page, f"{ID}embedding", name)
 

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Page
 
-from .browser import ID, generate, journey, number, open_page, pick, toggle
+from .browser import ID, generate, journey, number, open_page, pick, toggle, unfold
 
 MIX = "sac_8plus:0.7 gloomcore:-0.3"
 TEXT = 'snow, "ice": and so on'
@@ -31,6 +31,7 @@ def main() -> None:
         write(page, "embedding", MIX)
         number(page, "steps", "4")
         number(page, "epsilon", "0.0002")
+        unfold(page, "advanced")
         number(page, "weight", "0.65")
         pick(page, f"{ID}update", "normalized")
         page.fill(f"{ID}text textarea", TEXT)
@@ -61,12 +62,14 @@ def main() -> None:
         see(f"PNG Info: the same values {differing(values(page), chosen)}", values(page) == chosen)
         see("PNG Info: the same picture", generate(page)[0] == first)
 
+        unfold(page, "my_presets")
         page.locator(f"{ID}my_presets input").first.fill("by a test")
         page.keyboard.press("Tab")
         page.click(f"{ID}save_preset")
         page.wait_for_timeout(1000)
         open_page(page, arguments.url)
         toggle(page)
+        unfold(page, "my_presets")
         pick(page, f"{ID}my_presets", "by a test")
         page.click(f"{ID}load_preset")
         page.wait_for_timeout(1000)
