@@ -30,7 +30,7 @@ def main() -> None:
         toggle(page)
         write(page, "embedding", MIX)
         number(page, "steps", "4")
-        number(page, "epsilon", "0.0002")
+        number(page, "epsilon", "0.005")  # beyond the slider's end
         unfold(page, "advanced")
         number(page, "weight", "0.65")
         pick(page, f"{ID}update", "normalized")
@@ -38,6 +38,7 @@ def main() -> None:
         chosen = values(page)
         first, text = generate(page)[0], infotext(page)
         see("a mix typed: another picture", first != plain and "Aesthetic hash" in text)
+        see("an epsilon beyond the slider's end is kept", "Aesthetic epsilon: 0.005" in text)
         file = save(page)
 
         page.click("#txt2img_send_to_img2img, #img2img_tab")
