@@ -6,6 +6,7 @@ The library `safetensors` reads the tensors. What it does not bound is how many 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 _HEADER_LIMIT = 2**19  # bytes; a LoRA's, with its captions, may take 0.2 MB
 _NAMES_LIMIT = 10_000
 _BRACKETS_LIMIT = 4 * _NAMES_LIMIT  # a tensor has three, and each costs Python an object
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _DIGITS_LIMIT = 20  # of a number; Python before 3.11 takes minutes for a million
 
 
@@ -36,7 +38,8 @@ def read_header(data: bytes) -> Header:
     if not 2 <= length <= min(_HEADER_LIMIT, len(data) - 8):
         raise ValueError("its header is damaged, or larger than it should be")
     text = data[8 : 8 + length]
-    if text.count(b"[") + text.count(b"{") > _BRACKETS_LIMIT:
+    outside = _STRINGS.sub(b"", text)
+    if outside.count(b"[") + outside.count(b"{") > _BRACKETS_LIMIT:
         raise ValueError("its header names more tensors than it should")
     try:
         header = json.loads(text, parse_int=_integer, parse_constant=_integer)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABCMeta
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import gradio as gr
@@ -33,26 +35,23 @@ def setting(name: str, elem_id: str, **more: Any) -> Any:
         return gr.Textbox(lines=1, **common)
     step = SLIDER_STEPS.get(name, 1 if isinstance(default, int) else 0.01)
     low, high, step = RANGES.get(name, (about["low"], about["high"], step))
-    kind = OpenSlider if name in RANGES and _refuses_values_beyond_its_ends() else gr.Slider
+    kind = _open_slider() if name in RANGES else gr.Slider
     return kind(low, high, step=step, **common)
 
 
-class OpenSlider(gr.Slider):
-    """A slider that takes values beyond its ends, which gradio 6 refuses. (Hosts, with older ones, look for gr.Slider
-    itself.)"""
+@cache
+def _open_slider() -> Any:
+    """A slider that takes values beyond its ends, which gradio 6 refuses.
 
-    is_template = True  # drawn as what it derives from
-
-    def preprocess(self, payload: float) -> float:
-        return payload
-
-
-def _refuses_values_beyond_its_ends() -> bool:
+    Where gradio takes them it is gr.Slider, which is what hosts look for. Elsewhere it is a subclass, made without the
+    statement `class`, at which gradio would write a file beside this one.
+    """
     try:
         gr.Slider(0, 1, render=False).preprocess(2)
     except gr.Error:
-        return True
-    return False
+        own = {"preprocess": lambda self, payload: payload, "is_template": True}  # drawn as what it derives from
+        return ABCMeta.__new__(type(gr.Slider), "OpenSlider", (gr.Slider,), own)
+    return gr.Slider
 
 
 def settings(values: Mapping[str, Any]) -> Settings:

@@ -39,7 +39,7 @@ def test_a_tiny_run(tab: Any, tmp_path: Path):
     shown.get_by_role("heading", name="aivazovsky").wait_for()
     assert shown.locator(".row img").count() == 9
     assert shown.locator("table tr").count() == 5  # two scores of two variants
-    assert not tab.locator("#studio_evaluate_cancel").is_visible()
+    tab.locator("#studio_evaluate_cancel").wait_for(state="hidden")
     with tab.expect_download() as download:
         tab.locator("#studio_evaluate_download").click()
     download.value.save_as(tmp_path / "all.zip")
