@@ -4,6 +4,7 @@
 Sets up its own environments in this folder on first use; `main` below is the whole list.
 """
 
+import argparse
 import sys
 
 from tools.environments import ROOT, TORCH, environment, find_python, run
@@ -24,6 +25,10 @@ PARALLEL = ["-n", "2"]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--fast", action="store_true", help="the current releases alone, not what the hosts pin")
+    fast = parser.parse_args().fast
+
     python = environment("check", [TORCH, "--editable", f"{ROOT}[dev]"], alone=["open_clip_torch==3.3.0"])
 
     print("== lint", flush=True)
@@ -36,7 +41,7 @@ def main() -> None:
     print("== tests, current releases", flush=True)
     run(python, "-m", "pytest", *PARALLEL)
 
-    if "--fast" in sys.argv:
+    if fast:
         return
     old = find_python("3.10", "3.11")
     if old is None:
