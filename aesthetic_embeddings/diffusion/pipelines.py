@@ -20,7 +20,7 @@ from ..errors import EncoderError
 from ..settings import Settings
 from ..storage.lru_cache import fingerprint
 from ..text_encoder.conditioning import CACHE, Conditioning, tuned_conditioning
-from ..text_encoder.missing_parts import complete, lacks_last_layer
+from ..text_encoder.missing_parts import lacks_last_layer, with_missing_parts
 from ..text_encoder.personalize import blended, personalize_each
 from ..text_encoder.record import Recording, only_call, recording
 from ..text_encoder.replay import Tuned
@@ -142,7 +142,7 @@ def clip_families(pipeline: Any, projection: Path | None) -> set[str]:
             tower = find_tower(model)
             layers, dim = len(tower.layers) + lacks_last_layer(tower), tower.width
             with suppress(EncoderError):  # a missing projection is reported when it is needed
-                tower, matrix = complete(tower, given)
+                tower, matrix = with_missing_parts(tower, given)
                 layers, dim = len(tower.layers), matrix.shape[0]
             found.add(family(tower.width, layers, dim))
     return found

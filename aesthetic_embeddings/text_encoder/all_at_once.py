@@ -1,7 +1,7 @@
-"""Weights that move all at once, for devices whose memory is quick and on which every call costs: graphics cards.
+"""Weights that move all at once, for graphics cards, where memory is fast and every call costs.
 
-All that moves lies in one vector, so that a step of the update rule is a handful of calls. The leaves of autograd are
-views of that vector. A layer's q, k and v lie next to one another in it: they are one leaf, and one product.
+All moving weights lie in one vector, so that a step of the update rule takes a handful of calls. The leaves of autograd
+are views of that vector. A layer's q, k and v lie side by side in it, as one leaf and one product.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .update_rules import UPDATE_RULES, adam
 
 
 class AllAtOnce(MovingWeights):
-    """theta: the vector of all that moves; weights: the views that the forward reads, q's for q, k and v."""
+    """theta: the vector of all moving weights; weights: its views, by slot. The view at q's slot holds q, k and v."""
 
     def __init__(self, tower: Tower, prompt: Prompt, settings: Settings) -> None:
         super().__init__(tower, prompt, settings)
@@ -55,15 +55,15 @@ class AllAtOnce(MovingWeights):
         """Whether the device has memory for the weights in the dtype of `like`, two gradients, and Adam's moments."""
         device: Any = getattr(torch, like.device.type, None)
         if not hasattr(device, "mem_get_info"):
-            return True  # where it turns out not to have it, the owner tunes on the processor
+            return True  # unknown; if memory runs out, the host tunes on the CPU
         free, _ = device.mem_get_info(like.device)
-        if hasattr(device, "memory_reserved"):  # by torch, for the next who asks
+        if hasattr(device, "memory_reserved"):  # what torch holds and does not use
             free += device.memory_reserved(like.device) - device.memory_allocated(like.device)
         numbers = sum(affine.weight.read().numel() for layer in tower.layers for affine in layer.affines)
         copies = 3 if UPDATE_RULES[settings.update].factor else 5
         return bool(free > copies * numbers * like.element_size())
 
-    # how the forward reads them
+    # ---- how the forward reads them
 
     def vector(self, slot: Slot) -> Tensor:
         return self.weights[slot]
@@ -71,11 +71,11 @@ class AllAtOnce(MovingWeights):
     def affine(self, affine: Affine, x: Tensor) -> Tensor:
         return F.linear(x, self.weights[affine.weight], None if affine.bias is None else self.weights[affine.bias])
 
-    def qkv(self, layer: Layer, asking: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = self.affine(layer.q, h).chunk(3, -1)  # all positions ask: `at` is None here
+    def qkv(self, layer: Layer, x_q: Tensor, x_kv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = self.affine(layer.q, x_kv).chunk(3, -1)  # `at` is None here, so x_q is x_kv
         return q, k, v
 
-    # how they move
+    # ---- how they move
 
     def ascend(self, objective: Tensor) -> None:
         gs = torch.autograd.grad(objective, self.leaves)
@@ -83,30 +83,30 @@ class AllAtOnce(MovingWeights):
             g = torch.cat([part.flatten() for part in gs])
             if self.rule.factor is None:
                 m, v = self.moments
-                adam([self.theta], [g], [m], [v], self.next)
+                adam([self.theta], [g], [m], [v], self.step)
             else:
-                c = self.rule.factor(self.next, lambda: self._norms(g), self.sizes_on_device)
+                c = self.rule.factor(self.step, lambda: self._norms(g), self.sizes_on_device)
                 if isinstance(c, Tensor):
                     c = c.repeat_interleave(self.sizes_on_device, output_size=len(g))
                 self.theta += c * g
-        self.set_step(self.next.k + 1)
+        self.set_step(self.step.k + 1)
 
     def _norms(self, g: Tensor) -> Tensor:
         return torch.stack(torch._foreach_norm(g.split(self.sizes)))
 
     def changes(self) -> dict[Slot, Change]:
         self.moments.clear()
-        moved = zip(self.slots, self.theta.split(self.sizes), strict=False)  # the tables come last
+        moved = zip(self.slots, self.theta.split(self.sizes), strict=False)  # the tables come last, and are left out
         return {slot: moved_by(w.view(slot.read().shape), slot.read()) for slot, w in moved}
 
 
 def _products(layer: Layer) -> list[list[Affine]]:
-    """The layer's matrices, together where one product of their input does."""
+    """The layer's matrices, those with the same input together: they take one product."""
     return [[layer.q, layer.k, layer.v], [layer.out], [layer.fc1], [layer.fc2]]
 
 
 def _packed(groups: Sequence[Sequence[Tensor]], like: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The weights of all groups in one vector, and its views, one for each group, whose weights are stacked."""
+    """All weights in one vector, and a view of it for each group, with the group's weights stacked."""
     if not groups:
         return like.new_empty(0), []
     vector = torch.cat([w.to(like).flatten() for group in groups for w in group])

@@ -1,4 +1,4 @@
-"""Whether our forward computes what a tower really computed: what makes everything else safe."""
+"""Checks that our forward computes what the host's tower computed. This makes everything else safe."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from .towers import Tower, working_dtype
 def check(tower: Tower, record: Recording) -> Recording:
     """Raise EncoderError unless our forward, on the recorded inputs, gives the recorded hidden states.
 
-    A LoRA that is applied at call time, a patched layer, other attention: whatever changes a tower in a way that its
-    weights do not show would be lost by tuning, so it is found here, before anything is tuned.
+    A LoRA applied at call time, a patched layer, another kind of attention: tuning would lose any change that the
+    weights do not show. So it is found here, before anything is tuned.
 
-    Returns the recording with the hidden states of the whole tower, up to the last end-of-text token. They differ where
-    the owner leaves the last layer out, as SD2 does: the objective needs it, while the conditioning does not.
+    Returns the recording with the hidden states of the whole tower, up to the last end-of-text token. They differ from
+    the recorded ones if the host leaves out the last layer, as SD2 does: the objective needs it, the conditioning does
+    not.
     """
-    end = int(tower.end_of_text(record.ids).max()) + 1  # causal: what follows does not matter
+    end = int(tower.end_of_text(record.ids).max()) + 1  # causal: the padding does not matter
     inputs, hidden = record.inputs[:, :end], record.hidden[:, :end]
     with no_autocast_or_inference(inputs.device.type), gradients(False):
         x = first_layer_input(tower, inputs.to(working_dtype(tower)))
         weights, last = Weights(x), len(tower.layers) - 1
         x = hidden_states(tower, x, weights, 0, last)
         whole = hidden_states(tower, x, weights, last)
-        early = weights.norm(tower.final_norm, x)
-        error = min(float((ours - hidden.to(ours)).norm() / hidden.to(ours).norm()) for ours in (whole, early))
+        without_last = weights.norm(tower.final_norm, x)
+        error = min(float((h - hidden.to(h)).norm() / hidden.to(h).norm()) for h in (whole, without_last))
     tolerance = TOLERANCE.get(record.precision, 0.0)
     if inputs.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
         tolerance = max(tolerance, TOLERANCE[torch.float16])  # TF32 has fp16's mantissa

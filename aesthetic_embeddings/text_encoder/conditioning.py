@@ -1,4 +1,4 @@
-"""What an owner makes of a prompt with tuned encoders; equal inputs are tuned once."""
+"""The conditioning that a host makes of a prompt with tuned encoders. Equal inputs are tuned once."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .replay import Tuned
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a model takes in place of a prompt; of diffusers, `pipeline(**conditioning.arguments)`.
+    """What a model takes in place of a prompt. In diffusers: `pipeline(**conditioning.arguments)`.
 
     Attributes:
-        arguments: Keyword arguments of the pipeline: prompt embeddings, and those of the negative prompt.
-        similarities: CLIP family that was tuned -> `steps + 1` cosines: before tuning, then after each step.
+        arguments: Keyword arguments of the pipeline: embeddings of the prompt and of the negative prompt.
+        similarities: Tuned CLIP family -> `steps + 1` cosines: before tuning, then after each step.
         notes: Sentences for the user, such as which encoder stayed plain and why.
     """
 
@@ -32,7 +32,7 @@ class Conditioning:
     notes: tuple[str, ...] = ()
 
 
-#: By what went into it; some two hundred prompts of SD1, on the CPU.
+#: Keyed by all inputs. It holds some two hundred prompts of SD1, on the CPU.
 CACHE: LRUCache[Conditioning] = LRUCache(64 * 2**20)
 
 
@@ -46,14 +46,14 @@ def tuned_conditioning(
     cache: LRUCache[Conditioning] | None = CACHE,
     places: Sequence[Path] = (),
 ) -> tuple[Conditioning, bool]:
-    """The conditioning of one prompt by tuned encoders, not yet blended, on the CPU; and whether it was in the cache.
+    """The conditioning of one prompt by tuned encoders, on the CPU, before blending; and whether it was in the cache.
 
-    records, plain: what encoding the prompt plainly went through, and what came of it.
-    target: tells what is tuned towards, by its content.
-    tune: as `personalize_each` returns it. encode: the owner encodes the prompt once more.
-    places: where parts that an encoder lacks may be (see `Part.find`); what is there is part of the key.
+    records: the recordings of the plain encoding. plain: its result.
+    target: identifies the aesthetic by its content.
+    tune: tunes, and returns what `personalize_each` returns. encode: has the host encode the prompt again.
+    places: where parts that an encoder lacks may be (see `Part.find`). The existing ones belong to the cache's key.
 
-    Raises AestheticError where the conditioning is not finite; that is not cached.
+    Raises AestheticError if the conditioning is not finite. Nothing is cached then.
     """
     recorded = (x for record in records for x in (record.ids, record.inputs, record.hidden))
     parts = tuple(place for part in PARTS.values() for place in part.places(places))

@@ -12,17 +12,17 @@ from ..settings import Settings
 
 
 def direction(embedding: AestheticEmbedding | Tensor, family: str, projection: Tensor, settings: Settings) -> Tensor:
-    """`e - contrast n`, `[dim]`: the embedding's vector, less that of the pictures it is told apart from.
+    """`e - contrast n`, `[dim]`: the embedding's vector e, less the vector n of ordinary pictures.
 
-    projection: `[dim, width]`, of the text encoder, which tells which CLIP of this family that is.
-    Raises EncoderError where the embedding has no vector for the family, or where another CLIP of the same shape made
-    it and `settings.any_clip` is off; AestheticError where contrast finds nothing to be told apart from.
+    projection: `[dim, width]`, the text encoder's. It identifies the CLIP within its family.
+    Raises EncoderError if the embedding has no vector for the family, or if another CLIP of the same shape made it and
+    `settings.any_clip` is off; AestheticError if contrast is on and n is unknown, or if nothing is left.
     """
     if isinstance(embedding, Tensor):
         if settings.contrast:
             raise AestheticError(
-                "contrast needs to know what the aesthetic is told apart from, which a bare vector does not say. Pass "
-                "an AestheticEmbedding."
+                "contrast needs the vector of ordinary pictures, which a bare tensor does not bring. Pass an "
+                "AestheticEmbedding."
             )
         return embedding.detach().flatten()
     if family not in embedding.vectors:
@@ -34,25 +34,25 @@ def direction(embedding: AestheticEmbedding | Tensor, family: str, projection: T
     if clip and not settings.any_clip and not same_clip(clip, clip_signature(projection)):
         raise EncoderError(
             f"The aesthetic {embedding.name!r} was made with another CLIP of the shape {family} than this model's. "
-            "Create it again with this model's CLIP, or switch on 'Any CLIP' to use it all the same."
+            "Create it again with this model's CLIP, or switch on 'Any CLIP' to use it anyway."
         )
     e = embedding.vectors[family]
     if not settings.contrast:
         return e
     if family not in embedding.ordinary:
-        raise AestheticError(nothing_to_be_told_apart_from(embedding, family))
-    told_apart = e - settings.contrast * embedding.ordinary[family]
-    if float(told_apart.norm()) < 1e-3 * float(e.norm()):
+        raise AestheticError(no_ordinary_pictures(embedding, family))
+    difference = e - settings.contrast * embedding.ordinary[family]
+    if float(difference.norm()) < 1e-3 * float(e.norm()):
         raise AestheticError(
-            f"Nothing is left of {embedding.name!r} once what ordinary pictures have is taken out. Lower the contrast."
+            f"{embedding.name!r} is what ordinary pictures are, so contrast leaves nothing of it. Lower the contrast."
         )
-    return told_apart
+    return difference
 
 
-def nothing_to_be_told_apart_from(embedding: AestheticEmbedding, family: str) -> str:
-    """The sentence for an embedding that contrast cannot be used on."""
+def no_ordinary_pictures(embedding: AestheticEmbedding, family: str) -> str:
+    """The sentence for an embedding that does not allow contrast."""
     how = NEUTRAL.how_to_get if family == NEUTRAL.family else ""
     return (
-        f"Contrast needs ordinary pictures, and neither does {embedding.name!r} hold any for {family}, nor is there a "
-        f"neutral embedding. Make one of any ordinary pictures and call it {NEUTRAL.name}. {how}"
+        f"Contrast needs ordinary pictures for {family}: {embedding.name!r} was made without, and there is no neutral "
+        f"embedding. Make one of any ordinary pictures and call it {NEUTRAL.name}. {how}"
     ).strip()

@@ -1,7 +1,7 @@
-"""Forward hooks for the length of a block, which hear the thread that set them and no other.
+"""Forward hooks that last for a block, and act only on calls by the thread that set them.
 
-They are all that this package ever changes in an encoder, besides its mode while a prompt is recorded. Parameters are
-never written to or replaced, so whoever else computes with the same modules at the same time gets what they store.
+This package changes nothing else in an encoder, except for evaluation mode while it records a prompt. Parameters are
+never written to or replaced, so other threads that use the same modules get the stored weights.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from ..torch_states import restored
 
-#: Given a module's input and its output, a hook returns another output, or None to leave it.
+#: Takes a module's input and output, and returns another output, or None to keep it.
 Hook: TypeAlias = "Callable[[Tensor, Any], Any]"
 
 
 @contextmanager
 def hooked(hooks: Iterable[tuple[nn.Module, Hook]]) -> Iterator[None]:
-    """While the block runs, each hook is called after its module, in the order given, for calls by this thread."""
+    """While the block runs, each hook is called after its module, in the given order, for calls by this thread."""
     bound = [(module, _for_this_thread(hook)) for module, hook in hooks]
     with restored(lambda: _remove(bound)):
         for module, hook in bound:
@@ -34,7 +34,7 @@ def _for_this_thread(hook: Hook) -> Callable[..., Any]:
 
     def called(_: nn.Module, args: tuple[Any, ...], *rest: Any) -> Any:
         if threading.get_ident() != thread:
-            return None  # torch may give it no kwargs, in the moment between its two steps of registering
+            return None  # torch passes no kwargs between its two steps of registering a hook
         kwargs, out = rest
         return hook(args[0] if args else next(iter(kwargs.values())), out)
 
@@ -42,7 +42,7 @@ def _for_this_thread(hook: Hook) -> Callable[..., Any]:
 
 
 def _remove(hooks: list[tuple[nn.Module, Any]]) -> None:
-    """By what is registered, not by handles: an interrupt may have come before there was a handle."""
+    """Finds hooks by identity, not by handle: an interrupt may come before there is a handle."""
     for module, hook in hooks:
         for key in [key for key, registered in list(module._forward_hooks.items()) if registered is hook]:
             module._forward_hooks.pop(key, None)

@@ -1,6 +1,6 @@
-"""Low-rank updates: a change of a matrix kept as its factors, as LoRA keeps one (Hu et al. 2021), but exact.
+"""Low-rank updates: the change of a matrix is kept as two factors, as in LoRA (Hu et al. 2021), but exact.
 
-The gradient of a linear layer is `delta^T x`, of a rank no higher than the number of tokens.
+The gradient of a linear layer is `delta^T x`, whose rank is at most the number of tokens.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LowRank:
-    """A matrix `[m, n]` of low rank, `s A^T B`, from A `[rank, m]` and B `[rank, n]`; never formed unless it must be.
+    """The matrix `s A^T B`, `[m, n]`, for A `[rank, m]`, B `[rank, n]`, and s a number or a tensor `[]`.
 
-    s is a number, or a tensor `[]`. What the matrix is multiplied by tells the dtype and the device of the result; A
-    and B may be kept in another.
+    Products have the dtype and the device of the other operand; A and B may be kept in another.
     """
 
     a: Tensor
@@ -31,6 +30,7 @@ class LowRank:
         return (delta @ self.a.to(delta).T) * self._scale(delta) @ self.b.to(delta)
 
     def formed(self, like: Tensor) -> Tensor:
+        """The whole matrix, in the dtype and on the device of `like`."""
         return (self.a.to(like).T * self._scale(like)) @ self.b.to(like)
 
     def _scale(self, like: Tensor) -> float | Tensor:
@@ -38,7 +38,7 @@ class LowRank:
 
 
 class Rows:
-    """Rows that are appended step by step, `capacity` at most."""
+    """A growing matrix: rows are appended at each step, at most `capacity` of them."""
 
     def __init__(self, like: Tensor, capacity: int, width: int) -> None:
         self._buffer, self.filled = like.new_empty(capacity, width), 0

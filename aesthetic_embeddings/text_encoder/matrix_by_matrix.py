@@ -1,7 +1,7 @@
-"""Weights that move one matrix at a time, for processors, which wait for memory.
+"""Weights that move one matrix at a time, for CPUs, where a step waits for memory.
 
-A matrix moves during the backward pass, as soon as its gradient is known, which is then forgotten: LOMO's fused
-backward (Lv et al. 2023, arXiv 2306.09782). So the gradients of all matrices never exist at once.
+A matrix moves during the backward pass, as soon as its gradient is known, and the gradient is freed: LOMO's fused
+backward (Lv et al. 2023, arXiv 2306.09782). So the gradients of all matrices never exist at the same time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .update_rules import Factor, Step, adam
 
 
 class DenseMatrix:
-    """`W`, a copy that moves: by a rule that is linear in the gradient, or else by Adam, with its two moments."""
+    """A copy of a matrix `W` that moves: by a rule that is linear in the gradient, or by Adam with its two moments."""
 
     def __init__(self, slot: Slot, factor: Factor | None, like: Tensor) -> None:
         self.slot, self.factor, self.w = slot, factor, like.new_empty(slot.read().shape).copy_(slot.read())
@@ -49,16 +49,17 @@ class DenseMatrix:
                 self.w[rows].add_(g.mul_(c))
 
     def change(self) -> Tensor:
-        """What the matrix has moved by, in its place; the moments are let go."""
+        """By how much the matrix has moved, computed in its place. The moments are freed."""
         self.moments.clear()
         return moved_by(self.w, self.slot.read())
 
 
 class LowRankMatrix:
-    """`W + s A^T B`: the stored matrix, read where it lies, and an update of low rank.
+    """`W + s A^T B`: the stored matrix, which is not copied, and an update of low rank.
 
-    inputs: the rows of B, which matrices with the same input share. Where W is stored in half precision so are A and
-    B, whose rounding takes far less from the update than merging it into W would; the scale s keeps A in range.
+    inputs: the rows of B. Matrices with the same input share them.
+    A and B are kept in half precision if W is stored so: their rounding loses far less of the update than merging it
+    into W would. The scale s keeps A in range.
     """
 
     def __init__(self, slot: Slot, factor: Factor, scratch: Tensor, inputs: Rows, capacity: int) -> None:
@@ -68,7 +69,7 @@ class LowRankMatrix:
 
     @property
     def w(self) -> Tensor:
-        """In the working dtype: where it is stored in another, a cast copy that lasts until the next matrix is read."""
+        """In the working dtype. If it is stored in another, this is a copy, valid until the next matrix is read."""
         stored, scratch = self.slot.read(), self.scratch
         if (stored.dtype, stored.device) == (scratch.dtype, scratch.device):
             return stored
@@ -99,7 +100,7 @@ Matrix: TypeAlias = "DenseMatrix | LowRankMatrix"
 
 
 def kept_like(slot: Slot, working: Tensor) -> Tensor:
-    """A tensor of the dtype and on the device that the factors of an update are kept in."""
+    """A tensor with the dtype and the device for the factors of an update."""
     stored = slot.read().dtype
     return working.new_empty(0, dtype=stored if stored in (torch.float16, torch.bfloat16) else working.dtype)
 
@@ -110,7 +111,7 @@ def gradient_norm(delta: Tensor, x: Tensor) -> Tensor:
 
 
 class _FusedBackward(torch.autograd.Function):
-    """`x W^T`, whose backward moves W by the gradient as soon as that is known (LOMO)."""
+    """`x W^T`. Its backward moves W as soon as the gradient is known (LOMO)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Matrix, step: Step) -> Tensor:
@@ -127,8 +128,10 @@ class _FusedBackward(torch.autograd.Function):
 
 
 class _Recomputed(torch.autograd.Function):
-    """A function of x that keeps x alone, and is computed again in the backward pass. (torch.utils.checkpoint takes
-    longer than a layer.)"""
+    """A function of x that saves only x, and is computed again in the backward pass.
+
+    torch.utils.checkpoint does the same, but its overhead is longer than a layer takes.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -145,7 +148,7 @@ class _Recomputed(torch.autograd.Function):
 
 
 class MatrixByMatrix(MovingWeights):
-    """Matrices of their own, moved in the backward pass; vectors and tables are leaves of autograd, moved after it."""
+    """Matrices move during the backward pass. Vectors and tables are leaves of autograd and move after it."""
 
     def __init__(self, tower: Tower, prompt: Prompt, settings: Settings) -> None:
         super().__init__(tower, prompt, settings)
@@ -163,7 +166,7 @@ class MatrixByMatrix(MovingWeights):
         scratch = self.like.new_empty(max(a.weight.read().numel() for layer in self.layers for a in layer.affines))
         for layer in self.layers:
             for affines, positions in self._by_input(layer):
-                rank, shared = positions * self.settings.steps, None  # of the whole update, at most
+                rank, shared = positions * self.settings.steps, None  # the rank of the whole update, at most
                 for affine in affines:
                     slot = affine.weight
                     height, width = slot.read().shape
@@ -174,35 +177,35 @@ class MatrixByMatrix(MovingWeights):
                         yield slot, LowRankMatrix(slot, self.rule.factor, scratch, shared, rank)
 
     def _by_input(self, layer: Layer) -> list[tuple[list[Affine], int]]:
-        """The layer's matrices by what they are applied to, and at how many positions."""
-        chunks, length = self.prompt.which.shape
+        """The layer's matrices, grouped by their input, with the number of positions of that input."""
+        chunks, length = self.prompt.index.shape
         every = chunks * length
         if self.at is None or layer is not self.tower.layers[-1]:
             return [([layer.q, layer.k, layer.v], every), *(([a], every) for a in (layer.out, layer.fc1, layer.fc2))]
         return [([layer.k, layer.v], every), *(([a], chunks) for a in (layer.q, layer.out, layer.fc1, layer.fc2))]
 
-    # how the forward reads them
+    # ---- how the forward reads them
 
     def product(self, slot: Slot, x: Tensor) -> Tensor:
-        y: Tensor = _FusedBackward.apply(x, self.matrices[slot], self.next)  # type: ignore[no-untyped-call]
+        y: Tensor = _FusedBackward.apply(x, self.matrices[slot], self.step)  # type: ignore[no-untyped-call]
         return y
 
     def activated(self, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         y: Tensor = _Recomputed.apply(x, activation)  # type: ignore[no-untyped-call]
         return y
 
-    # how they move
+    # ---- how they move
 
     def ascend(self, objective: Tensor) -> None:
-        _, *gs = torch.autograd.grad(objective, [self.x, *self.leaves])  # matrices move on the way
+        _, *gs = torch.autograd.grad(objective, [self.x, *self.leaves])  # the matrices move in here
         factor = self.rule.factor
         with gradients(False):
             if factor is None:
-                adam(self.leaves, gs, *self.moments, self.next)
+                adam(self.leaves, gs, *self.moments, self.step)
             else:
                 for w, g in zip(self.leaves, gs, strict=True):
-                    w.add_(g * factor(self.next, g.norm, g.numel()))
-        self.set_step(self.next.k + 1)
+                    w.add_(g * factor(self.step, g.norm, g.numel()))
+        self.set_step(self.step.k + 1)
 
     def changes(self) -> dict[Slot, Change]:
         changes: dict[Slot, Change] = {slot: matrix.change() for slot, matrix in self.matrices.items()}

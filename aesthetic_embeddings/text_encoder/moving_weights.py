@@ -1,7 +1,8 @@
-"""The weights while one prompt is tuned: those that may move, by the slots they come from.
+"""The weights that move while one prompt is tuned.
 
-How they are kept and moved is told by two subclasses, which find the same up to rounding. matrix_by_matrix.py touches
-as little memory as it can, which is what a step waits for on a processor; all_at_once.py makes as few calls as it can.
+Two subclasses store and move them. Their results agree up to rounding. matrix_by_matrix.py touches as little memory as
+possible, since a step on a CPU waits for memory. all_at_once.py makes as few calls as possible, since a step on a
+graphics card waits for calls.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from .update_rules import UPDATE_RULES, Step
 
 
 class MovingWeights(Weights):
-    """theta'.
+    """theta' of equation 2.
 
-    layers: the tower's layers that move, all but the first `first`; entry: what these are given where nothing moves
-    below them; vectors: biases and norms; rows, positions: of the two embedding tables, what the prompt uses.
-    at: where the objective reads the hidden states, or None where it is given all of them.
+    layers: the layers that move: all but the first `first`.
+    x: the input of these layers, `[chunks, length, width]`; fixed_x: the same if nothing below them moves.
+    vectors: biases and norms, by slot.
+    rows, positions: the used rows of the token and of the position embedding table.
+    at: `[chunks]`, the positions at which the objective reads the hidden states; None if it reads all.
     """
 
     vectors: dict[Slot, Tensor]
@@ -47,8 +50,8 @@ class MovingWeights(Weights):
         self.vectors_move = not self.rule.matrices_only
         self.tables_move = self.vectors_move and all_move
         with gradients(False):
-            below = prompt.inputs + self.used_positions().to(self.like)
-            self.entry = hidden_states(tower, below, Weights(self.like), 0, self.first)
+            first_input = prompt.inputs + self.used_positions().to(self.like)
+            self.fixed_x = hidden_states(tower, first_input, Weights(self.like), 0, self.first)
         self.counts = torch.arange(1.0, settings.steps + 1, device=self.like.device)
         self.set_step(1)
 
@@ -58,16 +61,16 @@ class MovingWeights(Weights):
 
     def set_step(self, k: int) -> None:
         n = self.settings.steps
-        self.next = Step(k, n, self.settings.epsilon, self.counts[min(k, n) - 1])
+        self.step = Step(k, n, self.settings.epsilon, self.counts[min(k, n) - 1])
 
     def vector(self, slot: Slot) -> Tensor:
         return self.vectors[slot]
 
     def hidden_states(self) -> Tensor:
-        """`[chunks, length, width]`, or `[chunks, 1, width]` where only the end-of-text tokens' are asked for."""
-        self.x = self.entry.detach().requires_grad_()
+        """`[chunks, length, width]`, or `[chunks, 1, width]` at the positions `at`."""
+        self.x = self.fixed_x.detach().requires_grad_()
         if self.tables_move:
-            tokens = F.embedding(self.prompt.which, self.rows)
+            tokens = F.embedding(self.prompt.index, self.rows)
             if self.prompt.any_constant:
                 tokens = torch.where(self.prompt.constant[..., None], self.prompt.inputs, tokens)
             self.x = tokens + self.positions
@@ -75,26 +78,26 @@ class MovingWeights(Weights):
 
     @abstractmethod
     def ascend(self, objective: Tensor) -> None:
-        """One step of the update rule along the gradient of `objective`."""
+        """Take one step of the update rule along the gradient of `objective`."""
 
     @abstractmethod
     def changes(self) -> Mapping[Slot, Change]:
-        """What every moved matrix and vector has moved by; the weights are let go for it."""
+        """By how much every matrix and vector has moved. The weights are gone afterwards: their memory is reused."""
 
     def tuned(self, similarities: tuple[float, ...]) -> Tuned:
-        """The tower with what has moved. Nothing moves here afterwards."""
+        """The tuned tower. Nothing can move afterwards."""
         tower, prompt = self.tower, self.prompt
         with gradients(False):
             changes = self.changes()
             if not self.tables_move:
                 return Tuned(tower, similarities, changes)
             positions = moved_by(self.positions, self.used_positions())
-            # rows under textual-inversion vectors, or behind the end, did not move
-            moved = torch.unique(prompt.which[prompt.used & ~prompt.constant])
+            # rows of positions with a textual-inversion vector, or after the end of the text, did not move
+            moved = torch.unique(prompt.index[prompt.used & ~prompt.constant])
             rows = prompt.ids[moved], self.rows.detach()[moved]
             return Tuned(tower, similarities, changes, positions, rows)
 
 
 def moved_by(w: Tensor, stored: Tensor) -> Tensor:
-    """`w - stored`, in the place of w."""
+    """`w - stored`, computed in place of w."""
     return w.detach().sub_(stored.to(w))

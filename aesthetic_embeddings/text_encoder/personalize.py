@@ -1,4 +1,7 @@
-"""Personalizing an encoder for one prompt: record, check, tune, and let its owner encode again."""
+"""Personalizes an encoder for one prompt: record, check, tune, and let the host encode again.
+
+The *host* is whatever runs the encoder: a WebUI, a diffusers pipeline, the caller of `personalized`.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ from ..errors import AestheticError, EncoderError
 from ..settings import Settings
 from ..torch_states import evaluating
 from .check import check
-from .direction import direction, nothing_to_be_told_apart_from
-from .missing_parts import complete
+from .direction import direction, no_ordinary_pictures
+from .missing_parts import with_missing_parts
 from .record import Recording, embeddings_replaced, record_once
 from .replay import Tuned
 from .towers import Tower, find_tower
@@ -41,39 +44,39 @@ def personalized(
 ) -> Iterator[Tuned]:
     """Inside the block, `text_encoder` computes as if fine-tuned towards `embedding` for the prompt `input_ids`.
 
-    The encoder's parameters are not written to at any time. Other threads may use it meanwhile, plainly or personalized
-    in their own way: only the thread that entered the block sees the tuned weights.
+    The encoder's parameters are never written to. Other threads may use it meanwhile, plain or personalized in their
+    own way: only the thread that entered the block sees the tuned weights.
 
     The encoder is run once, before the block, to record what it computes for the prompt. The settings `weight` and
-    `blend` concern the conditioning (see `blended`) and are not used here.
+    `blend` are not used here: they belong to the conditioning (see `blended`).
 
     Args:
         text_encoder: A transformers CLIPTextModel, CLIPTextModelWithProjection or CLIPModel, or an open_clip model.
         input_ids: `[chunks, length]`, the chunks of one prompt. Each begins with the beginning-of-text token.
         embedding: The aesthetic, or its vector `[dim]`.
         settings: How to tune; by default `Settings()`.
-        projection: The text projection `[dim, width]`, where the encoder has none of its own, or a file or folder that
-            holds it. By default that of CLIP ViT-L/14, where it is on this machine.
-        input_embeddings: `[chunks, length, width]`, recorded token embeddings, in place of the table's rows. Those that
-            differ from their id's row (textual inversion) are constants.
+        projection: The text projection `[dim, width]`, for an encoder that has none, or a file or folder that holds
+            it. By default that of CLIP ViT-L/14, if it is on this machine.
+        input_embeddings: `[chunks, length, width]`, token embeddings to use instead of the table's rows. Those that
+            differ from their token's row (textual inversion) stay constant.
         text_ids: `[chunks, length]`, the tokens of `settings.text`.
-        encode: Runs the encoder on ids where `text_encoder(ids)` does not, say in a host that drives it piece by piece.
-        on_step: Called with the number of steps done and the similarity. What it raises ends the tuning.
+        encode: Runs the encoder on token ids, for a host in which `text_encoder(ids)` does not.
+        on_step: Called with the number of steps done and the similarity. An exception in it ends the tuning.
 
     Yields:
-        What tuning did: its `similarities` are `steps + 1` cosines of prompt and aesthetic.
+        The result of the tuning. Its `similarities` are `steps + 1` cosines of prompt and aesthetic.
 
     Raises:
         EncoderError: Encoder, embedding and projection do not fit together, or the encoder does not compute what its
-            weights say (see check.py). Nothing was tuned by then.
-        AestheticError: `settings.text` is set and `text_ids` is not, or tuning did not stay finite.
+            weights say (see check.py). This is raised before any tuning.
+        AestheticError: `settings.text` is set without `text_ids`, or the similarity became infinite or NaN.
     """
     settings = settings or Settings()
     tower = find_tower(text_encoder)
     run = encode or tower.encode
 
     def recorded(ids: Tensor, inputs: Tensor | None = None) -> Recording:
-        if encode is None and tower.takes_any_length:  # what follows the end of the text does not matter
+        if encode is None and tower.takes_any_length:  # causal: the padding does not matter
             end = int(tower.end_of_text(ids).max()) + 1
             ids, inputs = ids[:, :end], inputs if inputs is None else inputs[:, :end]
         replaced = nullcontext() if inputs is None else embeddings_replaced(tower, inputs)
@@ -86,7 +89,7 @@ def personalized(
         if text_ids is None:
             raise AestheticError("settings.text needs its tokens: pass them as text_ids.")
         text = recorded(text_ids)
-    tower, matrix = complete(tower, projection)
+    tower, matrix = with_missing_parts(tower, projection)
     _, tuned = personalize(tower, record, embedding, settings, matrix, text, on_step)
     with tuned.applied():
         yield tuned
@@ -101,9 +104,9 @@ def personalize(
     text: Recording | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> tuple[str, Tuned]:
-    """Check a recorded prompt and tune its tower: the CLIP family of that, and the tuned tower.
+    """Check a recorded prompt and tune its tower. Returns the tower's CLIP family and the tuned tower.
 
-    tower: with all of its layers. text: the recording of `settings.text`.
+    tower: complete (see `with_missing_parts`). text: the recording of `settings.text`.
     """
     name = family(tower.width, len(tower.layers), projection.shape[0])
     record = check(tower, record)
@@ -124,27 +127,28 @@ def personalize_each(
     on_step: Callable[[int, float], None] | None = None,
     places: Sequence[Path] = (),
 ) -> tuple[dict[str, Tuned], list[str]]:
-    """Tune every tower of a model for which `embedding` has a vector: by CLIP family, and sentences on the others.
+    """Tune every tower of a model for which `embedding` has a vector.
 
     projection, places: where missing parts may be (see missing_parts.py).
-    Raises EncoderError where no tower can be tuned.
+    Returns CLIP family -> tuned tower, and a sentence about each tower that stays plain.
+    Raises EncoderError if no tower can be tuned.
     """
     tuned: dict[str, Tuned] = {}
     notes = []
-    directions: Sequence[Recording | None] = texts or [None] * len(towers)
-    for tower, record, text in zip(towers, records, directions, strict=True):
+    text_records: Sequence[Recording | None] = texts or [None] * len(towers)
+    for tower, record, text in zip(towers, records, text_records, strict=True):
         try:
-            whole, matrix = complete(tower, projection, places)
+            whole, matrix = with_missing_parts(tower, projection, places)
             name = family(whole.width, len(whole.layers), matrix.shape[0])
-            wanted = settings
+            possible = settings
             if settings.contrast and name in embedding.vectors and name not in embedding.ordinary:
-                notes.append(f"Tuned without contrast, as published. {nothing_to_be_told_apart_from(embedding, name)}")
-                wanted = replace(settings, contrast=0.0)
-            name, tuned[name] = personalize(whole, record, embedding, wanted, matrix, text, on_step)
+                notes.append(f"Tuned without contrast, as published. {no_ordinary_pictures(embedding, name)}")
+                possible = replace(settings, contrast=0.0)
+            name, tuned[name] = personalize(whole, record, embedding, possible, matrix, text, on_step)
         except EncoderError as error:
             if len(towers) == 1:
                 raise
-            notes.append(f"The text encoder {tower.width} wide is left alone. {error}")
+            notes.append(f"The text encoder {tower.width} wide stays plain. {error}")
     if not tuned:
         raise EncoderError(" ".join(notes))
     return tuned, notes
@@ -152,7 +156,7 @@ def personalize_each(
 
 @contextmanager
 def all_applied(tuned: Iterable[Tuned]) -> Iterator[None]:
-    """A block inside which the owners of all these towers compute with the tuned weights."""
+    """A block inside which the host computes with the tuned weights of all these towers."""
     with ExitStack() as blocks:
         for each in tuned:
             blocks.enter_context(each.applied())
@@ -162,13 +166,13 @@ def all_applied(tuned: Iterable[Tuned]) -> Iterator[None]:
 def blended(plain: Tensor, tuned: Tensor, settings: Settings) -> Tensor:
     """Blend plain and personalized conditioning by `settings.weight` and `settings.blend`.
 
-    `lerp` is `plain + weight * (tuned - plain)`. `slerp` does so for each token's length, and moves its direction on
-    the arc. Tokens that are alike in both stay as they are.
+    `lerp` is `plain + weight * (tuned - plain)`. `slerp` does this to the length of each token's vector, and rotates
+    its direction along the arc. Tokens that are equal in both stay as they are.
 
     Args:
         plain: `[..., width]`.
         tuned: `[..., width]`.
-        settings: Its `weight` and `blend` count.
+        settings: Only `weight` and `blend` are used.
 
     Returns:
         `[..., width]`. At weight 0 and 1 it is `plain` and `tuned` themselves.
@@ -177,7 +181,7 @@ def blended(plain: Tensor, tuned: Tensor, settings: Settings) -> Tensor:
         return tuned if settings.weight else plain
     if settings.blend == "lerp":
         return torch.lerp(plain, tuned, settings.weight)
-    moved, out = (plain != tuned).any(-1), plain.clone()  # not T5's, which are zero where it is off
+    moved, out = (plain != tuned).any(-1), plain.clone()  # T5's tokens are zero in pipelines that run without it
     if moved.any():
         a, b = plain[moved], tuned[moved]
         length = torch.lerp(a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True), settings.weight)

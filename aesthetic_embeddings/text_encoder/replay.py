@@ -1,7 +1,7 @@
-"""Tuned weights applied to a tower while its owner encodes again.
+"""Applies tuned weights to a tower while the host encodes again.
 
-No parameter is replaced. A hook corrects what a module returns to what it would return with its tuned weights, in the
-precision of the tuning, also where the module stores or computes in less.
+No parameter is replaced. A hook corrects a module's output to that of its tuned weights. It computes in the precision
+of the tuning, even if the module stores or computes in less.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .low_rank import LowRank
 from .matmul import product
 from .towers import Affine, Layer, Norm, Slot, Tower, working_dtype
 
-#: What is added to a stored parameter.
+#: The difference of a tuned parameter and the stored one.
 Change: TypeAlias = "Tensor | LowRank"
 
 
@@ -32,9 +32,9 @@ class Tuned:
     Attributes:
         tower: The tower, with its weights as they are stored.
         similarities: `steps + 1` cosines of prompt and aesthetic: before tuning, then after each step.
-        changes: What is added to stored weights.
-        positions: `[length, width]`, what is added to the first position embeddings.
-        rows: Sorted token ids `[n]`, and their rows of the embedding table as they are now, `[n, width]`.
+        changes: Slot -> difference of the tuned and the stored weights.
+        positions: `[length, width]`, the same for the first position embeddings.
+        rows: Sorted token ids `[n]`, and their tuned rows of the embedding table, `[n, width]`.
     """
 
     tower: Tower
@@ -44,7 +44,7 @@ class Tuned:
     rows: tuple[Tensor, Tensor] | None = None
 
     def applied(self) -> AbstractContextManager[None]:
-        """A block inside which the tower's owner computes with the tuned weights, in this thread."""
+        """A block inside which the host computes with the tuned weights, in this thread."""
         return hooked(self._hooks())
 
     def _hooks(self) -> Iterator[tuple[nn.Module, Hook]]:
@@ -59,9 +59,8 @@ class Tuned:
         dtype = working_dtype(self.tower)
 
         def corrected(x: Tensor, out: Any) -> Any:
-            plain, *rest = (
-                out if isinstance(out, tuple) else (out,)
-            )  # nn.MultiheadAttention returns its weights as well
+            # nn.MultiheadAttention returns its attention weights as well
+            plain, *rest = out if isinstance(out, tuple) else (out,)
             with no_autocast(plain.device.type):
                 weights = _TunedWeights(self.changes, like=plain.new_empty(0, dtype=dtype))
                 tuned = output(weights, x.to(weights.like), plain).to(plain)
@@ -71,7 +70,7 @@ class Tuned:
 
 
 class _TunedWeights(Weights):
-    """How the forward reads stored weights and what is added to them."""
+    """How the forward reads stored weights with their changes added."""
 
     def __init__(self, changes: Mapping[Slot, Change], like: Tensor) -> None:
         super().__init__(like)
@@ -84,7 +83,7 @@ class _TunedWeights(Weights):
         return super().product(slot, x) + self.added(slot, x)
 
     def added(self, slot: Slot | None, x: Tensor | None = None) -> Tensor | float:
-        """What the change of a slot adds to a vector, or to a matrix's product with x."""
+        """What the change of a slot adds to the vector there, or to the product of x with the matrix there."""
         change = None if slot is None else self.changes.get(slot)
         if change is None:
             return 0.0
@@ -94,12 +93,12 @@ class _TunedWeights(Weights):
         return change.times(x) if isinstance(change, LowRank) else product(x, change.to(x))
 
 
-#: What a module returns with tuned weights, from those, its input, and what it returned.
+#: A module's output with tuned weights, from these weights, its input, and its plain output.
 Output: TypeAlias = Callable[[_TunedWeights, Tensor, Tensor], Tensor]
 
 
 def _outputs(tower: Tower, changes: Mapping[Slot, Change]) -> Iterator[tuple[nn.Module, Output]]:
-    """Every module of the tower that computes with one of these slots."""
+    """Every module of the tower that computes with a changed slot, and its tuned output."""
 
     def changed(*parts: Affine | Norm) -> bool:
         return any(part.weight in changes or part.bias in changes for part in parts)
@@ -125,7 +124,7 @@ def _norm(norm: Norm) -> Output:
 
 
 def _attention(layer: Layer, heads: int) -> Output:
-    """Of nn.MultiheadAttention, whose matrices are not called one by one."""
+    """For nn.MultiheadAttention, which does not call its matrices as modules."""
 
     def attended(weights: _TunedWeights, x: Tensor, out: Tensor) -> Tensor:
         if getattr(layer.attention, "batch_first", False):
@@ -137,18 +136,18 @@ def _attention(layer: Layer, heads: int) -> Output:
 
 
 def _rows(row_ids: Tensor, rows: Tensor) -> Hook:
-    """Of the embedding table."""
+    """For the embedding table: the tuned rows in place of the stored ones."""
 
-    def put(ids: Tensor, out: Tensor) -> Tensor:
+    def tuned_rows(ids: Tensor, out: Tensor) -> Tensor:
         ids = ids.to(row_ids.device).contiguous()  # else searchsorted warns
         at = torch.searchsorted(row_ids, ids).clamp(max=len(row_ids) - 1)
         return torch.where((row_ids[at] == ids)[..., None].to(out.device), rows[at].to(out), out)
 
-    return put
+    return tuned_rows
 
 
 def _positions(positions: Tensor) -> Hook:
-    """Of the token embedding, whose owner adds the position embeddings to what it returns."""
+    """For the token embedding: the host adds the stored position embeddings to its output, this adds their changes."""
 
     def add(_: Tensor, out: Tensor) -> Tensor:
         sums, length = out.to(positions.dtype, copy=True), min(out.shape[-2], len(positions))

@@ -1,8 +1,8 @@
-"""One CLIP text tower, whoever built it: where its weights live.
+"""One view of every CLIP text tower, whichever library built it.
 
-transformers keeps q, k and v apart and open_clip keeps them in one matrix; hosts wrap embeddings and cast weights at
-call time. All of that ends here: a `Tower` names each weight by the place (`Slot`) where a module keeps it. Nothing is
-copied until somebody reads a slot, so weights that a host replaces are seen as they are now.
+transformers keeps q, k and v apart, and open_clip keeps them in one matrix. Hosts wrap embeddings and cast weights at
+call time. No other module has to know: a `Tower` names each weight by its `Slot`, the place where a module keeps it. A
+slot is read at each use, so weights that a host has replaced are seen.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Slot:
 
     @property
     def parameter(self) -> Tensor:
-        """The whole stored parameter. Raises EncoderError where its values cannot be read as they are."""
+        """The whole stored parameter. Raises EncoderError if its values cannot be read."""
         value = self.module._parameters.get(self.name)
         if value is None:
             kind = type(self.module).__name__
@@ -43,12 +43,12 @@ class Slot:
         return value
 
     def read(self) -> Tensor:
-        """The stored values of these rows: a view, in the stored dtype, without gradient."""
+        """A view of the stored values of these rows, in the stored dtype, without gradient."""
         stored = self.parameter.detach()
         return stored if self.rows is None else stored[self.rows]
 
 
-#: Only for storage: nothing computes in these. Modules cast them at each call, to the dtype of their input.
+#: For storage only. Modules cast these at each call to the dtype of their input.
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 READABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16, *FP8)
 
@@ -80,7 +80,7 @@ class Layer:
     norm2: Norm
     fc1: Affine
     fc2: Affine
-    attention: nn.Module | None = None  # where q, k, v and out are parts of one module, which is not called for each
+    attention: nn.Module | None = None  # the one module that holds q, k, v and out, if it does not call them
 
     @property
     def affines(self) -> tuple[Affine, ...]:
@@ -88,19 +88,19 @@ class Layer:
 
     @property
     def vectors(self) -> list[Slot]:
-        """Biases and norms: everything in the layer that is not a matrix."""
+        """Biases and norms: all parameters that are not matrices."""
         norms = [s for n in (self.norm1, self.norm2) for s in (n.weight, n.bias)]
         return norms + [a.bias for a in self.affines if a.bias is not None]
 
 
 @dataclass(frozen=True, eq=False)
 class Tower:
-    """A text tower. `width` is that of its hidden states; `projection` is `[dim, width]`, or None where it has none."""
+    """A text tower. `width`: of the hidden states. `projection`: `[dim, width]`, None if the tower has none."""
 
     encode: Callable[[Tensor], Any]  # the model's own forward on token ids `[batch, length]`
-    takes_any_length: bool  # whether that may be shorter than CLIP's 77
+    takes_any_length: bool  # whether `encode` takes fewer than CLIP's 77 tokens
     embedding: nn.Module  # token ids to input embeddings, textual inversion included
-    table: Slot  # the rows below it
+    table: Slot  # the rows of that embedding
     positions: Slot
     layers: tuple[Layer, ...]
     final_norm: Norm
@@ -115,7 +115,7 @@ class Tower:
 
 
 def working_dtype(tower: Tower) -> torch.dtype:
-    """fp64 stays fp64; everything coarser is tuned in fp32."""
+    """The dtype of the tuning: fp64 for fp64, and fp32 for everything coarser."""
     return torch.float64 if tower.table.parameter.dtype == torch.float64 else torch.float32
 
 
@@ -125,7 +125,7 @@ def working_dtype(tower: Tower) -> torch.dtype:
 def find_tower(text_encoder: nn.Module) -> Tower:
     """The text tower inside a model of transformers or open_clip, or inside a host's wrapper of one.
 
-    Raises EncoderError where there is none, or where a layer is not built as CLIP's are.
+    Raises EncoderError if there is none, or if it is not built as CLIP's towers are.
     """
     for module in text_encoder.modules():
         for looks_like, build in ((_is_transformers, _transformers_tower), (_is_open_clip, _open_clip_tower)):
@@ -134,8 +134,8 @@ def find_tower(text_encoder: nn.Module) -> Tower:
                     return build(text_encoder, module)
                 except AttributeError as error:
                     raise EncoderError(
-                        f"{type(text_encoder).__name__} holds a text tower that is not built as CLIP's ({error}); "
-                        "it cannot be personalized."
+                        f"{type(text_encoder).__name__} holds a text tower that is not built as CLIP's ({error}), "
+                        "so it cannot be personalized."
                     ) from error
     raise EncoderError(
         f"{type(text_encoder).__name__} holds no CLIP text tower. Pass a CLIPTextModel, CLIPTextModelWithProjection, "
@@ -148,7 +148,7 @@ def _has(module: nn.Module, *names: str) -> bool:
 
 
 def _is_transformers(module: nn.Module) -> bool:
-    # 4.x nests these in CLIPTextTransformer; from 5 on CLIPTextModel holds them itself
+    # 4.x nests these in CLIPTextTransformer; CLIPTextModel itself holds them from 5 on
     return _has(module, "embeddings", "encoder", "final_layer_norm") and hasattr(module.embeddings, "token_embedding")
 
 
@@ -165,18 +165,18 @@ def _norm(module: Any) -> Norm:
 
 
 def _table(embedding: Any) -> Slot:
-    while hasattr(embedding, "wrapped"):  # hosts wrap it to put textual-inversion vectors in
+    while hasattr(embedding, "wrapped"):  # hosts wrap it to insert textual-inversion vectors
         embedding = embedding.wrapped
     return Slot(embedding, "weight")
 
 
 def _either(module: nn.Module, name: str, comfys: str) -> Any:
-    """An attribute by transformers' name, or by ComfyUI's."""
+    """An attribute with transformers' name for it, or ComfyUI's."""
     return getattr(module, name if hasattr(module, name) else comfys)
 
 
 def _activation(module: Any) -> Callable[[Tensor], Tensor]:
-    # `forward`, not the call: other people's hooks are for its owner's forwards
+    # `forward` and not the call, which would run other people's hooks
     return module.forward if isinstance(module, nn.Module) else module
 
 
@@ -196,10 +196,10 @@ def _transformers_tower(model: nn.Module, tower: Any) -> Tower:
     )
     embedding = tower.embeddings.token_embedding
     table = _table(embedding)
-    eos = getattr(tower, "eos_token_id", 2)  # transformers before 4.31 knows the legacy rule only
+    eos = getattr(tower, "eos_token_id", 2)  # transformers before 4.31 has only the legacy rule
     return Tower(
         encode=tower if hasattr(model, "vision_model") else model,
-        # unless something of a host's is in between
+        # unless a host has wrapped it
         takes_any_length=tower in (model, getattr(model, "text_model", None)) and table.module is embedding,
         embedding=embedding,
         table=table,
@@ -217,14 +217,14 @@ def _open_clip_tower(model: nn.Module, tower: Any) -> Tower:
     blocks = list(tower.transformer.resblocks)
     return Tower(
         encode=getattr(tower, "encode_text", tower),
-        takes_any_length=False,  # open_clip's CLIP adds all of its positions
+        takes_any_length=False,  # open_clip's CLIP adds all of its position embeddings
         embedding=tower.token_embedding,
         table=_table(tower.token_embedding),
         positions=Slot(tower, "positional_embedding"),
         layers=tuple(_open_clip_layer(block) for block in blocks),
         final_norm=_norm(tower.ln_final),
         heads=blocks[0].attn.num_heads,
-        activation=_activation(blocks[0].mlp.gelu),  # so named also where it is another one
+        activation=_activation(blocks[0].mlp.gelu),  # its name even if it is another activation
         end_of_text=_highest_id,
         projection=_open_clip_projection(tower),
     )
@@ -242,7 +242,7 @@ def _open_clip_layer(block: Any) -> Layer:
         q=third(0),
         k=third(1),
         v=third(2),
-        out=_affine(attn.out_proj),  # which nn.MultiheadAttention reads without calling it
+        out=_affine(attn.out_proj),  # nn.MultiheadAttention reads its weights and does not call it
         norm2=_norm(block.ln_2),
         fc1=_affine(block.mlp.c_fc),
         fc2=_affine(block.mlp.c_proj),
@@ -251,7 +251,7 @@ def _open_clip_layer(block: Any) -> Layer:
 
 
 def _highest_id(ids: Tensor) -> Tensor:
-    """The end-of-text token has the highest id of CLIP's vocabulary, which open_clip and old transformers rely on."""
+    """The end-of-text token has the highest id of CLIP's vocabulary. open_clip and old transformers rely on it."""
     return ids.int().argmax(-1)
 
 
@@ -272,7 +272,7 @@ def _open_clip_projection(tower: Any) -> Tensor | None:
 def is_projection(w: Tensor) -> bool:
     """Whether `w` can be a text projection `[dim, width]`.
 
-    Hosts that build one which the checkpoint lacks leave it uninitialized, or empty, and ComfyUI saves an identity.
+    If the checkpoint has none, some hosts leave it empty or uninitialized, and ComfyUI saves the identity.
     """
     if w.dim() != 2 or w.device.type == "meta" or not w.numel():
         return False
@@ -282,8 +282,8 @@ def is_projection(w: Tensor) -> bool:
 
 
 def without_clip_l_projection(tower: Tower) -> Tower:
-    """The tower as a host's checkpoint gave it: SD1's and SDXL's bring no text projection for CLIP ViT-L/14.
+    """The tower without the text projection of CLIP ViT-L/14, which SD1's and SDXL's checkpoints do not have.
 
-    Hosts that derive from ComfyUI hold uninitialized memory in its place, which may look like a matrix.
+    Hosts that derive from ComfyUI have uninitialized memory in its place, which may look like a matrix.
     """
     return replace(tower, projection=None) if tower.width == 768 else tower

@@ -2,15 +2,16 @@
 
     c = CLIP_txt(y),   theta' <- theta' + eps * grad_theta'  cos(c, e)      (equation 2)
 
-for one prompt y and a fixed unit vector e. `tune` below is the whole method. What the modules it calls leave out is
-left out exactly:
+for one prompt y and a fixed unit vector e. `tune` below is the whole method. The modules it calls skip work that does
+not change the result:
 
-- attention is causal and the feature c is read at the end-of-text token, so positions behind it get no gradient, and
-  those before it leave the last layer as its keys and values alone (forward.py, prompt.py);
-- rows of the embedding tables that the prompt does not use get no gradient either, and no rule moves a weight whose
-  gradients were all zero (moving_weights.py);
-- a matrix's gradient is `delta^T x`, of a rank no higher than the number of tokens, so where the update is linear in it
-  the update stays of low rank, and on a processor the tuned matrix is never formed (matrix_by_matrix.py, low_rank.py).
+- Attention is causal, and the feature c is read at the end-of-text token. So later positions get no gradient, and the
+  last layer needs only keys and values of the earlier ones (forward.py, prompt.py).
+- Rows of the embedding tables that the prompt does not use get no gradient, and no rule moves a weight whose gradients
+  were all zero (moving_weights.py).
+- The gradient of a matrix is `delta^T x`, whose rank is at most the number of tokens. If the update is linear in the
+  gradient, the sum of the updates has a low rank too, and the tuned matrix is never formed (matrix_by_matrix.py,
+  low_rank.py).
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ def tune(
     settings: Settings,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Tuned:
-    """Ascend the objective for one prompt; the tower itself is only read.
+    """Ascend the objective for one prompt. The tower is only read.
 
-    record: the tower's call on the prompt, `[chunks, length]`; the objective is the mean over those that hold text.
-    e: `[dim]`, the aesthetic; only its direction counts. projection: `[dim, width]`.
-    on_step: called with the number of steps done and the similarity then; what it raises ends the tuning.
-    An empty prompt is left alone, as published. Raises EncoderError where e or the projection do not fit the tower, and
-    AestheticError where the similarity is not finite.
+    record: the tower's call on the prompt, `[chunks, length]`. The objective is the mean over the chunks with text.
+    e: `[dim]`, the aesthetic; only its direction matters. projection: `[dim, width]`.
+    on_step: called with the number of steps done and the similarity. An exception in it ends the tuning.
+    An empty prompt is not tuned, as published.
+    Raises EncoderError if e or the projection do not fit the tower; AestheticError if a similarity is not finite.
     """
     _check_sizes(tower, e, projection)
     with no_autocast_or_inference(record.inputs.device.type):
@@ -75,7 +76,7 @@ def tune(
         found = torch.stack(similarities).cpu().tolist() if n else [float(similarities[0])] * (settings.steps + 1)
         if not torch.tensor(found).isfinite().all():
             raise AestheticError(
-                "Tuning left the range of numbers. Take fewer steps, a smaller epsilon, or another aesthetic."
+                "Tuning diverged: the similarity is not a finite number. Take fewer steps or a smaller epsilon."
             )
         return theta.tuned(tuple(found)) if theta else Tuned(tower, tuple(found))
 

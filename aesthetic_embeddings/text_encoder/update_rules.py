@@ -1,6 +1,6 @@
-"""The update rules: how a weight w moves at step k = 1 ... n along g, the gradient of the objective, which is ascended.
+"""The update rules: how a weight w moves at step k = 1 ... n, given g, the gradient of the objective to be maximized.
 
-To add a rule, write its equation as a function here, and name it in `UPDATE_RULES` and in settings.UPDATES.
+To add a rule, write its equation as a function here, and add its name to `UPDATE_RULES` and to settings.UPDATES.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-#: The fused kernel is there for the CPU from torch 2.4 on.
+#: The CPU has the fused kernel from torch 2.4 on.
 _FUSED = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 4)
 
 
-#: How many numbers a weight has; of several weights, a tensor.
+#: The number of elements of a weight; for n weights at once a tensor `[n]`.
 Size: TypeAlias = "int | Tensor"
 
 
 @dataclass(frozen=True)
 class Step:
-    """Step `k` of `n`, of size `eps`; `count` is k once more, as a tensor `[]` on the weights' device."""
+    """Step `k` of `n`, with learning rate `eps`. `count` is k as a tensor `[]` on the weights' device."""
 
     k: int
     n: int
@@ -37,9 +37,9 @@ def gradient(step: Step, norm: Callable[[], Tensor], numel: Size) -> float | Ten
 
 
 def normalized(step: Step, norm: Callable[[], Tensor], numel: Size) -> float | Tensor:
-    """w += eps * (1 - (k-1)/n) * sqrt(numel(w)) * g / ||g||   (no step where g = 0)
+    """w += eps * (1 - (k-1)/n) * sqrt(numel(w)) * g / ||g||   (w stays if g = 0)
 
-    The first step has the root-mean-square size of Adam's; the decay ends the oscillation that a constant size shows.
+    The root mean square of the first step equals that of Adam's. The decay prevents oscillation around the maximum.
     """
     size = step.eps * (1 - (step.k - 1) / step.n) * numel**0.5
     length = norm()
@@ -47,7 +47,7 @@ def normalized(step: Step, norm: Callable[[], Tensor], numel: Size) -> float | T
 
 
 def adam(ws: list[Tensor], gs: list[Tensor], ms: list[Tensor], vs: list[Tensor], step: Step) -> None:
-    """Adam (Kingma & Ba 2015, algorithm 1), as torch.optim takes it in the published code:
+    """Adam (Kingma & Ba 2015, algorithm 1), as torch.optim implements it, which the published code uses:
 
     m += (1 - beta1) (g - m),   v += (1 - beta2) (g^2 - v)
     w += eps * m / (1 - beta1^k) / (sqrt(v / (1 - beta2^k)) + 1e-8)
@@ -82,12 +82,13 @@ Factor: TypeAlias = Callable[[Step, Callable[[], Tensor], Size], "float | Tensor
 
 @dataclass(frozen=True)
 class UpdateRule:
-    """factor: of a rule that is linear in g, the c of `w += c * g`, given the step, `||g||` when called, and numel(w);
-    of several weights, `[n]` of each.
-    The steps of such a rule add up to a matrix of low rank. None stands for Adam, which needs two moments of w's size.
+    """An update rule.
 
-    matrices_only: whether biases, norms and the embedding tables stay. The padding shares them, and the subject of the
-        picture goes with them.
+    factor: for a rule that is linear in g, the function that returns c of `w += c * g`. It is given the step, a
+        function that returns `||g||`, and numel(w). For n weights at once the last two and c are `[n]`. The steps of
+        such a rule add up to a matrix of low rank. None means Adam, which keeps two moments of w's size.
+    matrices_only: True if biases, norms and the embedding tables stay. The padding depends on them as well, and the
+        subject of the picture is lost with it.
     """
 
     factor: Factor | None = None
