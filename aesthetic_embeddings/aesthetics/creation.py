@@ -24,11 +24,11 @@ from .sums import Sums
 
 K = TypeVar("K")
 
-#: What to do where the library has an aesthetic of that name. Adding is for the same pictures and another encoder.
+#: What to do if the library has an aesthetic of that name. "add" adds the vector of another encoder.
 IF_EXISTS = ("refuse", "replace", "add")
 
-_FEWEST = 5  # pictures that can say what is usual among them
-_CLEARLY = 0.1  # in cosine, how far below the median an outlier is at least
+_FEWEST = 5  # pictures, for a median and quartiles to mean something
+_CLEARLY = 0.1  # the least distance of an outlier from the median, in cosine
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Creation:
 
     Attributes:
         embedding: The embedding.
-        files: What was read, in order. A picture that has no file is called by its number ("picture 3").
-        similarities: `[len(files)]`, the cosine of each picture with the mean: how alike the pictures are.
-        skipped: (file, reason) of what could not be read.
+        files: The pictures that were read, in order. One without a file is called by its number ("picture 3").
+        similarities: `[len(files)]`, the cosine of each picture with the mean.
+        skipped: (file, reason) of each picture that could not be read.
         features: `[len(files), dim]`, the image features of each picture.
     """
 
@@ -50,12 +50,12 @@ class Creation:
     features: Tensor
 
     def outliers(self) -> list[bool]:
-        """Which of `files` are clearly unlike the others: after they are removed, no other is.
+        """For each of `files`, whether it is clearly unlike the others.
 
-        A picture is one where its cosine with the mean lies below Tukey's fence, 1.5 interquartile ranges under the
-        lower quartile, and 0.1 or more below the median: among near-identical pictures the fence alone would exclude
-        some. Each that is found moves the mean and the fence, so those that remain are judged again, until none is
-        found. Of fewer than five pictures none is.
+        An outlier's cosine with the mean lies below Tukey's fence, 1.5 interquartile ranges under the lower quartile,
+        and at least 0.1 below the median: among near-identical pictures the fence alone would exclude some. Removing
+        outliers moves the mean and the fence, so the rest is judged again until no outlier is left. Sets of fewer than
+        five pictures have none.
         """
         features = self.features.double()
         kept = torch.arange(len(features))
@@ -89,29 +89,29 @@ def create(
     that cannot be read are skipped; `create_with_report` lists them.
 
     Args:
-        images: A folder with all below it, a file, the bytes of one, a PIL image, or an iterable of these. Memory does
-            not grow with their number, but for 4 kB each, and an iterator is read only a little ahead. Over the
-            encoder's own memory it takes 1 GB at most; a picture that would take more is skipped.
-        encoder: A folder or hub id in transformers format (never downloaded: it must be on this machine), one of
-            `encoders.ENCODERS`, or a loaded CLIPModel or CLIPVisionModelWithProjection, which is left as it was.
+        images: A folder with all its subfolders, a file, the bytes of one, a PIL image, or an iterable of these. Memory
+            grows by 4 kB per picture, and an iterator is read only a little ahead. Besides the encoder it takes 1 GB at
+            most; a picture that would take more is skipped.
+        encoder: A folder or hub id in transformers format, which must be on this machine (nothing is downloaded), one
+            of `encoders.ENCODERS`, or a loaded CLIPModel or CLIPVisionModelWithProjection, which is not changed.
         name: The name of the embedding.
-        batch_size: How many pictures are encoded at once; halved when memory runs out.
-        on_progress: Called with the number of pictures done and of all (0 where that is unknown), and again for
-            those in `against`. To stop, raise `Interrupted` from it; nothing was written by then.
-        against: Ordinary pictures, which the aesthetic is to be told apart from (see `Settings.contrast`). Their mean
-            is kept beside that of `images`.
-        processor: The image processor of a loaded model. By default that of the model's own folder, else CLIP's usual
+        batch_size: How many pictures are encoded at once. Halved when memory runs out.
+        on_progress: Called with the number of pictures done and the number of all (0 if unknown), and again for those
+            in `against`. Raise `Interrupted` in it to stop; nothing has been written by then.
+        against: Ordinary pictures to contrast with (see `Settings.contrast`). Their mean is kept beside that of
+            `images`.
+        processor: The image processor of a loaded model. By default the one in the model's folder, else CLIP's usual
             one for the model's image size.
-        device: Where an encoder that is not loaded yet runs.
-        allow_pickle: Whether weights in pytorch_model.bin are loaded. They can run code.
+        device: The device for an encoder that is not loaded yet.
+        allow_pickle: Whether to load weights from pytorch_model.bin, which can run code.
 
     Returns:
         The embedding.
 
     Raises:
-        AestheticError: No picture is left.
+        AestheticError: No picture could be read.
         FileError: A path does not exist.
-        EncoderError: The encoder is none, or is not on this machine.
+        EncoderError: The encoder is no CLIP with a vision tower, or is not on this machine.
     """
     made = create_with_report(
         images,
@@ -139,7 +139,7 @@ def create_with_report(
     device: torch.device | str = "cpu",
     allow_pickle: bool = False,
 ) -> Creation:
-    """As `create`; returns the embedding with what is known of each picture, and which were skipped."""
+    """As `create`, but returns the embedding with the features of each picture, and the skipped ones."""
     if batch_size < 1:
         raise AestheticError(f"batch_size should be at least 1, not {batch_size}.")
     image_encoder = load_image_encoder(encoder, processor, device, batch_size, allow_pickle)
@@ -154,13 +154,13 @@ def create_with_report(
 def encoded(
     image_encoder: ImageEncoder, pictures: Iterator[tuple[K, Picture]], threads: int | None = None
 ) -> Generator[list[tuple[K, Tensor | str]], None, None]:
-    """Batch by batch and in order: the key of each picture, with its feature `[dim]` or why it cannot be read.
+    """Yields batches, in order, of each picture's key with its feature `[dim]`, or with the reason it is unreadable.
 
-    The model is in evaluation mode until the generator is closed. threads: how many pictures are read at one time, by
-    default as many as there are processors, but 4 at most.
+    The model is in evaluation mode until the generator is closed.
+    threads: how many pictures are read at the same time; by default one per CPU core, but at most 4.
     """
     threads = threads or min(4, os.cpu_count() or 1)
-    batch_size = image_encoder.batch_size  # of which less and less is encoded at once where memory is short
+    batch_size = image_encoder.batch_size  # the encoder may split it, if memory is short
     batch: list[tuple[K, Tensor]] = []
 
     def encode() -> list[tuple[K, Tensor | str]]:
@@ -225,11 +225,11 @@ def create_each(
     device: torch.device | str = "cpu",
     allow_pickle: bool = False,
 ) -> tuple[Creation, ...]:
-    """What each of several encoders makes of the same pictures, in their order; see `create_with_report`.
+    """Make an embedding of the same pictures with each encoder, in this order; see `create_with_report`.
 
-    on_progress: called with the encoder's name, the number of pictures done, and of all; first with none done, before
-        the encoder is loaded. To stop, raise `Interrupted` from it.
-    device: where encoders run. One whose memory does not suffice for a single picture there runs on the CPU.
+    on_progress: called with the encoder's name, the number of pictures done, and the number of all; for the first time
+        before the encoder is loaded. Raise `Interrupted` in it to stop.
+    device: where encoders run. If its memory does not suffice for one picture, the encoder runs on the CPU.
     """
     if not encoders:
         raise AestheticError("Choose an encoder, or several for several models.")
@@ -261,7 +261,7 @@ def create_each(
         except Exception as error:
             if torch.device(device).type == "cpu" or not any(out_of_memory(e) for e in (error, error.__cause__) if e):
                 raise
-        _free_memory()  # outside of `except`, whose traceback would hold on to it
+        _free_memory()  # outside of `except`, whose traceback keeps the tensors alive
         return make("cpu")
 
     return tuple(made_by(encoder) for encoder in encoders)
@@ -282,9 +282,9 @@ def create_in_library(
 ) -> tuple[tuple[Creation, ...], Path]:
     """Make an aesthetic with a vector from each encoder, and save it as `name`; see `create_each`.
 
-    if_exists: what to do where there is one of that name, of IF_EXISTS.
+    if_exists: what to do if there is one of that name: one of IF_EXISTS.
 
-    Returns what each encoder made, and the new file. Nothing is begun where the name cannot be used.
+    Returns the creation of each encoder, and the new file. A name that cannot be used is refused before any work.
     """
     if if_exists not in IF_EXISTS:
         raise AestheticError(f"if_exists should be one of {', '.join(IF_EXISTS)}, not {if_exists!r}.")
@@ -305,9 +305,9 @@ def create_in_library(
 
 
 def combine(parts: Sequence[Creation], without: Collection[str] = ()) -> Creation:
-    """What `create_with_report` would make of the pictures of all parts, without some files. It reads no picture again.
+    """The creation of all parts' pictures without some files. No picture is read again.
 
-    The parts come of the same encoder; a file that is in several counts once. Raises AestheticError where none is left.
+    All parts are of the same encoder. A file in several parts counts once. Raises AestheticError if no file is left.
     """
     features = {file: x for part in parts for file, x in zip(part.files, part.features, strict=True)}
     files = [file for file in features if file not in without]
@@ -323,26 +323,26 @@ def combine(parts: Sequence[Creation], without: Collection[str] = ()) -> Creatio
 def _mean(
     family: str, about: dict[str, Any], files: list[str], features: Tensor, skipped: list[tuple[str, str]]
 ) -> Creation:
-    """about: what else the embedding says of itself."""
+    """about: other fields of the embedding."""
     sums = Sums.of(features)
     similarities = torch.cosine_similarity(features.double(), sums.mean[None]).float()
     return Creation(embedding_of(sums, family, about), tuple(files), similarities, tuple(skipped), features)
 
 
 def embedding_of(sums: Sums, family: str, about: dict[str, Any]) -> AestheticEmbedding:
-    """about: what else the embedding says of itself. Raises EncoderError where the mean is not finite."""
+    """The embedding of these sums. about: its other fields. Raises EncoderError if the mean is not finite."""
     if not bool(torch.isfinite(sums.mean).all()):
         raise EncoderError(f"{about['encoder']} gave features that are not finite. Load it in float32.")
     return AestheticEmbedding({family: sums.mean}, images=sums.count, created=now(), **about)
 
 
 def _readable_again(images: Any) -> Any:
-    """Pictures that each of several encoders can read: an iterator would be at its end after the first."""
+    """Pictures that several encoders can read in turn: an iterator is exhausted after the first."""
     return list(images) if isinstance(images, Iterator) else images
 
 
 def no_pictures(images: object, skipped: Sequence[tuple[str, str]], count: int) -> str:
-    """skipped: the first of `count` that could not be read."""
+    """The message if no picture could be read. skipped: the first of `count` unreadable ones."""
     if skipped:
         file, reason = skipped[0]
         return f"None of the pictures could be read, {count} in all. {file}: {reason}."

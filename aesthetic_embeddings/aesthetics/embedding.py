@@ -1,8 +1,8 @@
 """The aesthetic embedding: one vector per CLIP family, and its file.
 
-A file is safetensors: one tensor `[dim]` per family, named after it, fp32 and un-normalized, plus string metadata.
-Where the aesthetic is told apart from ordinary pictures, their mean is there as well, as `FAMILY/against`.
-Files of the old extension (`.pt`, `.bin`: one bare tensor) are read too. What a file is, its bytes say, not its suffix.
+The file is safetensors: one tensor `[dim]` per family, named after it, fp32 and not normalized, plus string metadata.
+If the aesthetic was made against ordinary pictures, their mean is there as well, as `FAMILY/against`. Files of the old
+extension (`.pt`, `.bin`: one bare tensor) are read too. The content decides what a file is, not its suffix.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from ..storage.small_safetensors import is_safetensors, read_header, read_tensor
 from . import families, vectors
 
 SUFFIX = ".safetensors"
-SUFFIXES = (SUFFIX, ".pt", ".bin")  # in this order where one folder has the same name under several
+SUFFIXES = (SUFFIX, ".pt", ".bin")  # the first wins if a folder has one name with several
 
 _FORMAT, _VERSION = "aesthetic-embedding", "1"
 _AGAINST = "/against"
-_SIZE_LIMIT = 16 * 2**20  # a vector takes 3 to 5 kB; anything near this is something else
+_SIZE_LIMIT = 16 * 2**20  # a vector takes 3 to 5 kB; such a file is something else
 _FAMILIES_LIMIT = 32
 _DIMENSION_LIMIT = 2**14
 _LENGTHS = {"name": 255, "created": 64, "encoder": 1000, "notes": 10_000}  # characters; the rest is cut off
@@ -43,18 +43,18 @@ class AestheticEmbedding:
     """`e = mean_i CLIP_vis(x_i)` of some pictures (arXiv 2209.12330, section 3), once per CLIP family.
 
     Attributes:
-        vectors: CLIP family -> `[dim]`, fp32, on the CPU, not normalized. Tensors of other dtypes and devices, and
-            `[1, dim]`, are converted. They are copied, so later changes to them do not matter.
+        vectors: CLIP family -> `[dim]`, fp32, on the CPU, not normalized. Tensors of other dtypes and devices, and of
+            shape `[1, dim]`, are converted. All are copied.
         name: The file's name without its suffix; folders below the library's are separated by slashes.
-        images: The number of pictures behind it; 0 where unknown.
+        images: The number of pictures; 0 if unknown.
         created: ISO 8601 time, or empty.
         encoder: The CLIP that encoded the pictures, for people to read.
         notes: Anything else, for people to read.
-        against: CLIP family -> `[dim]`, the mean of the ordinary pictures that these are told apart from, on the scale
-            of `vectors`. Only the setting `contrast` uses it.
-        clips: CLIP family -> which CLIP encoded the pictures (see families.clip_signature), where that is known.
-        neutral: CLIP family -> `[dim]`, what stands in for `against` where that says nothing (see `Library.neutral`).
-            It is no part of the file, or of the content.
+        against: CLIP family -> `[dim]`, the mean of ordinary pictures, on the scale of `vectors`. Only the setting
+            `contrast` uses it.
+        clips: CLIP family -> signature of the CLIP that encoded the pictures (see families.clip_signature), if known.
+        neutral: CLIP family -> `[dim]`, the substitute for families that `against` lacks (see `Library.neutral`). It
+            is part neither of the file nor of the content.
 
     Raises:
         AestheticError: A vector is not finite, is zero, or has another dimension than its family.
@@ -84,38 +84,38 @@ class AestheticEmbedding:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of families and numbers, hexadecimal: the identity that survives renaming and new notes."""
+        """SHA-256 of families and vectors, hexadecimal. Renaming and new notes do not change it."""
         return _sha(_tensors(self))
 
     @property
     def tuning_hash(self) -> str:
-        """SHA-256 of all that tuning may use: the content, the neutral vectors, and which CLIPs they belong to."""
+        """SHA-256 of everything that tuning uses: the content, the neutral vectors, and the CLIPs' signatures."""
         return _sha({**_tensors(self), **{f"{family}/neutral": x for family, x in self.neutral.items()}}, self.clips)
 
     @property
     def ordinary(self) -> Mapping[str, Tensor]:
-        """CLIP family -> `[dim]`, the ordinary pictures that these are told apart from: `against`, else `neutral`."""
+        """CLIP family -> `[dim]`, the mean of ordinary pictures: from `against`, else from `neutral`."""
         return {**self.neutral, **self.against}
 
     def own_share(self, family: str) -> float | None:
-        """How much of a vector ordinary pictures do not have, `1 - cos^2(e, n)`; None where no n is known."""
+        """The share of e that ordinary pictures n do not have, `1 - cos^2(e, n)`; None if n is unknown."""
         n = self.ordinary.get(family)
         if n is None or not bool(n.any()):
             return None
         return 1 - float(torch.cosine_similarity(self.vectors[family], n, dim=0)) ** 2
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the file atomically. Missing folders are made.
+        """Write the file atomically. Missing folders are created.
 
         Args:
             path: The new file, `*.safetensors`.
-            overwrite: Whether an existing file may be replaced.
+            overwrite: Whether to replace an existing file.
 
         Returns:
             The path.
 
         Raises:
-            FileError: `path` has another suffix, exists and may not be replaced, or cannot be written.
+            FileError: `path` has another suffix, exists and is not to be replaced, or cannot be written.
         """
         path = Path(path)
         if path.suffix.lower() != SUFFIX:
@@ -129,24 +129,24 @@ class AestheticEmbedding:
         try:
             write_atomically(path, safetensors.torch.save(_tensors(self), text), overwrite)
         except FileExistsError:
-            raise FileError(f"{path} exists already. Choose another name, or allow it to be overwritten.") from None
+            raise FileError(f"{path} exists already. Choose another name, or pass overwrite=True.") from None
         return path
 
 
 def load(path: str | os.PathLike[str]) -> AestheticEmbedding:
-    """Read an aesthetic embedding: a safetensors file of ours, or a `.pt` of the old extension.
+    """Read an aesthetic embedding: a safetensors file of this format, or a `.pt` of the old extension.
 
-    No code from the file runs, whatever it holds. A bare vector, as in an old file, belongs to the CLIP family of its
-    dimension (768: CLIP ViT-L/14, so SD1).
+    No code in the file is run. A bare vector, as in an old file, belongs to the CLIP family of its dimension (768: CLIP
+    ViT-L/14, so SD1).
 
     Args:
         path: The file. Its content decides how it is read, not its suffix.
 
     Returns:
-        The embedding, called as the file says, else as the file is called.
+        The embedding. Its name is the one in the metadata, else the file's.
 
     Raises:
-        FileError: The file is no aesthetic embedding. The text names it and says what to do.
+        FileError: The file is not an aesthetic embedding. The text names it and says what to do.
     """
     path = Path(path)
     with open_regular(path) as file:
@@ -161,13 +161,13 @@ def load(path: str | os.PathLike[str]) -> AestheticEmbedding:
         raise FileError(
             f"{path} is too large for an aesthetic embedding ({size / 2**20:.0f} MB), so it is a model or another file."
         )
-    if is_safetensors(data[:9]):  # first of all: the length that comes first can look like any other file's mark
+    if is_safetensors(data[:9]):  # first, since its leading length can look like another format's magic bytes
         return _embedding(path, *_read(path, data))
     if data.startswith(b"PK"):
         return _embedding(path, {"": legacy_pt.read_vector(io.BytesIO(data), path)}, {})
     if data.startswith(b"\x80"):
         raise FileError(
-            f"{path} is a bare pickle, as torch wrote before version 1.6; it is not read, since it could run code. "
+            f"{path} is a bare pickle, as torch wrote before version 1.6. It is not read, since it could run code. "
             "If you trust it, open it with torch and save it again."
         )
     raise FileError(
@@ -177,7 +177,7 @@ def load(path: str | os.PathLike[str]) -> AestheticEmbedding:
 
 
 def blend(parts: Sequence[tuple[AestheticEmbedding, float]], name: str = "") -> AestheticEmbedding:
-    """A weighted mix, `sum_i w_i e_i / ||e_i||`, for every CLIP family that all parts have.
+    """The weighted mix `sum_i w_i e_i / ||e_i||` for every CLIP family that all parts have.
 
     Args:
         parts: Embeddings with their weights. A negative weight pushes away.
@@ -221,7 +221,7 @@ def merge(parts: Sequence[AestheticEmbedding], name: str = "") -> AestheticEmbed
     """One embedding with the vectors that several CLIPs made of the same pictures.
 
     Args:
-        parts: The embeddings. Of two vectors for one CLIP family the later part's is taken.
+        parts: The embeddings. If several have a vector for one CLIP family, the last one wins.
         name: The name of the result.
 
     Returns:
@@ -247,10 +247,10 @@ def merge(parts: Sequence[AestheticEmbedding], name: str = "") -> AestheticEmbed
 
 
 def contrast(embedding: AestheticEmbedding, neutral: AestheticEmbedding, share: float = 1.0) -> AestheticEmbedding:
-    """What sets `embedding` apart from a neutral one: `e / ||e|| - share n / ||n||`, for every family that both have.
+    """The difference `e / ||e|| - share n / ||n||` to a neutral embedding n, for every CLIP family that both have.
 
-    The mean of any pictures lies in the narrow cone in which CLIP has all pictures (Liang et al. 2022, arXiv
-    2203.02053), so most of it is not a matter of taste.
+    CLIP puts all pictures into a narrow cone (Liang et al. 2022, arXiv 2203.02053), so most of the mean of any pictures
+    is not a matter of taste.
 
     Args:
         embedding: The aesthetic.
@@ -258,7 +258,7 @@ def contrast(embedding: AestheticEmbedding, neutral: AestheticEmbedding, share: 
         share: How much of the neutral direction is subtracted.
 
     Returns:
-        The difference. CLIP families that only `embedding` has are left out.
+        The difference, without the CLIP families that only `embedding` has.
 
     Raises:
         AestheticError: There is no common family, or nothing is left.
@@ -270,12 +270,12 @@ def contrast(embedding: AestheticEmbedding, neutral: AestheticEmbedding, share: 
             f"{', '.join(neutral.vectors)}. Make both with the same CLIP."
         )
     mixed = {f: vectors.mix([embedding.vectors[f], neutral.vectors[f]], [1.0, -share]) for f in common}
-    notes = f"{embedding.name or 'one'}, told apart from {neutral.name or 'ordinary pictures'} by {share:g}"
+    notes = f"{embedding.name or 'one'} less {share:g} × {neutral.name or 'ordinary pictures'}"
     return replace(embedding, vectors=mixed, against={}, notes=notes)
 
 
 def with_neutral(embedding: AestheticEmbedding, neutral: AestheticEmbedding | None) -> AestheticEmbedding:
-    """`embedding`, with the vectors of a neutral one of the same CLIPs at its own length to stand in for `against`."""
+    """`embedding` with the vectors of a neutral one of the same CLIPs, scaled to its own, as its `neutral`."""
     if neutral is None:
         return embedding
     found = {
@@ -292,7 +292,7 @@ def now() -> str:
 
 
 def _checked(family: str, vector: Tensor) -> Tensor:
-    with torch.inference_mode(False):  # a tensor born in inference mode could not take part in tuning
+    with torch.inference_mode(False):  # autograd refuses tensors that were made in inference mode
         vector = vector.detach().to("cpu", torch.float32, copy=True)
     if vector.dim() == 2 and len(vector) == 1:
         vector = vector[0]
@@ -311,18 +311,18 @@ def _checked(family: str, vector: Tensor) -> Tensor:
 
 
 def _checked_side(vector: Tensor, of: Tensor) -> Tensor:
-    """The other side of `of`. It may be zero: of a blend whose parts' other sides cancel."""
+    """A vector of ordinary pictures, for the aesthetic `of`. It may be zero: in a blend they can cancel."""
     with torch.inference_mode(False):
         vector = vector.detach().to("cpu", torch.float32, copy=True).flatten()
     if vector.shape != of.shape or not bool(torch.isfinite(vector).all()):
         raise AestheticError(
-            f"What the aesthetic is told apart from should be {len(of)} finite numbers, as the aesthetic itself."
+            f"The vector of ordinary pictures should be {len(of)} finite numbers, like the aesthetic itself."
         )
     return vector.contiguous()
 
 
 def _tensors(e: AestheticEmbedding) -> dict[str, Tensor]:
-    """By name, as they are in the file."""
+    """The tensors of the file, by name."""
     return {**e.vectors, **{family + _AGAINST: vector for family, vector in e.against.items()}}
 
 
@@ -340,7 +340,7 @@ def _may_be_one_clip(a: str | None, b: str | None) -> bool:
 
 
 def _one_clip(parts: Sequence[AestheticEmbedding], family: str) -> str:
-    """The CLIP behind all parts, as far as they know it. Raises AestheticError where there are several."""
+    """The signature of the CLIP of all parts, if any knows it. Raises AestheticError if there are several."""
     known = [e for e in parts if family in e.clips]
     for e in known[1:]:
         if not families.same_clip(e.clips[family], known[0].clips[family]):
@@ -352,7 +352,7 @@ def _one_clip(parts: Sequence[AestheticEmbedding], family: str) -> str:
 
 
 def _read(path: Path, data: bytes) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """The tensors, and the metadata, of a safetensors file of ours, or of one with a single bare vector (named "")."""
+    """Tensors and metadata of a safetensors file of this format, or of one with a single bare vector (named "")."""
     try:
         metadata, described = read_header(data)
         ours = metadata.get("format") == _FORMAT
@@ -365,17 +365,17 @@ def _read(path: Path, data: bytes) -> tuple[dict[str, Tensor], Mapping[str, str]
             raise FileError(f"{path} {fault}")
         for dtype, shape in described.values():
             if dtype not in ("F64", "F32", "F16", "BF16"):
-                raise FileError(f"{path} holds something else than floating-point numbers, so no aesthetic embedding.")
+                raise FileError(f"{path} does not hold floating-point numbers, so it is not an aesthetic embedding.")
             _check_shape(path, shape)
         return {name if ours else "": vector for name, vector in read_tensors(data).items()}, metadata
     except AestheticError:
         raise
-    except Exception as error:  # SafetensorError for the most part; whatever it is, it is the file's fault
+    except Exception as error:  # mostly SafetensorError; whatever it is, the file is at fault
         raise FileError(f"{path} is damaged or cut short. Copy or download it again.") from error
 
 
 def _too_many(names: Iterable[str]) -> str:
-    """What is wrong with the names of the tensors in a file of ours."""
+    """What is wrong with the tensor names in a file of this format; empty if nothing is."""
     names = [name.removesuffix(_AGAINST) for name in names]
     if len(set(names)) > _FAMILIES_LIMIT:
         return f"has vectors for more than {_FAMILIES_LIMIT} CLIP families, so it is damaged. Download it again."
@@ -385,7 +385,7 @@ def _too_many(names: Iterable[str]) -> str:
 
 
 def _check_shape(path: Path, shape: Sequence[int]) -> None:
-    """Raise FileError for what is not one row of numbers."""
+    """Raise FileError unless this is the shape of one row of numbers."""
     if not (1 <= len(shape) <= 2 and (len(shape) == 1 or shape[0] == 1) and 0 < shape[-1] <= _DIMENSION_LIMIT):
         sizes = " × ".join(str(n) for n in shape) or "1"
         raise FileError(
@@ -394,7 +394,7 @@ def _check_shape(path: Path, shape: Sequence[int]) -> None:
 
 
 def _another_kind(names: list[str]) -> str:
-    """What a safetensors file without our metadata holds, if it is not a single bare vector."""
+    """What a safetensors file without our metadata is; empty if it is a single bare vector."""
     if any("lora" in name.lower() for name in names):
         return "is a LoRA, not an aesthetic embedding. Move it to the folder models/Lora."
     if any(name in ("emb_params", "clip_l", "clip_g", "string_to_param") or name.startswith("<") for name in names):
@@ -407,7 +407,7 @@ def _another_kind(names: list[str]) -> str:
 
 
 def _embedding(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> AestheticEmbedding:
-    if "" in tensors:  # a bare vector: its dimension is all that says which CLIP it is for
+    if "" in tensors:  # only the dimension of a bare vector tells its CLIP
         bare = tensors.pop("")
         _check_shape(path, bare.shape)
         family = families.family_of_dimension(bare.shape[-1])
@@ -435,7 +435,7 @@ def _embedding(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, st
 
 
 def _clips(text: str) -> dict[str, str]:
-    """From metadata; what makes no sense is left out, as if it were not known."""
+    """Signatures from metadata. Invalid ones are left out."""
     try:
         read = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The CLIPs that look at pictures for the usual models: where they are published, and where they lie here."""
+"""The published CLIPs that encode pictures for the usual models: where to get them, and where they are here."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from ..errors import EncoderError
 
 @dataclass(frozen=True)
 class KnownEncoder:
-    """A CLIP with a vision tower, as it is published on the hub.
+    """A CLIP with a vision tower, as published on the hub.
 
-    name: of a folder for it, and in what it makes. family: of its vectors (see families.py). gigabytes: the size of its
-    weights. files: all that is needed of the repository, in one folder, the configuration first and the weights last.
+    name: of its folder, and of the encoder in embeddings. family: of its vectors (see families.py). gigabytes: the size
+    of its weights. files: the needed files of the repository, all in one folder, first the configuration and last the
+    weights.
     """
 
     label: str
@@ -30,11 +31,11 @@ class KnownEncoder:
 
     @property
     def download_command(self) -> str:
-        """It fetches the needed files alone: repositories hold the same weights in several formats."""
+        """Downloads only the needed files: repositories hold the same weights in several formats."""
         return f"hf download {self.repository} {' '.join(self.files)} --local-dir ."
 
     def located(self, *folders: Path) -> Path | None:
-        """The folder that holds it: one of its name in `folders`, or the one in the hub's local cache."""
+        """Its folder: one of its name in `folders`, else the one in the hub's local cache; None if there is none."""
         from huggingface_hub import try_to_load_from_cache
 
         for folder in folders:
@@ -45,7 +46,7 @@ class KnownEncoder:
         return Path(found[0]).parent if all(isinstance(path, str) for path in found) else None  # type: ignore[arg-type]
 
     def folder(self) -> Path:
-        """As `located`. Raises EncoderError, which says how to get it, where it is not here."""
+        """As `located`. Raises EncoderError, which says how to get it, if it is not on this machine."""
         if found := self.located():
             return found
         raise EncoderError(
@@ -81,15 +82,15 @@ ENCODERS = (
 
 
 def encoder_of_family(family: str) -> KnownEncoder | None:
-    """The encoder whose vectors are of this family; None for a family that none of them makes."""
+    """The encoder that makes vectors of this family; None if none does."""
     return next((encoder for encoder in ENCODERS if encoder.family == family), None)
 
 
 def encoder_name(source: str) -> str:
-    """What an encoder's folder or hub id is called in the embeddings that it makes.
+    """The name of an encoder in its embeddings, from its folder or hub id.
 
-    The hub's cache names folders by revisions. A folder that is only called "model", as the pocket model's is, goes by
-    the name of the folder around it.
+    The hub's cache names folders by revisions, so the repository's name is used. A folder called "model", such as the
+    pocket model's, takes the name of its parent folder.
     """
     folder = Path(source)
     if not folder.is_dir():

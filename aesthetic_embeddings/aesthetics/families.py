@@ -1,4 +1,4 @@
-"""Which CLIP a vector belongs to. A vector only means something to encoders of its own family."""
+"""CLIP families. A vector means something only to encoders of its own family."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FAMILIES = {
     (1280, 32, 1280): "open-clip-vit-bigg-14",  # SDXL, SD3
 }
 
-#: (width, layers) of text encoders that lack their last layer, which the shared space is behind: SD2's as diffusers and
-#: Forge hold it, since the picture does not need it.
+#: (width, layers) of text encoders without their last layer, which features of the shared space need. diffusers and
+#: Forge store SD2's so, since its pictures do not need it.
 LACKS_LAST_LAYER = {(1024, 23)}
 
-#: Model -> the CLIP families that its text encoders are of.
+#: Model -> the CLIP families of its text encoders.
 MODELS = {
     "SD1": {"clip-vit-l-14"},
     "SD2": {"open-clip-vit-h-14"},
@@ -33,24 +33,24 @@ MODELS = {
 def family(width: int, layers: int, dim: int) -> str:
     """The name of the CLIP family with a text encoder of `layers` layers, `width` wide, projected to `dim`.
 
-    A CLIP that is not in the table is named by its sizes, so that two equal ones still share vectors.
+    A CLIP outside the table is named by its sizes, so that equal ones share vectors.
     """
     return _FAMILIES.get((width, layers, dim), f"clip-{width}x{layers}-{dim}")
 
 
 def family_of_dimension(dim: int) -> str | None:
-    """The one family of the table whose vectors have `dim` numbers: all that a bare vector tells of itself."""
+    """The only family of the table whose vectors have `dim` numbers; None if there is none, or several."""
     names = {name for (_, _, d), name in _FAMILIES.items() if d == dim}
     return names.pop() if len(names) == 1 else None
 
 
 def is_family(name: str) -> bool:
-    """Whether this can be the name of a CLIP family: letters, digits and a few marks, at most 64."""
+    """Whether this can be the name of a CLIP family: at most 64 letters, digits, dots, hyphens and underscores."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) is not None
 
 
 def dimension(name: str) -> int | None:
-    """How many numbers a vector of the family `name` has; None for a name that does not say."""
+    """The dimension of vectors of the family `name`; None if the name does not tell."""
     for (_, _, dim), known in _FAMILIES.items():
         if known == name:
             return dim
@@ -62,10 +62,10 @@ _SIGNS = 256
 
 
 def clip_signature(projection: Tensor) -> str:
-    """Which CLIP it is, told from its text projection `[dim, width]`: the signs of 256 of its numbers, hexadecimal.
+    """Identifies a CLIP by its text projection `[dim, width]`: the signs of 256 of its numbers, hexadecimal.
 
-    Signs survive rounding to half precision, and for the most part fine-tuning; two CLIPs that were trained apart
-    share half of them.
+    Signs survive rounding to half precision, and most survive fine-tuning. Two CLIPs that were trained separately share
+    half of them.
     """
     flat = projection.detach().flatten()
     places = torch.tensor([i * flat.numel() // _SIGNS for i in range(_SIGNS)])
@@ -83,7 +83,7 @@ def is_clip_signature(text: object) -> bool:
 
 
 def supported_models(families: Iterable[str]) -> str:
-    """In words, the models that an aesthetic with vectors for these families is for."""
+    """A phrase that names the models for which an aesthetic with vectors for these families works."""
     had = set(families)
     whole = [model for model, needed in MODELS.items() if needed <= had]
     half = [model for model, needed in MODELS.items() if needed & had and not needed <= had]

@@ -25,9 +25,9 @@ Encoder: TypeAlias = Any
 
 @dataclass
 class ImageEncoder:
-    """A CLIP vision tower with its projection, and how pictures are made ready for it.
+    """A CLIP vision tower with its projection and its image processor.
 
-    batch_size: how many pictures it looks at in one go; halved when memory runs out.
+    batch_size: how many pictures are encoded at once. Halved when memory runs out.
     """
 
     model: Any
@@ -38,17 +38,17 @@ class ImageEncoder:
 
     @property
     def clips(self) -> dict[str, str]:
-        """Which CLIP it is (see AestheticEmbedding), where its text projection is here to tell."""
+        """The CLIP's signature by family (see AestheticEmbedding); empty if there is no text projection."""
         projection = getattr(self.model, "text_projection", None)
         return {} if projection is None else {self.family: families.clip_signature(projection.weight)}
 
     def prepare(self, image: Image.Image) -> Tensor:
-        """The pixels `[3, height, width]` that the tower takes, of an RGB image."""
+        """The tower's input `[3, height, width]` for an RGB image."""
         return torch.as_tensor(self.processor(images=image, return_tensors="pt")["pixel_values"][0])
 
     @torch.no_grad()
     def features(self, pixels: Sequence[Tensor]) -> list[Tensor]:
-        """Raw projected image features, one `[dim]` in fp32 on the CPU per picture."""
+        """The projected image features, not normalized: one `[dim]` per picture, in fp32 on the CPU."""
         found: list[Tensor] = []
         weight = self.model.visual_projection.weight
         while len(found) < len(pixels):
@@ -63,15 +63,15 @@ class ImageEncoder:
                     raise
                 if len(batch) == 1:
                     raise EncoderError(
-                        f"The memory of {weight.device} does not suffice for {self.name} to look at one picture. "
-                        "Free some of it, or use another device."
+                        f"The memory of {weight.device} does not suffice to encode one picture with {self.name}. "
+                        "Free some memory, or use another device."
                     ) from error
                 self.batch_size = len(batch) // 2
         return found
 
 
 def name_of(encoder: Encoder) -> str:
-    """What an encoder is called in the embeddings that it makes, before it is loaded."""
+    """The name of an encoder in its embeddings. The encoder need not be loaded."""
     if isinstance(encoder, KnownEncoder):
         return encoder.name
     if isinstance(encoder, (str, os.PathLike)):
@@ -83,9 +83,9 @@ def name_of(encoder: Encoder) -> str:
 def load_image_encoder(
     encoder: Encoder, processor: Any, device: torch.device | str, batch_size: int, allow_pickle: bool
 ) -> ImageEncoder:
-    """The encoder, on `device` where it is not loaded yet; see `creation.create_with_report` for the arguments.
+    """Load the encoder, if it is not loaded yet, on `device`; see `creation.create` for the arguments.
 
-    Raises EncoderError where it is not here, or not a CLIP that looks at pictures.
+    Raises EncoderError if it is not on this machine, or is not a CLIP with a vision tower.
     """
     name = name_of(encoder)
     if isinstance(encoder, KnownEncoder):
@@ -96,7 +96,7 @@ def load_image_encoder(
         source, model = str(getattr(encoder, "name_or_path", "") or ""), encoder
     if not hasattr(model, "vision_model") or not hasattr(model, "visual_projection"):
         raise EncoderError(
-            f"{type(model).__name__} cannot look at pictures. Pass a folder in transformers format, a CLIPModel or a "
+            f"{type(model).__name__} cannot encode pictures. Pass a folder in transformers format, a CLIPModel or a "
             "CLIPVisionModelWithProjection."
         )
     processor = getattr(processor, "image_processor", processor) or _processor(source, model)
@@ -128,7 +128,7 @@ def _load(source: str, allow_pickle: bool) -> Any:
         kind = config.get("model_type", "")
         if kind and kind not in kinds:
             raise EncoderError(f"{source} holds {kind!r}, not a CLIP.")
-        with torch.random.fork_rng(devices=[]):  # building a model draws random numbers
+        with torch.random.fork_rng(devices=[]):  # building a model uses random numbers
             return getattr(transformers, kinds[kind]).from_pretrained(source, **only).float()
     except (OSError, ValueError, KeyError) as error:
         raise EncoderError(
@@ -141,7 +141,7 @@ def _load(source: str, allow_pickle: bool) -> Any:
 
 
 def _check_safe(source: str) -> None:
-    """Raise EncoderError where the weights are pickled: transformers up to 4.30 loads them whatever it is told."""
+    """Raise EncoderError if the weights are pickled: transformers up to 4.30 ignores `use_safetensors`."""
     index = _file(source, "model.safetensors.index.json")
     shards: object = {}
     if index and index.stat().st_size < 16 * 2**20:
@@ -159,23 +159,23 @@ def _check_safe(source: str) -> None:
 
 
 def _file(source: str, name: str) -> Path | None:
-    """A file of a folder, or of a repository in the hub's local cache."""
+    """A file in a folder, or in a repository of the hub's local cache; None if it is not there."""
     if os.path.isdir(source):
         return path if (path := Path(source, name)).is_file() else None
     try:
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(source, name)
-    except ValueError:  # it is not the name of a repository
+    except ValueError:  # not a valid repository name
         return None
     return Path(found) if isinstance(found, str) else None
 
 
 def _processor(source: str, model: Any) -> Any:
-    """The image processor of a model's own folder or cache, else CLIP's usual one for the model's image size."""
+    """The image processor in the model's folder or cache, else CLIP's usual one for the model's image size."""
     import transformers
 
-    # transformers 5 gives the plain name to a class that needs torchvision; the one that needs Pillow alone is this
+    # in transformers 5 the plain name is a class that needs torchvision; this one needs only Pillow
     kind = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
     if source:
         with contextlib.suppress(OSError, ValueError):
@@ -185,6 +185,6 @@ def _processor(source: str, model: Any) -> Any:
 
 
 def _bf16_is_faster(weight: Tensor) -> bool:
-    """On CPUs that multiply in bf16, which moves a feature's direction by less than 1e-4 (benchmarks/creation.py)."""
-    knows = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch 2.6 and later
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and knows is not None and bool(knows())
+    """True on CPUs that multiply in bf16. A feature's direction changes by less than 1e-4 (benchmarks/creation.py)."""
+    cpu_has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # torch 2.6 and later
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and bool(cpu_has_bf16())

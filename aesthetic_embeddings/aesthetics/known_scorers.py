@@ -1,4 +1,4 @@
-"""The published aesthetic scorers, by name: where each is, and its file here. Only `fetch` downloads."""
+"""The published aesthetic scorers by name: where to get them, and their files here. Only `fetch` downloads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..storage.paths import cache_folder, write_atomically
 class KnownScorer:
     """A published head on CLIP's image features (see scorers.py).
 
-    name: on the command line. repository: on GitHub. branch, path: of the file there. bytes, sha256: of the file.
+    name: on the command line. repository: on GitHub. branch, path: the file there. bytes, sha256: its size and hash.
     """
 
     name: str
@@ -29,15 +29,15 @@ class KnownScorer:
 
     @property
     def file(self) -> Path:
-        """Its place in our cache folder, under the name that it was published with."""
+        """Its path in our cache folder. It keeps its published name."""
         return cache_folder() / Path(self.path).name
 
     def fetch(self, on_progress: Callable[[int, int], object] | None = None, endpoint: str | None = None) -> Path:
         """Download it into our cache folder, and return the file.
 
-        on_progress: called with bytes done and bytes in all. endpoint: where GitHub's files are; by default
-        https://raw.githubusercontent.com. Raises FileError, which names the address, where it does not answer, or
-        answers with something else.
+        on_progress: called with the bytes done and the bytes in all. endpoint: the address of GitHub's files; by
+        default https://raw.githubusercontent.com. Raises FileError, which names the address, if the download fails or
+        brings another file.
         """
         endpoint = (endpoint or "https://raw.githubusercontent.com").rstrip("/")
         url = f"{endpoint}/{self.repository}/{self.branch}/{quote(self.path)}"

@@ -24,7 +24,7 @@ from .scorers import load_scorer
 from .vectors import without
 
 _PREVIEW = ".preview.png"
-#: What hosts and downloaders lay beside an embedding file, under its name: pictures and descriptions.
+#: Endings of files that hosts and downloaders put beside an embedding file: previews and descriptions.
 SIDE_FILES = (
     *(_PREVIEW, ".preview.jpg", ".preview.jpeg", ".preview.webp", ".png", ".jpg", ".jpeg", ".webp"),
     *(".json", ".civitai.info"),
@@ -32,16 +32,17 @@ SIDE_FILES = (
 
 
 def default_folders() -> list[Path]:
-    """The stand-alone command's folders: those in `AESTHETIC_EMBEDDINGS`, written as in PATH, else the user's own."""
+    """The folders outside a WebUI: those in `AESTHETIC_EMBEDDINGS`, separated as in PATH, else one of the user's."""
     chosen = [Path(part) for part in os.environ.get("AESTHETIC_EMBEDDINGS", "").split(os.pathsep) if part]
     return chosen or [data_folder() / "embeddings"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file. Where `fault` says something, `name` does not lead to it: it is not readable, or another has the name.
+    """One file.
 
-    duplicate_of: the name of an entry before it with the same content, or empty.
+    fault: why `name` does not lead to this file: it is unreadable, or another file has the name. Empty if it does.
+    duplicate_of: the name of an earlier entry with the same content, or empty.
     """
 
     name: str
@@ -52,20 +53,21 @@ class Entry:
 
 
 class Library:
-    """The embeddings in some folders and below, by name: the path below the folder without suffix, as "moods/dark".
+    """The embeddings in some folders and their subfolders, by name: the path below the folder, as "moods/dark".
 
-    Links are followed. Sub-folders with Python code are not entered: WebUI users keep embeddings in the folder of an
-    extension, too. Where several files have one name, the one in the earlier folder is meant, and within a folder the
-    safetensors. A file is read again only when it changes.
+    Links are followed. Subfolders with Python code are skipped, since WebUI users keep embeddings in the folder of an
+    extension, too. If several files have one name, the earlier folder wins, and within a folder the safetensors file. A
+    file is read again only when it changes.
 
     Args:
-        folders: Where to look. New files go to the first one, which is made then. A missing folder counts as empty.
+        folders: Where to look. New files go to the first one, which is created if needed. A missing folder counts as
+            empty.
         neutral: Neutral embeddings, of ordinary pictures, that come with a model.
 
     Attributes:
-        neutral: What aesthetics are told apart from where they do not say so themselves (see `Settings.contrast`): the
-            vectors of the aesthetic called `neutral`, then those fetched for CLIP ViT-L/14, then those given. None
-            where there is none.
+        neutral: The ordinary pictures for aesthetics that were made without (see `Settings.contrast`). Per CLIP
+            family, the aesthetic called `neutral` comes first, then the one fetched for CLIP ViT-L/14, then the given
+            ones. None if there is none.
 
     Raises:
         AestheticError: There are no folders.
@@ -82,7 +84,7 @@ class Library:
         self.refresh()
 
     def refresh(self) -> None:
-        """Look at the folders again, and read what is new or changed."""
+        """List the folders again, and read new and changed files."""
         read: dict[tuple[object, ...], AestheticEmbedding | FileError] = {}
         entries: list[Entry] = []
         named: dict[str, Entry] = {}
@@ -92,8 +94,8 @@ class Library:
             try:
                 stat = path.stat()
             except OSError:
-                continue  # gone since it was listed, or a link to nothing
-            # clocks are coarse, so size and time can agree by chance; a file made anew has another inode
+                continue  # deleted meanwhile, or a dangling link
+            # clocks are coarse, so a new file can agree in time and size by chance, but not in inode
             key = (path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
             read[key] = found = self._read.get(key) or _load(path)
             all_found.append((name, path, found))
@@ -115,7 +117,7 @@ class Library:
         self._read, self._named, self.entries = read, named, tuple(entries)
 
     def names(self) -> list[str]:
-        """The names that can be chosen, in alphabetical order. Of files with equal content only the first counts."""
+        """The names to choose from, in alphabetical order. Files with equal content appear once."""
         return sorted((e.name for e in self._named.values() if not e.duplicate_of), key=collision_key)
 
     def __contains__(self, name: object) -> bool:
@@ -135,13 +137,13 @@ class Library:
         return entry.embedding
 
     def find(self, content_hash: str) -> AestheticEmbedding | None:
-        """The embedding whose content hash starts with these characters, at least 8; None where there is none."""
+        """The embedding whose content hash starts with these characters, at least 8; None if there is none."""
         whole = len(content_hash) >= 8
         usable = (e.embedding for e in self.entries if whole and e.embedding is not None)
         return next((e for e in usable if e.content_hash.startswith(content_hash.lower())), None)
 
     def check_free(self, name: str) -> None:
-        """Check that a new file may have this name, before any work goes into it.
+        """Check that a new aesthetic may have this name.
 
         Raises:
             AestheticError: The name is taken, or cannot be a file's on every system.
@@ -155,8 +157,8 @@ class Library:
 
         Args:
             embedding: What to save.
-            overwrite: Whether one of that name may be replaced. A legacy file, or one in another folder, is not
-                overwritten but hidden by the new one.
+            overwrite: Whether to replace one of that name. A file in another format or folder is not overwritten; the
+                new file hides it.
 
         Returns:
             The file.
@@ -176,9 +178,9 @@ class Library:
         return path
 
     def nearest(self, embedding: AestheticEmbedding, family: str) -> list[tuple[str, float]]:
-        """The other embeddings that have a vector of this family, the most alike first, with their cosines.
+        """The other embeddings with a vector of this family, most similar first, with their cosines.
 
-        Without the component along ordinary pictures, where that is known: with it, all are alike.
+        The component along ordinary pictures is left out, if known: it makes all embeddings similar.
         """
         n = embedding.ordinary.get(family)
         direction = without(embedding.vectors[family], n)
@@ -190,7 +192,7 @@ class Library:
         return sorted(likeness.items(), key=lambda pair: -pair[1])
 
     def nearest_in_words(self, embedding: AestheticEmbedding, count: int = 5) -> list[str]:
-        """The most similar embeddings in words: a line for each CLIP family for which there are others."""
+        """The most similar embeddings as text: a line for each CLIP family."""
         lines = []
         for family in embedding.vectors:
             nearest = [f"{name} {cosine:+.2f}" for name, cosine in self.nearest(embedding, family)[:count]]
@@ -201,29 +203,29 @@ class Library:
         return lines
 
     def blend(self, mix: Mix, name: str = "") -> AestheticEmbedding:
-        """The embedding that a mix means. A single aesthetic is itself.
+        """The embedding of a mix. A single aesthetic is returned as it is.
 
         Args:
             mix: Names and weights (see mixes.py).
-            name: The name of the result; by default the mix as it is written.
+            name: The name of the result; by default the mix as text.
 
         Raises:
-            AestheticError: One of the aesthetics is not here, or they cannot be blended.
+            AestheticError: An aesthetic is not in this library, or they cannot be blended.
         """
         mix = self.resolve(mix)
         made = self.get(mix.names[0]) if mix.is_single else blend([(self.get(each), w) for each, w in mix.parts])
         return dataclasses.replace(made, name=name or str(mix))
 
     def resolve(self, mix: Mix) -> Mix:
-        """The mix by the names of this library: `dusk@1a2b3c4d5e` becomes what that content is called here.
+        """The mix with the names of this library: `dusk@1a2b3c4d5e` becomes the name of that content here.
 
         Raises:
-            AestheticError: One of the aesthetics is not here.
+            AestheticError: An aesthetic is not in this library.
         """
         return Mix(tuple((self._called(name), weight) for name, weight in mix.parts))
 
     def pinned(self, name: str, content: str) -> str:
-        """What to write to mean the aesthetic with this start of a content hash, once called `name`, and no other."""
+        """A name for the aesthetic whose content hash starts with `content` and that was once called `name`."""
         found = self.find(content)
         for now in (name, found.name if found else ""):
             if now in self and self.get(now).content_hash.startswith(content):
@@ -231,18 +233,18 @@ class Library:
         return f"{name}@{content}"
 
     def preview(self, name: str) -> Path | None:
-        """The preview picture beside the file called `name`; None where there is none."""
+        """The preview picture of the aesthetic `name`; None if there is none."""
         beside = self._beside(self._entry(name).path)
         return next((path for ending, path in beside.items() if ending not in (".json", ".civitai.info")), None)
 
     def set_preview(self, name: str, png: bytes) -> Path:
-        """Save a picture beside the file called `name`, as `NAME.preview.png`, and return its path."""
+        """Save a preview picture of the aesthetic `name`, as `NAME.preview.png`, and return its path."""
         path = self._entry(name).path.with_suffix(_PREVIEW)
         write_atomically(path, png)
         return path
 
     def rename(self, old: str, new: str) -> Path:
-        """Rename a file within its folder of the library, and what lies beside it (SIDE_FILES).
+        """Rename an aesthetic's file, and the files beside it (SIDE_FILES), within its folder of the library.
 
         Args:
             old: Its name.
@@ -253,8 +255,7 @@ class Library:
 
         Raises:
             AestheticError: There is no `old`, or `new` is taken or cannot be a file's on every system.
-            FileError: The file cannot be renamed, or a stranger's file lies where one beside it would go. All files
-                are then as they were.
+            FileError: A file cannot be renamed, or another file has the new name. No file has been renamed then.
         """
         entry = self._entry(old)
         root = next(folder for folder in self.folders if entry.path.is_relative_to(folder))
@@ -279,7 +280,7 @@ class Library:
         return path
 
     def delete(self, name: str) -> Path:
-        """Delete a file, readable or not, and what lies beside it (SIDE_FILES); return the path it had.
+        """Delete an aesthetic's file, readable or not, and the files beside it (SIDE_FILES). Returns its path.
 
         Raises:
             AestheticError: There is no such file.
@@ -335,7 +336,7 @@ class Library:
                 yield path.relative_to(folder).with_suffix("").as_posix(), path
 
     def _beside(self, path: Path) -> dict[str, Path]:
-        """Ending -> side file of the embedding at `path`; none while another embedding there shares its name."""
+        """Ending -> side file of the embedding at `path`; empty if another embedding there has the same name."""
         if any(path.with_suffix(suffix).exists() for suffix in SUFFIXES if suffix != path.suffix):
             return {}
         return {ending: side for ending in SIDE_FILES if (side := path.with_suffix(ending)).is_file()}
@@ -355,7 +356,7 @@ class Library:
         raise AestheticError(f"There is no aesthetic called {quoted(name)}. {hint}")
 
     def _called(self, name: str) -> str:
-        """The name of here for one that may be pinned to a content."""
+        """The name in this library for a name that may be pinned to a content, as `dusk@1a2b3c4d5e`."""
         old, at, content = name.rpartition("@")
         if name in self or not at or not re.fullmatch(f"[0-9a-f]{{{HASH}}}", content):
             return self.get(name).name

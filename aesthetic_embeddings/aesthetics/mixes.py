@@ -1,10 +1,11 @@
-"""A mix of aesthetics, and the two ways in which people write one.
+"""A mix of aesthetics, and the two ways to write one.
 
-In a dropdown, and in a prompt's settings: a name, or `sac_8plus:0.7 gloomcore:-0.3`. Each aesthetic of a mix carries
-its weight, so that names may have spaces: a name ends where a colon, a number and a space follow, or the end. On the
-command line each argument is a name, or `sac_8plus=0.7`. What is the name of an aesthetic is read as that name.
+In a dropdown and in infotext a mix is a name, or `sac_8plus:0.7 gloomcore:-0.3`. Names may have spaces: a name ends at
+a colon that is followed by a number and then by a space or the end. On the command line each argument is a name, or
+`sac_8plus=0.7`. Text that is the name of an aesthetic is always read as that name.
 
-`dusk@1a2b3c4d5e` is the aesthetic whose content hash starts so, whatever its name is now (see Library.resolve).
+`dusk@1a2b3c4d5e` means the aesthetic whose content hash starts with these digits, whatever its name is now (see
+Library.resolve).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 from ..errors import AestheticError, quoted
 
-HASH = 10  # digits of a content hash that are written down; hosts write as many of a model's
+HASH = 10  # digits of a content hash in infotext; hosts write as many for a model
 LONGEST = 4096  # characters of a mix
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
@@ -24,9 +25,9 @@ _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 @dataclass(frozen=True)
 class Mix:
-    """Names of aesthetics, each with its weight; a negative weight pushes away. `str` writes it for a dropdown.
+    """Names of aesthetics with their weights. A negative weight pushes away. `str()` gives the dropdown's text.
 
-    Raises AestheticError where there is no part, or where a weight is not finite.
+    Raises AestheticError if there is no part, or if a weight is not finite.
     """
 
     parts: tuple[tuple[str, float], ...]
@@ -44,7 +45,7 @@ class Mix:
 
     @property
     def is_single(self) -> bool:
-        """Whether this is one aesthetic as it is, by its name alone."""
+        """Whether this is a single aesthetic with weight 1."""
         return len(self.parts) == 1 and self.parts[0][1] == 1
 
     def __str__(self) -> str:
@@ -52,10 +53,10 @@ class Mix:
 
 
 def from_text(text: str, known: Container[str]) -> Mix:
-    """The mix that a dropdown's text means. known: the names of aesthetics, such as a Library.
+    """The mix of a dropdown's text. known: the names of aesthetics, such as a Library.
 
-    Text that is neither a known name nor a mix is one name, which nobody knows. Raises AestheticError for a mix in
-    which one aesthetic has no weight.
+    Text that is neither a known name nor a mix is taken as an unknown name. Raises AestheticError for a mix in which an
+    aesthetic has no weight.
     """
     text = _limited(text.strip())
     parts, rest = ([], text) if text in known else _weighted(text)
@@ -66,17 +67,17 @@ def from_text(text: str, known: Container[str]) -> Mix:
 
 
 def from_arguments(arguments: Sequence[str], known: Container[str]) -> Mix:
-    """The mix that arguments of the command line mean: `["a=0.7", "b=-0.3"]`, or `["a"]`. known: as in `from_text`.
+    """The mix of command-line arguments: `["a=0.7", "b=-0.3"]`, or `["a"]`. known: as in `from_text`.
 
-    Raises AestheticError where a weight is not a number.
+    Raises AestheticError if a weight is not a number.
     """
     return Mix(tuple(_assigned(_limited(argument), known) for argument in arguments))
 
 
 def _weighted(text: str) -> tuple[list[tuple[str, float]], str]:
-    """The parts `NAME:WEIGHT` of a text, and what stands behind the last of them.
+    """The parts `NAME:WEIGHT` of a text, and the rest after the last part.
 
-    In one pass: a regular expression that tries every colon as the end of the name takes hours for a megabyte.
+    This is one pass: a regular expression that tries every colon as the end of a name takes hours for a megabyte.
     """
     parts: list[tuple[str, float]] = []
     name, *pieces = text.split(":")

@@ -1,6 +1,6 @@
-"""Which names an aesthetic may have: those that are files on Linux, macOS and Windows alike, inside their folder.
+"""Valid names of aesthetics: those that can be files within the library's folder on Linux, macOS and Windows.
 
-Libraries get carried from one system to another, so the strictest rules, Windows', hold on all.
+People copy libraries from one system to another, so Windows' rules, the strictest, hold everywhere.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import unicodedata
 from ..errors import AestheticError, quoted
 
 _LONGEST = 255  # bytes of a name
-_LONGEST_PART = 200  # bytes of a part, which leaves room for endings such as .civitai.info
+_LONGEST_PART = 200  # bytes of a part; leaves room for endings such as .civitai.info
 _MOST_PARTS = 8
 
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f\ud800-\udfff]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])( *\..*)?", re.IGNORECASE)
-#: Letters that show nothing, beside those of Unicode's category Cf: two names that look alike would be two files.
+#: Invisible letters outside of Unicode's category Cf. With them, two names that look the same would be two files.
 _INVISIBLE = {*"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"}
 
 
 def check_name(name: str) -> None:
-    """Raise AestheticError unless `name` can be that of a new aesthetic. Slashes make folders."""
+    """Raise AestheticError unless a new aesthetic can have this name. Slashes separate folders."""
     size = len(name) if len(name) > _LONGEST else len(name.encode("utf-8", "surrogatepass"))
     if size > _LONGEST:
         raise _wrong(name, f"it is longer than {_LONGEST} bytes")
@@ -33,7 +33,7 @@ def check_name(name: str) -> None:
 
 
 def collision_key(name: str) -> str:
-    """Equal for names that are one file on Windows (which ignores case) or on macOS (which composes accents too)."""
+    """Equal for names that mean one file on Windows, which ignores case, or on macOS, which also composes accents."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -47,7 +47,7 @@ def _check_part(name: str, part: str) -> None:
     if bad := _NOT_ON_WINDOWS.search(part):
         raise _wrong(name, f"Windows does not allow {bad[0]!r} in it")
     if bad_letter := next((letter for letter in part if _is_invisible(letter)), None):
-        raise _wrong(name, f"the letter U+{ord(bad_letter):04X} in it cannot be seen, or turns the text around")
+        raise _wrong(name, f"the letter U+{ord(bad_letter):04X} in it is invisible, or reverses the text")
     if _DEVICE.fullmatch(part):
         raise _wrong(name, f"Windows keeps {part!r} for a device")
     if len(part.encode()) > _LONGEST_PART:

@@ -1,9 +1,8 @@
-"""A neutral embedding: of ordinary pictures. An aesthetic that does not say what it is told apart from is told apart
-from it.
+"""The neutral embedding: the mean of ordinary pictures, for aesthetics that were made without such pictures.
 
-People make one of any ordinary pictures, and call it `neutral` (see `Library.neutral`). For CLIP ViT-L/14 there is one
-to be had: LAION published the mean feature of its pictures of each rating (LAION-AI/aesthetic-predictor, MIT), and
-those of rating 5 are as ordinary as pictures get.
+People make one of any ordinary pictures and call it `neutral` (see `Library.neutral`). For CLIP ViT-L/14 there is one
+to download: LAION published the mean feature of its pictures of each rating (LAION-AI/aesthetic-predictor, MIT), and
+pictures of rating 5, out of 10, are ordinary.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ _BYTES = 128 + 4 * _DIM  # a header of NumPy's, then little-endian fp32
 
 
 class NeutralEmbedding:
-    """LAION's, as a part that is fetched (see text_encoder/missing_parts.py)."""
+    """LAION's, as something to fetch (see text_encoder/missing_parts.py)."""
 
     name = "neutral"
     label = "neutral embedding of CLIP ViT-L/14"
-    needed_by = "which contrast needs for aesthetics that were not made against ordinary pictures"
+    needed_by = "which contrast needs for aesthetics that were made without ordinary pictures"
     size = "3 kB"
     family = "clip-vit-l-14"
     cached = "clip-vit-l-14-laion-rating5.npy"
     endpoint = "https://raw.githubusercontent.com"
 
     def find(self) -> AestheticEmbedding | None:
-        """None where it is not on this machine. Raises FileError where its file is damaged."""
+        """The embedding; None if it is not on this machine. Raises FileError if its file is damaged."""
         path = cache_folder() / self.cached
         try:
             data = path.read_bytes()
@@ -56,9 +55,9 @@ class NeutralEmbedding:
     def fetch(self, on_progress: Callable[[int, int], object] | None = None, endpoint: str | None = None) -> Path:
         """Download it into our cache folder, and return the file.
 
-        on_progress: called with bytes done and bytes in all. endpoint: where GitHub's files are; by default
-        https://raw.githubusercontent.com. Raises FileError, which names the address, where it does not answer, or
-        answers with something else.
+        on_progress: called with the bytes done and the bytes in all. endpoint: the address of GitHub's files; by
+        default https://raw.githubusercontent.com. Raises FileError, which names the address, if the download fails or
+        brings another file.
         """
         url = f"{(endpoint or self.endpoint).rstrip('/')}/{_FILE}"
         data = downloads.fetch_file(f"The {self.label}", url, _BYTES, on_progress)

@@ -1,4 +1,4 @@
-"""Pictures from files: found, decoded within a bound on memory, and made upright RGB."""
+"""Finds picture files, decodes them within a memory limit, and converts them to upright RGB."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..errors import AestheticError, FileError
 from ..storage.paths import open_regular, walk
 
-#: A picture: a file, the bytes of one, or a PIL image. Where several are asked for, also a folder of files.
+#: A picture: a file, the bytes of one, or a PIL image; where several are expected, also a folder.
 Source: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
 Given: TypeAlias = "Path | bytes | Image.Image"
-#: Also what fetches the bytes of a picture, which is called by the thread that decodes it.
+#: Also a function that fetches the bytes of a picture. The thread that decodes the picture calls it.
 Picture: TypeAlias = "Given | Callable[[], bytes]"
 K = TypeVar("K")
 T = TypeVar("T")
 
-#: Bytes that Pillow takes for each pixel while it decodes a format, the picture included, as measured
-#: (tests/core/test_picture_memory.py). Only these are opened: others would start a program (EPS), or hold pictures of
-#: another size than they say (ICO). JPEG and TIFF say more of themselves, see `_bytes_to_decode`.
+#: Bytes per pixel that Pillow needs to decode a format, the picture included, as measured by
+#: tests/core/test_picture_memory.py. Other formats are not opened: EPS starts a program, ICO holds pictures of another
+#: size than its header says. JPEG and TIFF depend on the file, see `_bytes_to_decode`.
 FORMATS = {
     "PNG": 4.2,
     "BMP": 4.2,
@@ -46,41 +46,41 @@ FORMATS = {
     "HEIF": 18,
     "JPEG2000": 30,
 }
-#: Of these, files of any size are read bit by bit; the others' readers may hold a whole file in memory.
+#: Pillow reads these piece by piece. Its readers of other formats may hold a whole file in memory.
 _STREAMED = {"PNG", "BMP", "DIB", "PPM", "TGA", "TIFF"}
 _FILE_LIMIT = 64 * 2**20
 
-_PIXEL_LIMIT = 180_000_000  # as Pillow's own, which hosts switch off
-_MEMORY_LIMIT = 800_000_000  # bytes of all pictures that are decoded at one time
-_LARGE = 16_000_000  # pixels: a larger picture is reduced, which its features hardly show
-_SHORT_SIDE = 1024  # that a reduced picture keeps: several times what an encoder looks at
-_NARROWEST = 50  # a strip of 1 × 50 is still seen; one of 1 × 60000 would be enlarged to 224 × 13 million
-_BAND = 4_000_000  # pixels that are converted at one time
+_PIXEL_LIMIT = 180_000_000  # like Pillow's own limit, which hosts switch off
+_MEMORY_LIMIT = 800_000_000  # bytes, for all pictures that are being decoded
+_LARGE = 16_000_000  # pixels; larger pictures are reduced, which hardly changes their features
+_SHORT_SIDE = 1024  # pixels, the least short side of a reduced picture: several times an encoder's
+_NARROWEST = 50  # the largest ratio of the sides; a strip of 1 × 60000 would be enlarged to 224 × 13 million
+_BAND = 4_000_000  # pixels that are converted at once
 
 
 def read(picture: Given) -> Image.Image:
-    """A picture as `to_rgb` has it. All threads together decode at most _MEMORY_LIMIT bytes at one time.
+    """Decode a picture and convert it by `to_rgb`. All threads together use at most _MEMORY_LIMIT bytes at a time.
 
-    Raises AestheticError for too large a picture, FileError for what is not a file, and what Pillow raises.
+    Raises AestheticError for too large a picture, FileError for a path that is not a file, and what Pillow raises.
     """
-    with _opened(picture) as image, _memory.taken(_bytes_to_decode(image)):
+    with _opened(picture) as image, _memory.reserved(_bytes_to_decode(image)):
         return to_rgb(image)
 
 
 def thumbnail(picture: Given, size: int) -> Image.Image:
-    """A picture as `read` has it, at most `size` wide and high."""
-    with _opened(picture, (2 * size, 2 * size)) as image, _memory.taken(_bytes_to_decode(image)):
+    """As `read`, reduced to at most `size` pixels in width and height."""
+    with _opened(picture, (2 * size, 2 * size)) as image, _memory.reserved(_bytes_to_decode(image)):
         small = to_rgb(image)
     small.thumbnail((size, size))
     return small
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any picture as people see it, in RGB of 8 bits: upright, the first frame, transparent parts over white.
+    """A picture as people see it, in 8-bit RGB: upright, the first frame, transparent parts over white.
 
-    A picture of more than 16 million pixels is reduced by a whole factor, as soon as it is decoded.
+    A picture of more than 16 million pixels is reduced by an integer factor.
 
-    Raises AestheticError for sizes that hold no picture or too large a one, and what Pillow raises.
+    Raises AestheticError for a picture that is too large, too small or too narrow, and what Pillow raises.
     """
     width, height = image.size
     if width * height > _PIXEL_LIMIT:
@@ -96,13 +96,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def may_be_a_picture(path: Path) -> bool:
-    """False for captions, tables, archives and so on: what lies beside pictures need not be listed as unreadable."""
+    """False for captions, tables, archives and so on, which should not be reported as unreadable pictures."""
     kind, _ = mimetypes.guess_type(path.name)
     return kind is None or kind.startswith(("image/", "video/")) or path.suffix.lower() in Image.registered_extensions()
 
 
 def listed(images: Source | Iterable[Source]) -> tuple[Iterator[Given], int]:
-    """All pictures one by one, those of folders too, and how many: 0 where only reading an iterator would tell."""
+    """An iterator over all pictures, those in folders included, and their number; 0 if it is unknown."""
     sources: Iterable[Source] = [images] if isinstance(images, (str, os.PathLike, bytes, Image.Image)) else images
     if isinstance(sources, Sequence):
         every = list(_files_of_folders(sources))
@@ -113,7 +113,7 @@ def listed(images: Source | Iterable[Source]) -> tuple[Iterator[Given], int]:
 def prefetched(
     prepare: Callable[[Image.Image], T], pictures: Iterator[tuple[K, Picture]], depth: int, threads: int
 ) -> Generator[tuple[K, T | str], None, None]:
-    """(key, `prepare(RGB image)`, or why a picture cannot be read) in order; threads are `depth` pictures ahead."""
+    """Yields (key, `prepare(image)` or why it is unreadable) in order, while threads work `depth` pictures ahead."""
     pool = ThreadPoolExecutor(threads)
     under_way: deque[tuple[K, Future[T | str]]] = deque()
 
@@ -122,13 +122,13 @@ def prefetched(
             if callable(picture):
                 picture = picture()
             return prepare(read(picture))
-        except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
+        except Exception as error:  # Pillow's readers raise all kinds of errors on damaged files
             return _reason(error, picture)
 
     try:
         for key, picture in pictures:
             under_way.append((key, pool.submit(work, picture)))
-            del picture  # a PIL image is kept no longer than it is worked on
+            del picture  # so that a PIL image can be freed after its work
             if len(under_way) > depth:
                 key, result = under_way.popleft()
                 yield key, result.result()
@@ -139,13 +139,13 @@ def prefetched(
 
 
 class _Memory:
-    """Bytes that threads share; who wants more than are left waits."""
+    """A budget of bytes that threads share. A thread waits until enough are left."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self._used, self._changed = limit, 0, threading.Condition()
 
     @contextlib.contextmanager
-    def taken(self, size: int) -> Iterator[None]:
+    def reserved(self, size: int) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: self._used + size <= self.limit)
             self._used += size
@@ -162,7 +162,7 @@ _memory = _Memory(_MEMORY_LIMIT)
 
 @contextlib.contextmanager
 def _opened(picture: Given, draft: tuple[int, int] | None = None) -> Iterator[Image.Image]:
-    """draft: a size that JPEG may be decoded at, in place of twice or four or eight times as much."""
+    """draft: a size at which a JPEG may be decoded directly, if it is at most an eighth of the whole."""
     if isinstance(picture, Image.Image):
         yield picture
         return
@@ -176,23 +176,23 @@ def _opened(picture: Given, draft: tuple[int, int] | None = None) -> Iterator[Im
 
 
 def _formats(size: int) -> list[str]:
-    """Those that a file of `size` bytes may have."""
+    """The formats that a file of `size` bytes may have."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN and (size <= _FILE_LIMIT or name in _STREAMED)]
 
 
 def _bytes_to_decode(image: Image.Image) -> int:
-    """What it takes to make this picture RGB and to prepare it, at most. Raises AestheticError for too large a one."""
+    """An upper bound of the memory for decoding and converting. Raises AestheticError if the picture is too large."""
     width, height = image.size
     per_pixel: float = FORMATS.get(image.format or "", 8)
     if image.format in ("JPEG", "MPO"):
-        scale = (getattr(image, "decoderconfig", None) or (1,))[0]  # by which `draft` has reduced it
+        scale = (getattr(image, "decoderconfig", None) or (1,))[0]  # the reduction by `draft`
         width, height = width * scale, height * scale
         layers = [h * v for _, h, v, _ in getattr(image, "layer", [])] or [1] * 4
-        per_pixel = 2 * sum(layers) / max(layers) + 6 / scale**2  # all coefficients, where there are several scans
+        per_pixel = 2 * sum(layers) / max(layers) + 6 / scale**2  # a progressive JPEG needs all coefficients at once
     elif image.format == "TIFF":
         bits = getattr(image, "tag_v2", {}).get(258, (8,) * 4)  # BitsPerSample
-        per_pixel = 6 + 2.5 * sum(bits) / 8  # a strip, which may be the whole picture
+        per_pixel = 6 + 2.5 * sum(bits) / 8  # one strip may be the whole picture
     needed = int(width * height * per_pixel + 16 * image.width * image.height / _factor(image.size) ** 2)
     if width * height > _PIXEL_LIMIT or needed > _MEMORY_LIMIT:
         raise AestheticError(f"too large: {width} × {height} pixels")
@@ -200,13 +200,13 @@ def _bytes_to_decode(image: Image.Image) -> int:
 
 
 def _factor(size: tuple[int, int]) -> int:
-    """By what to reduce a picture: whole, and 1 for all that are not large."""
+    """The integer factor by which to reduce a picture; 1 unless it is large."""
     width, height = size
     return max(1, min(size) // _SHORT_SIDE) if width * height > _LARGE else 1
 
 
 def _in_bands(image: Image.Image, factor: int) -> Image.Image:
-    """In RGB and reduced, band by band, since a whole copy in another mode would take as much memory again."""
+    """Convert to RGB and reduce, band by band: a whole copy in another mode would double the memory."""
     image.load()
     (width, height), convert = image.size, _converter(image)
     small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
@@ -218,7 +218,7 @@ def _in_bands(image: Image.Image, factor: int) -> Image.Image:
 
 
 def _converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """What makes a band of this picture RGB."""
+    """The function that converts a band of this picture to RGB."""
     if image.mode.startswith(("I", "F")):
         return _eight_bits(image)
     if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
@@ -232,7 +232,7 @@ def _over_white(band: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """For grey of 16 or 32 bits, or of floats from 0 to 1: Pillow's own conversion only clips at 255."""
+    """For gray of 16 or 32 bits, or floats from 0 to 1, which Pillow's own conversion clips at 255."""
     scales = (65535.0, 2.0**31) if image.mode.startswith("I") else (1.0, 255.0, 65535.0)
     width, height = image.size
     rows = max(1, _BAND // width)
@@ -261,13 +261,13 @@ def _files_of_folders(images: Iterable[Source]) -> Iterator[Given]:
 
 
 def _reason(error: Exception, picture: Picture) -> str:
-    """Why a picture was skipped, in a few words."""
+    """Why a picture is unreadable, in a few words."""
     if isinstance(error, (AestheticError, Image.DecompressionBombError)):
         return str(error)
     if picture == b"" or (isinstance(picture, Path) and picture.is_file() and picture.stat().st_size == 0):
         return "empty"
     if isinstance(error, UnidentifiedImageError):
-        return "not a picture in a format that is read here"
+        return "not a picture, or in an unsupported format"
     if isinstance(error, MemoryError):
-        return "too large for the memory there is"
+        return "too large for the free memory"
     return f"damaged or cut short: {error!s:.200}"

@@ -1,12 +1,12 @@
 """Aesthetic scorers: small heads on CLIP's image features that predict how people rate a picture.
 
-The paper's is Simulacra's. All known ones are affine maps, or chains of them, of the unit feature:
+The paper uses Simulacra's. All known ones are affine maps of the unit feature, or chains of such maps:
 
     Simulacra:         score = w . (x / ||x|| * sqrt(dim)) + b     (crowsonkb/simulacra-aesthetic-models)
     LAION v1:          score = w . (x / ||x||) + b                 (LAION-AI/aesthetic-predictor)
     LAION improved:    score = W5 (... W1 (x / ||x||) + b1 ...) + b5   (christophschuhmann/improved-aesthetic-predictor)
 
-The weight of such a head is a direction of CLIP space, so that it is also an aesthetic (`Scorer.as_aesthetic`).
+The weight of a linear head is a direction of CLIP space, so it is also an aesthetic (`Scorer.as_aesthetic`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Scorer:
     Attributes:
         name: The file's, without its suffix.
         layers: (weight `[out, in]`, bias `[out]`) of each affine map, in order; the last has one output.
-        scale: The length that a feature is scaled to before the first map.
+        scale: The norm to which a feature is scaled before the first map.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Scorer:
 
     @property
     def dim(self) -> int:
-        """The dimension of the CLIP space that it belongs to."""
+        """The dimension of its CLIP space."""
         return self.layers[0][0].shape[1]
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Raises AestheticError where the features are of another dimension, or one has no direction."""
+        """Raises AestheticError if the features have another dimension, or if one is zero or not finite."""
         self.check(features.shape[-1])
         x = unit(features.float()) * self.scale
         for weight, bias in self.layers:
@@ -63,7 +63,7 @@ class Scorer:
         return x[..., 0]
 
     def check(self, dim: int) -> None:
-        """Raise AestheticError unless this is the dimension of the features that it scores."""
+        """Raise AestheticError unless it scores features of this dimension."""
         if dim != self.dim:
             raise AestheticError(
                 f"The scorer {self.name} is for CLIP features of {self.dim} numbers, not {dim}. "
@@ -71,9 +71,9 @@ class Scorer:
             )
 
     def as_aesthetic(self) -> AestheticEmbedding:
-        """The direction in which the score grows fastest: a gradient with respect to the feature, `[dim]`.
+        """The direction in which the score grows: the product of the weights, `[dim]`.
 
-        Raises AestheticError where no known CLIP family has this dimension alone.
+        Raises AestheticError unless exactly one known CLIP family has this dimension.
         """
         family = family_of_dimension(self.dim)
         if family is None:
@@ -101,7 +101,7 @@ def load_scorer(source: str | os.PathLike[str]) -> Scorer:
         A callable: features `[n, dim]` to scores `[n]`.
 
     Raises:
-        FileError: There is no such file, or it is no scorer. The text says what to do.
+        FileError: There is no such file, or it is not a scorer. The text says what to do.
     """
     path = _located(source)
     tensors = _read(path)
@@ -109,10 +109,10 @@ def load_scorer(source: str | os.PathLike[str]) -> Scorer:
     layers = tuple((tensors[name].float(), tensors.get(_bias_of(name), torch.zeros(())).float()) for name in weights)
     if 2 * len(layers) != len(tensors) or not _fit(layers):
         raise FileError(
-            f"{path} is no aesthetic scorer. It should hold the weight and bias of one linear layer, or of several, "
-            "the last with one output."
+            f"{path} is not an aesthetic scorer. It should hold the weights and biases of linear layers, the last "
+            "with one output."
         )
-    # Simulacra's module has its layer as an attribute `linear`, LAION's is the layer itself
+    # Simulacra's module has an attribute `linear`, LAION's module is the layer itself
     scale = layers[0][0].shape[1] ** 0.5 if weights[0] == "linear.weight" else 1.0
     return Scorer(path.stem, layers, scale)
 
@@ -136,7 +136,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     if not is_safetensors(data[:9]):
         return read_all(path)
     try:
-        read_header(data)  # within its limits
+        read_header(data)  # checks its limits
         return read_tensors(data)
     except (SafetensorError, ValueError) as error:
         raise FileError(f"{path} is damaged. Copy or download it again.") from error
@@ -153,7 +153,7 @@ def _bias_of(name: str) -> str:
 
 
 def _fit(layers: tuple[tuple[Tensor, Tensor], ...]) -> bool:
-    """Whether these are affine maps, each of the output of the one before, down to one number."""
+    """Whether these are affine maps that can be chained and end in one number."""
     if not layers or any(weight.dim() != 2 or bias.shape != weight.shape[:1] for weight, bias in layers):
         return False
     sizes = [weight.shape for weight, _ in layers]

@@ -1,6 +1,6 @@
-"""Running sums over pictures: what is needed of any number of them, in a few kilobytes.
+"""Running sums over pictures: a few kilobytes for any number of them.
 
-Sums add up. In whatever order and grouping that is done, on one machine or on many, they say the same.
+Sums of parts add up to the sums of the whole, in any order and grouping, on one machine or on many.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch import Tensor
 
 from ..errors import AestheticError
 
-_EXAMPLES = 100  # (file, reason) that are kept of what could not be read
-_REASONS = 50  # different reasons that are counted apart
+_EXAMPLES = 100  # how many (file, reason) of unreadable pictures are kept
+_REASONS = 50  # how many different reasons are counted
 _OTHER = "other reasons"
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """What could not be read: counted by reason, and the first of it by name.
+    """Unreadable pictures: their number by reason, and some examples.
 
     Attributes:
-        reasons: Reason, without its details -> how often; at most 50.
-        examples: (file, reason), in alphabetical order; the first 100.
+        reasons: Reason, without details -> number of pictures; at most 50.
+        examples: The first 100 (file, reason) in alphabetical order.
     """
 
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -49,13 +49,13 @@ class Skipped:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Of `count` pictures with features x_i: `total = sum_i x_i` and `units = sum_i x_i / ||x_i||`.
+    """The sums `total = sum_i x_i` and `units = sum_i x_i / ||x_i||` of the features x_i of `count` pictures.
 
     Attributes:
         count: The number of pictures.
         total: `[dim]`, fp64; empty where there is no picture.
         units: `[dim]`, fp64; empty where there is no picture.
-        skipped: What could not be read.
+        skipped: The unreadable pictures.
     """
 
     count: int = 0
@@ -65,14 +65,14 @@ class Sums:
 
     @classmethod
     def of(cls, features: Tensor) -> Sums:
-        """features: `[count, dim]`, of any float dtype."""
+        """The sums of features `[count, dim]` of any float dtype."""
         x = features.double()
         scales = 1 / torch.linalg.vector_norm(x, dim=1).clamp_min(torch.finfo(x.dtype).tiny)
         total, units = torch.stack([torch.ones_like(scales), scales]) @ x
         return cls(len(x), total, units)
 
     def __add__(self, other: Sums) -> Sums:
-        """Raises AestheticError where the features of the two have different dimensions."""
+        """Raises AestheticError if the features have different dimensions."""
         skipped = self.skipped + other.skipped
         if not self.count or not other.count:
             some = self if self.count else other
@@ -80,7 +80,7 @@ class Sums:
         if len(self.total) != len(other.total):
             raise AestheticError(
                 f"Some features have {len(self.total)} numbers, others {len(other.total)}: they are of different "
-                "CLIPs. Make an aesthetic of each apart."
+                "CLIPs. Make a separate aesthetic of each."
             )
         return Sums(self.count + other.count, self.total + other.total, self.units + other.units, skipped)
 
@@ -91,11 +91,11 @@ class Sums:
 
     @property
     def similarity_to_mean(self) -> float:
-        """The mean over pictures of their cosine with `mean`: how alike they are."""
+        """The mean over pictures of their cosine with `mean`."""
         return float(self.units @ self.total / self.total.norm()) / self.count
 
     @property
     def similarity_of_pairs(self) -> float:
-        """The mean cosine of two different pictures; 1 for a single one."""
+        """The mean cosine over pairs of different pictures; 1 for a single picture."""
         n = self.count
         return (float(self.units @ self.units) - n) / (n * (n - 1)) if n > 1 else 1.0

@@ -1,4 +1,4 @@
-"""Arithmetic on directions of the CLIP space. Vectors are `[dim]`, of any float dtype; none is changed in place."""
+"""Arithmetic on directions of CLIP space. Vectors are `[dim]`, of any float dtype. None is changed in place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import AestheticError
 def unit(x: Tensor) -> Tensor:
     """`x / ||x||` over the last dimension.
 
-    Raises AestheticError where the norm is zero or not finite: such a vector points nowhere.
+    Raises AestheticError if the norm is zero or not finite.
     """
     norm: Tensor = x.norm(dim=-1, keepdim=True)
     if not bool(torch.isfinite(norm).all()) or bool((norm == 0).any()):
@@ -22,7 +22,10 @@ def unit(x: Tensor) -> Tensor:
 
 
 def without(x: Tensor, n: Tensor | None) -> Tensor | None:
-    """What of the direction of x is not along n, at unit length; None where all of it is. n None or zero: all is."""
+    """The unit vector of the component of x that is orthogonal to n; None if there is none.
+
+    n: None or zero takes nothing from x.
+    """
     u = unit(x)
     if n is not None and bool(n.any()):
         u = u - (u @ unit(n)) * unit(n)
@@ -32,7 +35,7 @@ def without(x: Tensor, n: Tensor | None) -> Tensor | None:
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     """The unit vector at fraction `t` of the arc from `a` to `b` (Shoemake 1985); both are normalized first.
 
-    Opposite vectors span no single arc: there the result is `a` up to t = 1/2, then `b`.
+    Opposite vectors have no unique arc: the result is then `a` up to t = 1/2, and `b` after it.
     """
     a, b = unit(a), unit(b)
     omega = torch.acos((a * b).sum(-1, keepdim=True).clamp(-1, 1))
@@ -43,11 +46,11 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
 
 
 def mix(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """`sum_i w_i e_i / ||e_i||`, `[dim]`: a weighted mix of directions; a negative weight pushes away.
+    """The weighted mix of directions `sum_i w_i e_i / ||e_i||`, `[dim]`. A negative weight pushes away.
 
-    Raises AestheticError where the terms cancel, which would leave no direction.
+    Raises AestheticError if the terms cancel.
     """
     total = sum((w * unit(e) for e, w in zip(vectors, weights, strict=True)), torch.zeros_like(vectors[0]))
     if float(total.norm()) <= 1e-6 * sum(abs(w) for w in weights):
-        raise AestheticError("The mix cancels to zero: change the weights, or leave one of the aesthetics out.")
+        raise AestheticError("The mix cancels to zero. Change the weights, or leave one of the aesthetics out.")
     return total

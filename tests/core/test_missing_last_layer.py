@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.errors import EncoderError, FileError
-from aesthetic_embeddings.text_encoder import missing_parts
+from aesthetic_embeddings.text_encoder import last_layer, missing_parts
 
 from .encoders import EOS, LAYERS, TEXT, WIDTH, prompt, randomize
 
@@ -144,7 +144,7 @@ def test_a_damaged_one_is_named(tmp_path, whole, short):
 
 
 def test_only_the_layer_is_fetched(hub_of, tmp_path):
-    shapes = missing_parts._shapes(1024, 23)
+    shapes = last_layer.shapes_of(1024, 23)
     tensors = {name: torch.randn(shape, generator=torch.Generator().manual_seed(1)) for name, shape in shapes.items()}
     size = sum(x.nbytes for x in tensors.values())
     assert round(size / 1e6) == 55
