@@ -1,4 +1,4 @@
-"""Errors meant for the person at the page or the terminal: each says what is wrong and what to do next."""
+"""Errors for people at the page or the terminal. Each says what is wrong and what to do next."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 
 
 class AestheticError(Exception):
-    """Base of every error of this package. Its text is meant for users: it says what is wrong and what to do."""
+    """The base class of all errors of this package. The text is for users: what is wrong, and what to do."""
 
 
 class FileError(AestheticError):
-    """A file is missing, unreadable, or not what it should be. The text names the file."""
+    """A file is missing, unreadable, or of the wrong kind. The text names it."""
 
 
 class EncoderError(AestheticError):
@@ -18,17 +18,17 @@ class EncoderError(AestheticError):
 
 
 class Interrupted(AestheticError):
-    """A callback asked to stop. Nothing was written, and nothing is left changed."""
+    """A callback asked to stop. Nothing has been written or changed."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """True for what torch raises when a device, or the machine, has no memory left."""
-    said = ("out of memory", "can't allocate memory", "not enough memory")
-    known = (MemoryError, torch.cuda.OutOfMemoryError)  # in torch 2.5 and later the same as torch.OutOfMemoryError
-    return isinstance(error, known) or any(words in str(error).lower() for words in said)
+    """Whether this is one of the errors that torch raises when a device, or the machine, has no memory left."""
+    phrases = ("out of memory", "can't allocate memory", "not enough memory")
+    types = (MemoryError, torch.cuda.OutOfMemoryError)  # the latter is torch.OutOfMemoryError from torch 2.5 on
+    return isinstance(error, types) or any(phrase in str(error).lower() for phrase in phrases)
 
 
 def quoted(text: str, limit: int = 80) -> str:
-    """Text from outside for an error message: in quotation marks, control characters escaped, and not too long."""
-    said = repr(text[: limit + 1])
-    return said if len(said) <= limit + 2 else f"{said[:limit]}...{said[-1]}"
+    """Untrusted text for an error message: quoted, with control characters escaped, and cut to about `limit`."""
+    escaped = repr(text[: limit + 1])
+    return escaped if len(escaped) <= limit + 2 else f"{escaped[:limit]}...{escaped[-1]}"

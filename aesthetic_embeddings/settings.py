@@ -1,4 +1,4 @@
-"""The settings of one personalization as one table: widgets, command-line options and infotext follow from it."""
+"""All settings in one table. Widgets, command-line options and infotext are made from it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def _setting(
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
 ) -> Any:
-    """A field with what every surface needs: label, help, and range or choices."""
-    about = {"label": label, "help": help, "low": low, "high": high, "choices": choices}
-    return field(default=default, metadata=about)
+    """A field with the label, the help text, and the range or choices that every surface needs."""
+    metadata = {"label": label, "help": help, "low": low, "high": high, "choices": choices}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a prompt is personalized. A frozen value, checked on construction.
+    """How a prompt is personalized. Immutable, and checked on construction.
 
-    A field's metadata holds its label, help text, choices and range; both ends of a range are accepted.
+    A field's metadata holds its label, help text, choices, and range, whose ends are valid.
 
     Raises:
-        AestheticError: A value is of another type, outside of its range, or not among its choices.
+        AestheticError: A value has another type, is outside its range, or is not among its choices.
     """
 
     steps: int = _setting(
@@ -84,7 +84,7 @@ class Settings:
     preservation: float = _setting(
         0.0,
         "Preservation",
-        "Pulls the prompt's tokens back to what they were, so that the subject survives more steps.",
+        "Pulls the prompt's tokens back to their plain values, so that the subject survives more steps.",
         low=0.0,
         high=100.0,
     )
@@ -112,14 +112,14 @@ class Settings:
     contrast: float = _setting(
         0.0,
         "Contrast",
-        "How much of what ordinary pictures share is taken out of the aesthetic. 0: nothing, as published. 1: all.",
+        "How much of what ordinary pictures share is removed from the aesthetic. 0: nothing, as published. 1: all.",
         low=0.0,
         high=1.0,
     )
     any_clip: bool = _setting(
         False,
         "Any CLIP",
-        "Use it even if another CLIP looked at its pictures.",
+        "Use the aesthetic even if another CLIP encoded its pictures.",
     )
 
     def __post_init__(self) -> None:
@@ -128,11 +128,11 @@ class Settings:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether nothing is tuned: no steps, or an epsilon of zero."""
+        """Whether nothing is tuned, because steps or epsilon are zero."""
         return self.steps == 0 or self.epsilon == 0
 
     def of_family(self, name: str) -> Settings:
-        """These settings for the text encoder of one CLIP family: its strength multiplies epsilon."""
+        """The settings for the text encoder of one CLIP family, with epsilon multiplied by its strength."""
         strength = getattr(self, STRENGTHS[name]) if name in STRENGTHS else 1.0
         return dataclasses.replace(self, epsilon=self.epsilon * strength)
 
@@ -141,7 +141,7 @@ def _checked(f: dataclasses.Field[Any], value: Any) -> Any:
     kind: type = type(f.default)
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
     if (type(value), kind) == (int, float) or ((type(value), kind) == (float, int) and value.is_integer()):
-        value = kind(value)  # sliders hand 10.0 for 10, and people write 1 for 1.0
+        value = kind(value)  # sliders give 10.0 for 10, and people write 1 for 1.0
     if type(value) is not kind:
         raise AestheticError(f"{f.name} should be {_article(kind)}, not {value!r}.")
     if choices and value not in choices:
@@ -155,7 +155,7 @@ def _article(kind: type) -> str:
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
 
 
-#: Where to start. docs/taste.md has what contrast does to style and subject, and docs/pocket.md what such steps do.
+#: Starting points. docs/taste.md shows the effect of contrast, docs/pocket.md that of the steps.
 PRESETS = {
     "Safe start": Settings(steps=10, epsilon=5e-5, update="normalized", contrast=1.0),
     "The paper's": Settings(steps=10, epsilon=1e-4, update="adam"),

@@ -1,6 +1,6 @@
-"""Temporary states of torch, each a `with` block that an exception at any point of it cannot keep from ending.
+"""Temporary states of torch as `with` blocks. An exception at any point, Ctrl-C included, ends them properly.
 
-torch's own blocks can be entered and not left, where Ctrl-C comes between.
+torch's own blocks are not left if Ctrl-C comes right after they are entered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import nn
 
 @contextmanager
 def restored(restore: Callable[[], object]) -> Iterator[None]:
-    """A block after which `restore` runs, twice: an interrupt may end it half-way the first time."""
+    """A block after which `restore` runs twice, since an interrupt may stop the first run half-way."""
     try:
         try:
             yield
@@ -26,7 +26,7 @@ def restored(restore: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for every submodule, and each one's own mode again afterwards: dropout would record noise."""
+    """Evaluation mode for every submodule, since dropout adds noise. Afterwards each has its own mode again."""
     training = [m for m in module.modules() if m.training]
 
     def restore() -> None:
@@ -40,14 +40,14 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def no_autocast_or_inference(device: str) -> Iterator[None]:
-    """For our own arithmetic: no autocast, and no inference mode, whose tensors autograd refuses."""
+    """Neither autocast nor inference mode, for our own arithmetic: autograd refuses inference tensors."""
     with no_inference(), no_autocast(device):
         yield
 
 
 @contextmanager
 def no_inference() -> Iterator[None]:
-    """No inference mode: tensors made in it are ordinary ones."""
+    """No inference mode: tensors that are made in the block are ordinary ones."""
     before, guard = torch.is_inference_mode_enabled(), torch.inference_mode(False)
 
     def restore() -> None:
@@ -62,7 +62,7 @@ def no_inference() -> Iterator[None]:
 
 @contextmanager
 def gradients(enabled: bool) -> Iterator[None]:
-    """torch.set_grad_enabled for a block."""
+    """Gradients enabled or disabled, as by torch.set_grad_enabled."""
     before = torch.is_grad_enabled()
     with restored(lambda: torch.set_grad_enabled(before)):
         torch.set_grad_enabled(enabled)
@@ -81,7 +81,7 @@ def no_autocast(device: str) -> Iterator[None]:
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """At most so many threads for operations on the CPU. Blocks of several threads may overlap."""
+    """At most `count` threads for operations on the CPU. Blocks in different threads may overlap."""
     block, before = object(), [*_running.values(), torch.get_num_threads()][0]
 
     def restore() -> None:
@@ -94,12 +94,12 @@ def cpu_threads(count: int) -> Iterator[None]:
         yield
 
 
-#: The `cpu_threads` blocks that run now, each with the number of threads before the first of them.
+#: The `cpu_threads` blocks that are active, each with the number of threads before the first of them.
 _running: dict[object, int] = {}
 
 
 def autocast_dtype(device: str) -> torch.dtype | None:
-    """The dtype that autocast computes in on this kind of device; None where it is off."""
+    """The dtype of autocast on this kind of device; None if it is off."""
     if hasattr(torch, "get_autocast_dtype"):
         return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     if device == "cpu":  # torch before 2.4

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 #: The CPU has the fused kernel from torch 2.4 on.
-_FUSED = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 4)
+FUSED_ON_CPU = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 4)
 
 
 #: The number of elements of a weight; for n weights at once a tensor `[n]`.
@@ -53,7 +53,7 @@ def adam(ws: list[Tensor], gs: list[Tensor], ms: list[Tensor], vs: list[Tensor],
     w += eps * m / (1 - beta1^k) / (sqrt(v / (1 - beta2^k)) + 1e-8)
     """
     beta1, beta2, tiny, device = 0.9, 0.999, 1e-8, ws[0].device.type
-    if device == "cuda" or (device == "cpu" and _FUSED):  # one pass over memory
+    if device == "cuda" or (device == "cpu" and FUSED_ON_CPU):  # one pass over memory
         torch._fused_adam_(
             ws,
             gs,
