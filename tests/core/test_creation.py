@@ -470,7 +470,7 @@ def test_an_encoder_that_is_no_clip_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(EncoderError, match="holds 'bert', not a CLIP"):
         create(noise(), tmp_path)
-    with pytest.raises(EncoderError, match="Linear cannot look at pictures"):
+    with pytest.raises(EncoderError, match="Linear cannot encode pictures"):
         create(noise(), torch.nn.Linear(2, 2))
 
 

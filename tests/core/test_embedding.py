@@ -181,7 +181,7 @@ whole = ours({L: vector()})
         (ours({L: torch.full((768,), float("nan"))}), "not finite"),
         (ours({L: torch.zeros(768)}), "is zero"),
         (ours({L: vector(1024)}), "wrong dimensions: 1024, not 768"),
-        (ours({L: torch.ones(768, dtype=torch.int32)}), "something else than floating-point"),
+        (ours({L: torch.ones(768, dtype=torch.int32)}), "does not hold floating-point numbers"),
         (
             framed(json.dumps({"__metadata__": {"format": "aesthetic-embedding", "version": "1"}})),
             "at least one vector",

@@ -49,7 +49,7 @@ def test_a_missing_projection_says_how_to_get_it(cache):
 
 
 def test_other_widths_need_a_file():
-    with pytest.raises(EncoderError, match=r"1024 wide.*Give a file"):
+    with pytest.raises(EncoderError, match=r"1024 wide.*Pass it as projection="):
         text_projection(1024)
 
 

@@ -90,7 +90,7 @@ def test_as_an_aesthetic_it_is_the_direction_in_which_the_score_grows(tmp_path: 
 )
 def test_what_is_no_scorer_is_refused(tmp_path: Path, state: dict[str, torch.Tensor]):
     torch.save(state, tmp_path / "head.pth")
-    with pytest.raises(ae.FileError, match=r"head\.pth is no aesthetic scorer"):
+    with pytest.raises(ae.FileError, match=r"head\.pth is not an aesthetic scorer"):
         load_scorer(tmp_path / "head.pth")
 
 

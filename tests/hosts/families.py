@@ -53,7 +53,7 @@ class Families:
         yield "blended on an arc: the picture's size stays", bool(torch.equal(got, size))
         picture = host.txt2img(values("sac_8plus", self.settings))
         yield near("a vector for the first tower alone", first(picture), one, plain, self.tolerance)
-        yield "the other is said to be left alone", "is left alone" in picture.comments
+        yield "the other is said to stay plain", "stays plain" in picture.comments
         picture = host.txt2img(values(self.name, self.settings, negative=self.name), negative_prompt="")
         yield "the empty negative prompt stays zero", not negative(picture)["crossattn"].any()
         picture = host.txt2img(values(self.name, self.settings), prompt=LONG)

@@ -155,7 +155,7 @@ class Forge:
         one = reference.conditioning(CAT, self.e, SETTINGS, only=["lora_te1"])
         picture = host.txt2img(values("sac_8plus", SETTINGS))
         yield self.near("a vector for the first tower alone", first(picture), one, plain)
-        yield "the other is said to be left alone", "is left alone" in picture.comments
+        yield "the other is said to stay plain", "stays plain" in picture.comments
         arc = replace(SETTINGS, weight=0.5, blend="slerp")
         for t5 in (True, False):
             host.call("/sdapi/v1/options", {"sd3_enable_t5": t5})

@@ -160,7 +160,7 @@ def test_a_curve_for_each_text_encoder(monkeypatch: pytest.MonkeyPatch):
     half = Job(((Cell(PROMPT, 1, vectors(**{G: 28}), ae.Settings(steps=3), "half"),),))
     state = last(engine.run(half))
     assert [*state.curves] == ["half"]
-    assert "is left alone" in state.notes[0]
+    assert "stays plain" in state.notes[0]
 
 
 def test_only_so_many_may_wait(engine: Engine, monkeypatch: pytest.MonkeyPatch):

@@ -98,7 +98,7 @@ def test_an_encoder_without_a_vector_is_left_alone(host: Host, sdxl: Engine):
     assert close(got["crossattn"][:, :-SMALL], outside(host, "a castle", steps=2), before["crossattn"][:, :-SMALL])
     assert torch.equal(got["crossattn"][:, -SMALL:], before["crossattn"][:, -SMALL:])
     assert torch.equal(got["vector"], before["vector"])
-    assert f"{SMALL} wide is left alone" in " ".join(p.comments)
+    assert f"{SMALL} wide stays plain" in " ".join(p.comments)
 
 
 def test_the_empty_negative_prompt_stays_zero(host: Host, sdxl: Engine):
