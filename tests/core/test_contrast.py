@@ -124,6 +124,7 @@ def test_a_neutral_one_stands_in_at_the_length_of_the_aesthetic(tmp_path: Path) 
     # it is what tuning uses, and no part of the file
     assert filled.content_hash == e.content_hash
     assert filled.tuning_hash != e.tuning_hash
+    assert replace(e, clips={FAMILY: "0f" * 32}).tuning_hash != e.tuning_hash  # which CLIPs it may be used with
     assert ae.load(filled.save(tmp_path / "e.safetensors")).neutral == {}
 
 

@@ -46,6 +46,16 @@ def test_forge_neo(host: Host, patch: pytest.MonkeyPatch):
     assert engine.last_extra_generation_params == {}
 
 
+def test_uninitialized_memory_is_no_projection(host: Host):
+    """Forge Neo makes SD1's text projection with torch.empty, and the checkpoint has nothing to fill it with."""
+    (plain,) = host.generate(host.job("a castle"))
+    noise = torch.randn(fake_host.WIDTH, fake_host.WIDTH, generator=torch.Generator().manual_seed(5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host.model.tower().text_projection, "weight", torch.nn.Parameter(noise, requires_grad=False))
+        (tuned,) = host.generate(host.job("a castle", **WANTED))
+    assert close(cond(tuned), outside(host, "a castle", steps=3), cond(plain))
+
+
 def test_no_editor_of_metadata(host: Host, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """No cards, and one line that says so."""
     without(host, patch, "modules.ui_extra_networks_user_metadata")
