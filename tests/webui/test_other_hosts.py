@@ -51,7 +51,7 @@ def test_uninitialized_memory_is_no_projection(host: Host):
     (plain,) = host.generate(host.job("a castle"))
     noise = torch.randn(fake_host.WIDTH, fake_host.WIDTH, generator=torch.Generator().manual_seed(5))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host.model.tower().text_projection, "weight", torch.nn.Parameter(noise, requires_grad=False))
+        patch.setattr(host.model.tower().text_projection, "weight", noise)
         (tuned,) = host.generate(host.job("a castle", **WANTED))
     assert close(cond(tuned), outside(host, "a castle", steps=3), cond(plain))
 
