@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,28 @@ def test_public_functions_describe_every_parameter():
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    pytest.importorskip("diffusers")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["image"].size == (128, 128)
+    assert len(names["run"].similarities) == ae.Settings().steps + 1
+
+
+def test_on_pypi_every_link_of_the_readme_is_whole():
+    pytest.importorskip("setuptools")
+    whole = runpy.run_path(str(ROOT / "setup.py"))["with_whole_addresses"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = whole(readme, "https://github.com/one/two")
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", text)
+    assert len(links) == len(re.findall(r"\]\(", readme)) > 20
+    for mark, link in links:
+        assert link.startswith("https://raw.githubusercontent.com/one/two/main/docs/" if mark else ("https://", "#"))
+    assert "(https://github.com/one/two/blob/main/docs/pocket.md#what-to-make-of-it)" in text
 
 
 def test_every_file_that_the_architecture_names_exists():

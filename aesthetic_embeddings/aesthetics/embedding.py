@@ -82,6 +82,11 @@ class AestheticEmbedding:
             object.__setattr__(self, side, known)
         object.__setattr__(self, "clips", {family: self.clips[family] for family in families if family in self.clips})
 
+    def __repr__(self) -> str:
+        held = [f"{family} [{len(vector)}]" for family, vector in self.vectors.items()]
+        more = {f"{self.images} pictures": self.images, "told apart from ordinary ones": self.against}
+        return f"<AestheticEmbedding {self.name!r}: {', '.join([*held, *(text for text in more if more[text])])}>"
+
     @property
     def content_hash(self) -> str:
         """SHA-256 of families and vectors, hexadecimal. Renaming and new notes do not change it."""

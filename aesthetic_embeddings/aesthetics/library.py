@@ -150,7 +150,7 @@ class Library:
         """
         check_name(name)
         for other in self._same_name(name):
-            raise _name_error(name, other)
+            raise _name_error(name, other, _OR_OVERWRITE)
 
     def save(self, embedding: AestheticEmbedding, *, overwrite: bool = False) -> Path:
         """Write an embedding into the first folder, under its name.
@@ -172,7 +172,7 @@ class Library:
         for other in self._same_name(embedding.name):
             twin = other.embedding is not None and other.embedding.content_hash == embedding.content_hash
             if other.name != embedding.name or not (overwrite or (twin and other.path != path)):
-                raise _name_error(embedding.name, other)
+                raise _name_error(embedding.name, other, _OR_OVERWRITE)
         embedding.save(path, overwrite=overwrite)
         self.refresh()
         return path
@@ -199,7 +199,7 @@ class Library:
             which = f" ({family})" if len(embedding.vectors) > 1 else ""
             lines += [f"Nearest{which}: {', '.join(nearest)}"] if nearest else []
             share = embedding.own_share(family)
-            lines += [] if share is None else [f"Its own{which}: {share:.0%}; the rest ordinary pictures have too"]
+            lines += [] if share is None else [f"Its own{which}: {share:.0%}. Ordinary pictures share the rest."]
         return lines
 
     def blend(self, mix: Mix, name: str = "") -> AestheticEmbedding:
@@ -373,12 +373,15 @@ class Library:
         return [entry for entry in self.entries if collision_key(entry.name) == collision_key(name)]
 
 
-def _name_error(name: str, by: Entry) -> AestheticError:
+_OR_OVERWRITE = "Choose another name, or overwrite it."
+
+
+def _name_error(name: str, by: Entry, instead: str = "Choose another name.") -> AestheticError:
     if by.name != name:
         return AestheticError(
             f"{quoted(name)} and the existing {quoted(by.name)} would be one file on some systems. Choose another name."
         )
-    return AestheticError(f"There is an aesthetic called {quoted(name)} already ({by.path}). Choose another name.")
+    return AestheticError(f"There is an aesthetic called {quoted(name)} already ({by.path}). {instead}")
 
 
 def _load_or_scorer(path: Path) -> AestheticEmbedding:

@@ -62,7 +62,7 @@ def studio(
         from ..studio import app, server
     except ModuleNotFoundError as error:
         missing = "The studio is not installed"
-        raise AestheticError(f"{missing} ({error.name} is missing): pip install '.[studio]'") from error
+        raise AestheticError(f'{missing} ({error.name} is missing): pip install ".[studio]"') from error
 
     if password_file and not (password := password_file.readline().strip()):
         raise click.UsageError(f"The first line of {password_file.name} is empty. Write the password there.")

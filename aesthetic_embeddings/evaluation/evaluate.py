@@ -56,7 +56,7 @@ def evaluate(
     try:  # before hours of work
         from .report import write_report
     except ModuleNotFoundError as error:
-        raise AestheticError(f"{error.name} is missing: pip install '.[evaluate]'") from error
+        raise AestheticError(f'{error.name} is missing: pip install ".[evaluate]"') from error
     output = Path(output)
     scoring = Scoring(None if encoder is None else _folder(str(encoder)), dict(scorers or {}), judge)
     if jobs > 1 and pipeline is not None:

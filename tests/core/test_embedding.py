@@ -31,6 +31,11 @@ def example(**changes):
 # ---- the value ----
 
 
+def test_its_repr_is_one_line_without_the_numbers():
+    said = "<AestheticEmbedding 'dark': clip-vit-l-14 [768], open-clip-vit-bigg-14 [1280], 12 pictures>"
+    assert repr(example()) == said
+
+
 def test_vectors_become_fp32_copies_in_one_row():
     source = vector(dtype=torch.float16)[None]
     e = AestheticEmbedding({L: source})
@@ -117,7 +122,7 @@ def test_a_name_that_is_no_text_is_saved_with_question_marks(tmp_path):
 
 def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path):
     path = example().save(tmp_path / "x.safetensors")
-    with pytest.raises(FileError, match=r"x\.safetensors exists already"):
+    with pytest.raises(FileError, match=r"x\.safetensors exists already.*overwrite=True"):
         example(name="new").save(path)
     assert load(path).name == "dark"
     example(name="new").save(path, overwrite=True)
