@@ -275,6 +275,13 @@ def test_tag_hashes_come_back(host: Host):
     assert host.webui("infotext")._tag_hashes("nothing, here: 12") == {}
 
 
+def test_the_similarity_is_that_of_the_first_pass(host: Host):
+    more = {"enable_hr": True, "hr_prompt": "the sea"}
+    both = written(host, "a castle", embedding="dusk", more=more)["Aesthetic similarity"]
+    assert both == written(host, "a castle", embedding="dusk")["Aesthetic similarity"]
+    assert both != written(host, "the sea", embedding="dusk")["Aesthetic similarity"]
+
+
 def test_each_picture_of_a_batch_has_its_own_similarity(host: Host):
     host.generate(p := host.job(["a castle", "the sea"], embedding="dusk", more={"batch_size": 2}))
     each = [params["Aesthetic similarity"] for params in p.infotexts]

@@ -109,6 +109,12 @@ def test_what_is_no_picture_is_said(host: Host, looks: list, tmp_path: Path, dat
     assert looks == []
 
 
+def test_too_many_are_refused_before_a_clip_sees_them(host: Host, looks: list):
+    _, p = made(host, pictures=[base64.b64encode(png("red")).decode()] * 201)
+    assert "201 pictures are too many" in p.extra_generation_params["Aesthetic error"]
+    assert looks == []
+
+
 def test_pasted_it_stays_off(host: Host, looks: list, tmp_path: Path):
     _, p = made(host, pictures=[upload(tmp_path / "red.png", png("red"))], weight=0.5)
     back = host.webui("infotext").read(p.extra_generation_params, host.webui("host").library).values
