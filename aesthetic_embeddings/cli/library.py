@@ -12,11 +12,11 @@ import click
 
 from .. import pocket
 from ..aesthetics.embedding import load
-from ..aesthetics.families import supported_models
 from ..aesthetics.library import Entry, Library
 from ..aesthetics.mixes import from_arguments
 from ..aesthetics.sums import Skipped
 from ..errors import AestheticError
+from ..ui.family_names import models
 from . import options, terminal
 from .terminal import note, printable, progress, say
 
@@ -151,7 +151,7 @@ def show(folders: Folders, name: str) -> None:
     say(f"encoder {e.encoder or 'unknown'}   {e.notes}")
     for family, vector in e.vectors.items():
         say("")
-        say(f"{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {supported_models([family])}")
+        say(f"{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {models([family])}")
         own = e.own_share(family)
         if own is None:
             say("  there are no ordinary pictures to compare it with, so likeness counts what all pictures share")

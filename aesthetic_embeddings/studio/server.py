@@ -87,7 +87,10 @@ def check_access(host: str, password: str) -> None:
     except ValueError:
         loopback = host == "localhost"
     if not loopback and not password:
-        raise AestheticError(f"Other machines can reach {host or 'the studio there'}: set a --password for it.")
+        raise AestheticError(
+            f"Other machines can reach {host or 'the studio there'}: set a password for it, in the variable "
+            "AESTHETIC_STUDIO_PASSWORD or with --password-file."
+        )
 
 
 class Gate:

@@ -70,7 +70,7 @@ def test_nothing_is_asked_of_another_machine(chromium: Any, url: str):
 def test_on_a_phone(again: Callable[..., Any]):
     page = again(**PHONE)
     ask(page, "a pyramid at sea", count=2, sampler_steps=3)
-    generate(page)
+    generate(page, lambda: at(page, "prompt").locator("textarea").press("Enter"))
     shown(page, "original")
     page.wait_for_function("document.querySelector('#studio_message').getBoundingClientRect().top < 100")  # scrolled
     # of one moment: the page may still scroll

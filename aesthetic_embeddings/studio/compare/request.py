@@ -14,7 +14,7 @@ from ...ui import text_fields, widgets
 
 PAIRS, STRIP, GRID = "pairs", "strip", "grid"
 #: What the page calls a layout -> its name.
-LAYOUTS = {"Original and personalized": PAIRS, "Strip over steps": STRIP, "Grid of aesthetics": GRID}
+LAYOUTS = {"Pairs": PAIRS, "Strip over steps": STRIP, "Grid of aesthetics": GRID}
 MAX_ROWS = 8  # aesthetics in a grid
 
 

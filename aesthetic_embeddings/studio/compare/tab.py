@@ -24,9 +24,9 @@ from .restoring import restored
 from .results import Result
 
 FIRST_SEED = 2  # of what a new page shows: one of the better pictures
-#: On a phone the pictures lie below the form.
+#: On a phone the pictures lie below the form. At once: pictures that come and go would end a smooth scroll early.
 _TO_RESULT = """() => {
-  if (innerWidth <= 720) document.getElementById('studio_message').scrollIntoView({behavior: 'smooth'});
+  if (innerWidth <= 720) document.getElementById('studio_message').scrollIntoView();
 }"""
 #: Gradio changes what is typed to the slider's nearest end when the box is left (see ui/widgets.py, RANGES).
 _KEEP_EPSILON = f"""() => document.addEventListener('blur', event => {{
@@ -113,14 +113,17 @@ def _generating(tab: Tab, go: gr.Button, stop: gr.Button) -> None:
             return [gr.skip()] * 3
         return [gr.update(selected="compare"), trial[0], PAIRS]
 
-    start(functools.partial(gr.on, [go.click, form.inputs["prompt"].submit]))
+    asking = [go.click, form.inputs["prompt"].submit]
+    start(functools.partial(gr.on, asking))
+    gr.on(asking, None, js=_TO_RESULT)
     for button, values in form.examples:
         filled = [form.inputs[name] for name in values]
         start(button.click(lambda values=values: [*values.values()], None, filled, **QUIET).then)
         button.click(None, js=_TO_RESULT)
     trying = [studio.tabs, form.inputs["aesthetic"], form.inputs["layout"]]
-    start(studio.trial.change(fill, [studio.trial], trying, **QUIET).success)
-    go.click(None, js=_TO_RESULT)
+    filled_in = studio.trial.change(fill, [studio.trial], trying, **QUIET)
+    start(filled_in.success)
+    filled_in.success(None, js=_TO_RESULT)
     stop.click(cancel, **QUIET)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-KNOWN = "castles, ships, lighthouses, pyramids, trees, mountains, cities, flowers, fountains, jellyfish, astronauts"
+KNOWN = (
+    "castles, ships, lighthouses, pyramids, trees, mountains, cities, flowers, fountains, jellyfish, chairs, astronauts"
+)
 
 
 def warning(prompt: str, tokenizer: Any) -> str:

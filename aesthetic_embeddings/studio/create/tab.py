@@ -112,7 +112,7 @@ def _saving(studio: Studio, pictures: gr.State) -> None:
         elem_id=elem_id("new_name"),
     )
     ordinary = gr.File(
-        label="Ordinary pictures to tell these apart from (optional)",
+        label="Ordinary pictures, for contrast (optional)",
         file_count="multiple",
         file_types=["image"],
         height=120,

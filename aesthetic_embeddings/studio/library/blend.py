@@ -45,16 +45,10 @@ def build(studio: Studio, page: gr.Blocks) -> None:
                 max_length=text_fields.PROMPT,
                 elem_id=elem_id("blend_prompt"),
             )
-            with gr.Row():
-                name = gr.Textbox(
-                    label="Name of the blend",
-                    max_lines=1,
-                    max_length=text_fields.NAME,
-                    scale=3,
-                    min_width=160,
-                    elem_id=elem_id("blend_name"),
-                )
-                button = gr.Button("Save", variant="primary", scale=1, min_width=80, elem_id=elem_id("blend_save"))
+            name = gr.Textbox(
+                label="Name of the blend", max_lines=1, max_length=text_fields.NAME, elem_id=elem_id("blend_name")
+            )
+            button = gr.Button("Save", variant="primary", elem_id=elem_id("blend_save"))
             outcome = gr.HTML(elem_id=elem_id("blend_saved"))
             saved = trial.build(studio, "try_blend")
         with gr.Column(scale=2, min_width=260):
