@@ -7,7 +7,7 @@ slot is read at each use, so weights that a host has replaced are seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -209,7 +209,7 @@ def _transformers_tower(model: nn.Module, tower: Any) -> Tower:
         heads=_either(tower.encoder.layers[0].self_attn, "num_heads", "heads"),
         activation=_activation(_either(tower.encoder.layers[0].mlp, "activation_fn", "activation")),
         end_of_text=_highest_id if eos == 2 else lambda ids: (ids == eos).int().argmax(-1),
-        projection=_linear_projection(model),
+        projection=_projection(model.modules()),
     )
 
 
@@ -226,7 +226,7 @@ def _open_clip_tower(model: nn.Module, tower: Any) -> Tower:
         heads=blocks[0].attn.num_heads,
         activation=_activation(blocks[0].mlp.gelu),  # its name even if it is another activation
         end_of_text=_highest_id,
-        projection=_open_clip_projection(tower),
+        projection=_projection([tower]),
     )
 
 
@@ -255,18 +255,17 @@ def _highest_id(ids: Tensor) -> Tensor:
     return ids.int().argmax(-1)
 
 
-def _linear_projection(model: nn.Module) -> Tensor | None:
-    weights = (getattr(getattr(m, "text_projection", None), "weight", None) for m in model.modules())
-    return next((w for w in weights if isinstance(w, Tensor) and is_projection(w)), None)
+def _projection(holders: Iterable[nn.Module]) -> Tensor | None:
+    """The first usable one: a Linear's weight, or a parameter `[width, dim]`, as `pooled @ parameter` takes it.
 
-
-def _open_clip_projection(tower: Any) -> Tensor | None:
-    projection = getattr(tower, "text_projection", None)
-    if isinstance(projection, nn.Linear):
-        projection = projection.weight
-    elif isinstance(projection, Tensor) and projection.dim() == 2:
-        projection = projection.T  # open_clip computes `x @ P`: [width, dim]
-    return projection if isinstance(projection, Tensor) and is_projection(projection) else None
+    open_clip has either. A parameter beside a tower of transformers is what reForge and Forge Classic have.
+    """
+    for holder in holders:
+        held = getattr(holder, "text_projection", None)
+        matrix = held.T if isinstance(held, Tensor) and held.dim() == 2 else getattr(held, "weight", None)
+        if isinstance(matrix, Tensor) and is_projection(matrix):
+            return matrix
+    return None
 
 
 def is_projection(w: Tensor) -> bool:

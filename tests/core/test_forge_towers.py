@@ -69,6 +69,19 @@ def test_a_projection_that_a_file_did_not_hold():
     assert find_tower(enc.model).projection is None
 
 
+def test_a_projection_beside_the_encoder():
+    """reForge and Forge Classic keep a parameter `[width, dim]`, which is an identity where the file holds none."""
+    enc = encoder("text")
+    holder = nn.Module()
+    holder.transformer = enc.model
+    holder.text_projection = nn.Parameter(torch.eye(WIDTH))
+    assert find_tower(holder).projection is None
+    holder.text_projection.data.copy_(torch.randn(WIDTH, WIDTH))
+    found = find_tower(holder).projection
+    assert found is not None
+    assert torch.equal(found, holder.text_projection.T)
+
+
 @pytest.mark.parametrize("shape", [(), (6,), (5, 6)])
 def test_rows_that_tuning_did_not_move_are_blended_as_they_are(shape):
     """T5's rows in SD3, which are zero where it is off, and so have no direction; Flux's guidance, a number."""
