@@ -153,12 +153,13 @@ def main() -> None:
     }
     save(folder / "sdxl.safetensors", second)
 
-    projection = {"text_projection.weight": clip_l.text_projection.weight.detach().clone()}
-    save_file(projection, folder / "cache/clip-vit-l-14-text-projection.safetensors")
+    projection = clip_l.text_projection.weight.detach().half().float()  # as rounded as in `clip/`
+    save_file({"text_projection.weight": projection}, folder / "cache/clip-vit-l-14-text-projection.safetensors")
     text = {**clip_l.config.to_dict(), "projection_dim": 768}
     vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
     vision |= {"patch_size": 14, "projection_dim": 768}
     whole = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=768))
+    whole.load_state_dict(clip_l.state_dict(), strict=False)  # a host with this CLIP takes its projection
     whole.half().save_pretrained(folder / "clip")
     vectors = {"clip_vit_l_14": torch.randn(768), "open_clip_vit_bigg_14": torch.randn(1280)}
     aesthetic("both", **vectors).save(folder / "both.safetensors")
