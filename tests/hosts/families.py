@@ -27,6 +27,7 @@ from .towers import CAT, LONG, Towers, first, near, negative
 SETTINGS = {
     "adam": ae.Settings(steps=4),
     "normalized": ae.Settings(steps=4, update="normalized", epsilon=5e-5),
+    "last layers": ae.Settings(steps=4, update="normalized", epsilon=5e-5, last_layers=2),
 }
 
 
@@ -112,7 +113,7 @@ def arguments_for(description: str | None, tolerance: float) -> argparse.Argumen
 
 def main() -> None:
     parser = arguments_for(__doc__, 1e-4)
-    help = "of the two, Adam takes 8 GB more for bigG, in the host and here alike"
+    help = "for bigG, adam takes 8 GB more than normalized, in the host and here alike, and the last layers take little"
     parser.add_argument("--update", choices=list(SETTINGS), default="adam", help=help)
     arguments = parser.parse_args()
     families = Families(arguments)
