@@ -32,7 +32,8 @@ def _setting(
 class Settings:
     """How a prompt is personalized. Immutable, and checked on construction.
 
-    A field's metadata holds its label, help text, choices, and range, whose ends are valid.
+    A field's metadata holds its label, help text, choices, and range, whose ends are valid. The first sentence of a
+    help text is short: it is all that the accordion has room for.
 
     Raises:
         AestheticError: A value has another type, is outside its range, or is not among its choices.
@@ -62,21 +63,21 @@ class Settings:
     weight: float = _setting(
         1.0,
         "Weight",
-        "Share of the personalized conditioning in the result; the rest is the plain one.",
+        "Share of the personalized conditioning. The rest is the plain one.",
         low=0.0,
         high=1.0,
     )
     blend: str = _setting(
         "lerp",
         "Blend",
-        "How plain and personalized conditioning are blended: lerp on a line, slerp on an arc.",
+        "Blends plain and personalized conditioning. lerp: on a line. slerp: on an arc.",
         choices=BLENDS,
     )
     text: str = _setting("", "Text", "Rotates the aesthetic towards this text before tuning. Empty: no rotation.")
     text_strength: float = _setting(
         0.25,
         "Text strength",
-        "How far the aesthetic rotates: 0 not at all, 1 all the way to the text.",
+        "How far the aesthetic rotates. 0: not at all. 1: all the way to the text.",
         low=0.0,
         high=1.0,
     )
@@ -84,42 +85,43 @@ class Settings:
     preservation: float = _setting(
         0.0,
         "Preservation",
-        "Pulls the prompt's tokens back to their plain values, so that the subject survives more steps.",
+        "Keeps the prompt's subject for longer. Pulls the prompt's tokens back to their plain values.",
         low=0.0,
         high=100.0,
     )
     last_layers: int = _setting(
         0,
         "Last layers",
-        "Tunes only this many of the encoder's last layers. 0 tunes the whole encoder.",
+        "Tunes only this many last layers. 0 tunes the whole encoder.",
         low=0,
         high=100,
     )
     strength_clip_l: float = _setting(
         1.0,
         "Strength on CLIP L",
-        "Multiplies epsilon for CLIP ViT-L/14: of SD1, and the first encoder of SDXL, SD3 and Flux. 0 leaves it alone.",
+        "Multiplies epsilon for CLIP ViT-L/14. It is the encoder of SD1, and the first of SDXL, SD3 and Flux. "
+        "0 leaves it alone.",
         low=0.0,
         high=1.0,
     )
     strength_clip_g: float = _setting(
         1.0,
         "Strength on CLIP G",
-        "Multiplies epsilon for OpenCLIP ViT-bigG/14: the second encoder of SDXL and SD3. 0 leaves it alone.",
+        "Multiplies epsilon for OpenCLIP bigG/14. It is the second encoder of SDXL and SD3. 0 leaves it alone.",
         low=0.0,
         high=1.0,
     )
     contrast: float = _setting(
         0.0,
         "Contrast",
-        "How much of what ordinary pictures share is removed from the aesthetic. 0: nothing, as published. 1: all.",
+        "Removes what ordinary pictures share. 0: nothing, as published. 1: all of it.",
         low=0.0,
         high=1.0,
     )
     any_clip: bool = _setting(
         False,
         "Any CLIP",
-        "Use the aesthetic even if another CLIP encoded its pictures.",
+        "Uses aesthetics of another CLIP, too.",
     )
 
     def __post_init__(self) -> None:

@@ -29,8 +29,6 @@
             part.querySelectorAll("input[type=number], input[type=range]").forEach(input => name(input, label(input)));
             part.querySelectorAll("button[title]").forEach(button => name(button, button.title));
             part.querySelectorAll(".input-accordion-checkbox").forEach(box => name(box, "Aesthetic gradients"));
-            // style.css shows one line of help
-            part.querySelectorAll('[data-testid="block-info"] + div').forEach(help => help.title = help.textContent);
             for (const input of part.querySelectorAll("input[type=file]")) {
                 const zone = input.parentElement; // gradio 3: a div with a click handler
                 reachable(zone);
@@ -46,6 +44,17 @@
         }
     }
 
+    // The accordion has room for the first sentence of a help text; the whole of it is a tooltip. It is not cut before
+    // the host has translated it, by its whole wording.
+    function shorten() {
+        for (const help of gradioApp().querySelectorAll('[id$="_aesthetic_gradients_accordion"] [data-testid="block-info"] + div')) {
+            if (help.title) continue;
+            help.title = help.textContent;
+            help.textContent = help.textContent.match(/^.*?\.(?= )/)?.[0] ?? help.textContent;
+        }
+    }
+
     onUiLoaded(improve);
     onAfterUiUpdate(improve);
+    onAfterUiUpdate(shorten);
 })();

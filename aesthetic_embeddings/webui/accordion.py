@@ -96,7 +96,7 @@ def build(
                             setting(name)
             with fold("Reference pictures"):
                 parts["pictures"] = gr.File(
-                    label="Reference pictures, instead of an embedding",
+                    label="Pictures instead of an embedding",
                     file_count="multiple",
                     file_types=["image"],
                     elem_id=elem_id("pictures"),

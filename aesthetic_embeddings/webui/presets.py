@@ -21,7 +21,7 @@ def build(parts: Mapping[str, Any], elem_id: Callable[[str], str]) -> None:
     """Draw the widgets that load, save and delete presets of these components."""
     chosen = gr.Dropdown(
         sorted(_read_or_none()),
-        label="My presets",
+        label="Preset",
         info="Choose one, or type a new name.",
         elem_id=elem_id("my_presets"),
         allow_custom_value=True,
@@ -29,7 +29,7 @@ def build(parts: Mapping[str, Any], elem_id: Callable[[str], str]) -> None:
     with gr.Row(elem_classes="aesthetic-presets"):
         names = ("load", "save", "delete")
         load, save, delete = (
-            gr.Button(f"{name.capitalize()} preset", size="sm", elem_id=elem_id(f"{name}_preset")) for name in names
+            gr.Button(name.capitalize(), size="sm", elem_id=elem_id(f"{name}_preset")) for name in names
         )
     values = [parts[name] for name in STORED]
 

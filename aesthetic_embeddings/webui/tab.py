@@ -23,6 +23,7 @@ from . import accordion, creation, host
 from .creation import ENCODERS, IF_EXISTS, PARTS, KnownEncoder
 
 MAX_FILES = 10_000  # that a dropped folder brings
+FOLDERS = "With a folder, if you like: seas/dusk"
 LABELS = {f"{encoder.label}, for {supported_models([encoder.family])}": encoder for encoder in ENCODERS}
 
 
@@ -78,7 +79,9 @@ def _create(page: gr.Blocks, made: gr.State) -> tuple[Any, gr.Button]:
             )
             folder = gr.UploadButton("Choose a folder", file_count="directory", size="sm", elem_id=_id("folder"))
             with gr.Row():
-                name = gr.Textbox(label="Name of the new embedding", lines=1, max_lines=1, elem_id=_id("name"))
+                name = gr.Textbox(
+                    label="Name of the new embedding", info=FOLDERS, lines=1, max_lines=1, elem_id=_id("name")
+                )
                 taken = gr.Radio(
                     list(IF_EXISTS),
                     value=IF_EXISTS[0],
@@ -133,7 +136,7 @@ def _what_is_missing() -> tuple[list[gr.Row], gr.HTML, gr.Button, list[gr.Button
     for i, part in enumerate(PARTS):
         with gr.Row(visible=False, elem_classes="aesthetic-missing") as row:
             gr.HTML(f"<p>The {part.label}, {part.needed_by}, is <b>missing</b>.</p>")
-            parts.append(gr.Button(f"Download the {part.label} ({part.size})", size="sm", elem_id=_id(f"download_{i}")))
+            parts.append(gr.Button(f"Download ({part.size})", size="sm", elem_id=_id(f"download_{i}")))
             rows.append(row)
     return rows, state, fetch, parts
 
@@ -291,13 +294,15 @@ def _manage() -> tuple[list[Any], gr.Dropdown, gr.Gallery]:
         with gr.Column():
             chosen = gr.Dropdown(creation.names(), label="Aesthetic embedding", elem_id=_id("chosen"))
             about = gr.HTML(elem_id=_id("facts"))
+            export_it = gr.Button("Export", size="sm", elem_id=_id("export"))
+            file = gr.File(label="Exported file", interactive=False, visible=False, elem_id=_id("exported"))
             message = gr.HTML(elem_id=_id("managed"), elem_classes="aesthetic-message")
         with gr.Column():
             picture = gr.Image(label="Preview picture", type="pil", height=256, elem_id=_id("preview"))
             keep = gr.Button("Save as preview", size="sm", elem_id=_id("save_preview"))
     with gr.Row():
         with gr.Column():
-            new = gr.Textbox(label="New name", lines=1, max_lines=1, elem_id=_id("new_name"))
+            new = gr.Textbox(label="New name", info=FOLDERS, lines=1, max_lines=1, elem_id=_id("new_name"))
             rename_it = gr.Button("Rename", size="sm", elem_id=_id("rename"))
             sure = gr.Checkbox(False, label="Confirm deletion", elem_id=_id("sure"))
             delete_it = gr.Button("Delete", size="sm", variant="stop", elem_id=_id("delete"))
@@ -311,11 +316,8 @@ def _manage() -> tuple[list[Any], gr.Dropdown, gr.Gallery]:
                 elem_id=_id("recipe"),
             )
             blended = gr.Textbox(label="Name of the blend", lines=1, max_lines=1, elem_id=_id("blend_name"))
-            again = gr.Checkbox(False, label="Replace an existing embedding (blend)", elem_id=_id("blend_overwrite"))
+            again = gr.Checkbox(False, label="Replace an existing embedding", elem_id=_id("blend_overwrite"))
             blend_it = gr.Button("Blend", size="sm", elem_id=_id("blend"))
-        with gr.Column():
-            file = gr.File(label="Exported file", interactive=False, elem_id=_id("exported"))
-            export_it = gr.Button("Export", size="sm", elem_id=_id("export"))
 
     cards.select(card_name, inputs=[], outputs=[chosen], show_progress="hidden")
     chosen.change(show, inputs=[chosen], outputs=[about, picture], show_progress="hidden")
@@ -358,7 +360,7 @@ def save_preview(name: str | None, picture: Any) -> str:
 
 @errors_as_text(outputs=2)
 def export(name: str | None) -> list[Any]:
-    return ["", str(creation.export(_named(name)))]
+    return ["", gr.update(value=str(creation.export(_named(name))), visible=True)]
 
 
 @errors_as_text(outputs=2)

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from aesthetic_embeddings.settings import Settings
+
 gr = pytest.importorskip("gradio")
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -195,6 +197,18 @@ def test_steps_above_fifty_stay(page: Any):
     number.blur()
     page.wait_for_timeout(300)
     playwright.expect(number).to_have_value("80")
+
+
+def test_help_is_its_first_sentence_with_the_whole_as_a_tooltip(page: Any):
+    page.evaluate("() => { window.onAfterUiUpdate = onUiLoaded }")
+    page.add_script_tag(path=ROOT / "javascript" / "aesthetic_gradients_access.js")
+    page.evaluate("for (let i = 0; i < 2; i++) loaded.forEach(callback => callback())")
+    for name, first in (("steps", "Tuning steps before each picture."), ("embedding", "One embedding, or a mix: ")):
+        shown = part(page, name).locator("[data-testid=block-info] + div").first
+        assert shown.text_content().strip().startswith(first)
+        assert (shown.text_content() == first) == (name == "steps")
+    tooltip = part(page, "steps").locator("[data-testid=block-info] + div").first.get_attribute("title")
+    assert tooltip == Settings.__dataclass_fields__["steps"].metadata["help"]
 
 
 def test_a_page_without_us_is_left_alone(page: Any):

@@ -611,7 +611,8 @@ def test_a_recipe_that_is_no_good(tab: Any, recipe: str, words: str):
 
 def test_export(tab: Any, host: Host):
     host.webui("host").library.save(embedding("moods/dark", 5))
-    _, path = tab.export("moods/dark")
+    _, shown = tab.export("moods/dark")
+    path = shown["value"]
     assert Path(path).name == "dark.safetensors"
     assert ae.load(path).content_hash == embedding("", 5).content_hash
     assert "Choose" in tab.export(None)[0]
