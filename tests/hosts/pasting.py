@@ -90,7 +90,7 @@ def main() -> None:
         see("pictures: another picture, and said", tuned not in (plain, first) and "gradients: 3 pictures" in said)
         see("pictures: in the infotext", "Aesthetic embedding: 3 pictures" in infotext(page))
         paste(page, infotext(page))
-        see("pictures: pasted it is off, and said", not ticked(page) and "not kept" in page.inner_text("body"))
+        see("pictures: pasted it is off, and said", not ticked(page) and "not stored" in page.inner_text("body"))
 
         open_page(page, arguments.url)
         page.fill("#txt2img_prompt textarea", "a photo of a cat<aesthetic:sac_8plus:1:steps=4>")
