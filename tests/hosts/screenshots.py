@@ -48,7 +48,7 @@ def accordion(page: Page, file: Path) -> None:
     page.wait_for_timeout(1000)
     parts = []
     for selector in (f"{ID}accordion", "#html_log_txt2img"):
-        page.locator(selector).screenshot(path=file)
+        page.locator(selector).first.screenshot(path=file)
         parts.append(Image.open(file).convert("RGB"))
     size = max(part.width for part in parts), sum(part.height for part in parts)
     both = Image.new("RGB", size, parts[0].getpixel((1, parts[0].height // 2)))
