@@ -15,7 +15,7 @@ from playwright.sync_api import Page
 
 from aesthetic_embeddings import pocket
 
-from .browser import ID, choose, generate, journey, toggle
+from .browser import ID, choose, generate, journey, number, toggle
 from .cards import tab_of
 
 TAB = "#aesthetic_gradients_"
@@ -33,6 +33,7 @@ def main() -> None:
         height = box(page, f"{ID}accordion")["height"]
         see(f"the accordion is {height:.0f} px high at 1400 px", height <= 330)
         choose(page, arguments.name)
+        number(page, "steps", "5")
         generate(page)
         accordion(page, arguments.folder / "webui-accordion.png")
         try:
