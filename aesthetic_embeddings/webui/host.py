@@ -103,6 +103,14 @@ def presets_file() -> Path:
     return Path(paths.data_path) / "aesthetic_gradients_presets.json"
 
 
+def make_folder_for_pictures() -> None:
+    """To be called before a page with pictures is built: Forge Neo saves them into its option `temp_dir`, a folder that
+    it makes after its first page (modules/ui_tempdir.py). In A1111 and Forge the option is empty."""
+    with contextlib.suppress(OSError):
+        if folder := getattr(shared.opts, "temp_dir", ""):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+
+
 def paths_are_open() -> bool:
     """Whether people at the page may name files of the server (--hide-ui-dir-config, modules/cmd_args.py)."""
     return not getattr(shared.cmd_opts, "hide_ui_dir_config", False)

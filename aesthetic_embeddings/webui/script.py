@@ -32,7 +32,12 @@ def register() -> None:
     host.script_callbacks.on_infotext_pasted(infotext.on_paste)
     host.script_callbacks.on_ui_settings(options.register)
     host.script_callbacks.on_app_started(api.add_routes)
-    host.script_callbacks.on_ui_tabs(lambda: [(tab.build(), "Create aesthetic embedding", "aesthetic_gradients_tab")])
+    host.script_callbacks.on_ui_tabs(_tabs)
+
+
+def _tabs() -> list[tuple[Any, str, str]]:
+    host.make_folder_for_pictures()
+    return [(tab.build(), "Create aesthetic embedding", "aesthetic_gradients_tab")]
 
 
 def _part(name: str, what: str) -> ModuleType | None:

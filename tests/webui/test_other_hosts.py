@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,16 @@ def test_uninitialized_memory_is_no_projection(host: Host):
         patch.setattr(host.model.tower().text_projection, "weight", noise)
         (tuned,) = host.generate(host.job("a castle", **WANTED))
     assert close(cond(tuned), outside(host, "a castle", steps=3), cond(plain))
+
+
+def test_a_folder_for_pictures_that_is_not_there(host: Host, patch: pytest.MonkeyPatch, tmp_path: Path):
+    """Forge Neo saves a page's pictures into its option `temp_dir`, a folder that it makes after its first page."""
+    folder = tmp_path / "new" / "tmp"
+    patch.setitem(host.opts.data, "temp_dir", str(folder))
+    host.webui("script").register()
+    patch.setattr(host.webui("tab"), "build", folder.is_dir)
+    ((there, _, _),) = host.callbacks["on_ui_tabs"][-1]()
+    assert there
 
 
 def test_no_editor_of_metadata(host: Host, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
