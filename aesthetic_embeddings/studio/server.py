@@ -65,6 +65,7 @@ def launch(
             run_history=False,
             prevent_thread_lock=True,
             quiet=True,
+            _frontend=False,  # or gradio asks its own page, through any proxy and with a patience of 3 s, and gives up
             **more,
         )
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,17 @@ def test_a_grid_of_aesthetics_with_the_keyword_beside(page: Any, tmp_path: Path)
     generate(page)
     shown(page, "original")
     assert not at(page, "sheet").is_visible()
+
+
+def test_pairs_are_made_whatever_became_of_the_grids_aesthetics(page: Any, studio: Any, library: Path):
+    """The grid lists one that goes: of two with equal content the library lists the first alone."""
+    copy = replace(studio.library.get("cloudcore"), name="a copy").save(library / "a copy.safetensors")
+    ask(page, "a ship at sea", "a copy", count=1, sampler_steps=2)
+    assert "Similarity to a copy" in generate(page)
+    page.get_by_label(_label(GRID), exact=True).check()
+    at(page, "grid").get_by_text("gloomcore").wait_for()
+    assert "cloudcore" not in at(page, "grid").inner_text()
+    copy.unlink()
 
 
 # ---- what goes wrong ------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ class Form:
             multiselect=True,
             max_choices=MAX_ROWS,
             label="Aesthetics in the grid",
+            allow_custom_value=True,  # one that is gone matters to a grid alone
             visible=False,
             elem_id=elem_id("grid"),
         )

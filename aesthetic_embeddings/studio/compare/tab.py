@@ -195,16 +195,19 @@ def _first_result(studio: Studio, defaults: Mapping[str, Any]) -> Result:
 def _listing(studio: Studio, form: Form, page: gr.Blocks) -> None:
     aesthetic, grid = form.inputs["aesthetic"], form.inputs["grid"]
 
-    def names(chosen: str | None) -> list[Any]:
+    def names(chosen: str | None, in_grid: list[str]) -> list[Any]:
         studio.library.refresh()
         found = studio.aesthetics()
         first: dict[str, Any] = {} if chosen or not found else {"value": found[0]}
-        return [gr.update(choices=found, **first), gr.update(choices=found)]
+        return [
+            gr.update(choices=found, **first),
+            gr.update(choices=found, value=[name for name in in_grid if name in found]),
+        ]
 
     gr.on(
         [page.load, studio.version.change, aesthetic.focus],
         names,
-        [aesthetic],
+        [aesthetic, grid],
         [aesthetic, grid],
         **QUIET,
     )
