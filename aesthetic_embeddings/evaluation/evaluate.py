@@ -6,6 +6,7 @@ import concurrent.futures
 import functools
 import multiprocessing
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def _shared(work: Callable[[Cell], None], wanted: Sequence[Cell], jobs: int) -> 
     """Do the work in several processes; yields after each cell."""
     context = multiprocessing.get_context("spawn")
     started = context.Value("i", 0)
-    with concurrent.futures.ProcessPoolExecutor(jobs, context, _start, (started,)) as pool:
+    with concurrent.futures.ProcessPoolExecutor(jobs, context, _start, (started, list(warnings.filters))) as pool:
         waiting = [pool.submit(work, cell) for cell in wanted]
         try:
             for finished in concurrent.futures.as_completed(waiting):
@@ -128,8 +129,9 @@ def _shared(work: Callable[[Cell], None], wanted: Sequence[Cell], jobs: int) -> 
             raise
 
 
-def _start(started: Any) -> None:
-    """In a new process: one thread of the CPU, and the next GPU where there are several."""
+def _start(started: Any, warned: Sequence[Any]) -> None:
+    """In a new process: one thread of the CPU, the next GPU where there are several, and its parent's warnings."""
+    warnings.filters[:] = warned  # type: ignore[index]
     torch.set_num_threads(1)
     with started.get_lock():
         number, started.value = started.value, started.value + 1

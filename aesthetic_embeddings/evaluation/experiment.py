@@ -182,9 +182,12 @@ def read_prompts(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def prepare(experiment: Experiment, output: Path) -> None:
-    """Make the folder. Raises AestheticError where it holds something other than this experiment."""
+    """Make the folder. Raises AestheticError where it holds something other than this experiment.
+
+    An experiment that failed before its first picture may be followed by another.
+    """
     about, path = experiment.as_json(), output / "experiment.json"
-    if path.exists():
+    if path.exists() and (output / "pictures").exists():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -194,7 +197,7 @@ def prepare(experiment: Experiment, output: Path) -> None:
             raise AestheticError(
                 f"{output} holds an evaluation with another {', another '.join(changed)}. Choose another folder."
             )
-    elif output.exists() and any(output.iterdir()):
+    elif not path.exists() and output.exists() and any(output.iterdir()):
         raise AestheticError(f"{output} is not empty, and holds no evaluation. Choose another folder.")
     else:
         write_atomically(path, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())

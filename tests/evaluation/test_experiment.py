@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -146,16 +147,22 @@ def test_a_folder_belongs_to_one_experiment(aesthetic, tmp_path):
     evaluate(small(aesthetic, prompts=PROMPTS[:1]), output)
     with pytest.raises(ae.AestheticError, match="another prompts"):
         evaluate(small(aesthetic), output)
+    with pytest.raises(ae.EncoderError):  # nothing was made there yet, so another may have the folder
+        evaluate(small(aesthetic), tmp_path / "c", encoder="nobody/nothing")
+    evaluate(small(aesthetic, prompts=PROMPTS[:1]), tmp_path / "c")
     (tmp_path / "b").mkdir()
     (tmp_path / "b/mine.txt").write_text("mine")
     with pytest.raises(ae.AestheticError, match="is not empty"):
         evaluate(small(aesthetic), tmp_path / "b")
 
 
-def test_several_processes_make_the_same_bytes(aesthetic, tmp_path):
-    for name, jobs in (("one", 1), ("two", 2)):
-        evaluate(small(aesthetic, prompts=PROMPTS[:1]), tmp_path / name, jobs=jobs)
+def test_several_processes_make_the_same_bytes_and_warn_as_their_parent_does(aesthetic, tmp_path, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, jobs in (("one", 1), ("two", 2)):
+            evaluate(small(aesthetic, prompts=PROMPTS[:1]), tmp_path / name, jobs=jobs)
     assert files(tmp_path / "one") == files(tmp_path / "two")
+    assert "Warning" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -233,7 +240,7 @@ def test_processes_take_turns_on_the_gpus(monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     started = multiprocessing.Value("i", 0)
     for _ in range(3):
-        _start(started)
+        _start(started, warnings.filters)
     assert taken == [0, 1, 0]
 
 
