@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="the current releases alone, not what the hosts pin")
     fast = parser.parse_args().fast
 
-    python = environment("check", [TORCH, "--editable", f"{ROOT}[dev]"], alone=["open_clip_torch==3.3.0"])
+    python = environment(
+        "check", [TORCH, "--editable", f"{ROOT}[dev]"], without_dependencies=["open_clip_torch==3.3.0"]
+    )
 
     print("== lint", flush=True)
     run(python, "-m", "ruff", "check", ".")
@@ -48,7 +50,7 @@ def main() -> None:
         sys.exit("Python 3.10 or 3.11 is needed for this: torch 2.1.2 has no build for others. --fast leaves it out.")
     for host, pins in HOSTS.items():
         print(f"== the core, and the page in gradio and in Chromium, with what {host} pins", flush=True)
-        python = environment(host, [*pins, *TESTS], old, alone=[OPEN_CLIP])
+        python = environment(host, [*pins, *TESTS], old, without_dependencies=[OPEN_CLIP])
         # these old releases warn a lot of one another; in current releases a warning is an error
         run(python, "-m", "pytest", *PARALLEL, "-W", "default", "tests/core", "tests/webui", "tests/browser")
 

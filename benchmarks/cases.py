@@ -1,4 +1,4 @@
-"""What is measured: personalizing one prompt, by the published loop or by ours, each time in a fresh process."""
+"""The benchmark cases: personalizing one prompt with the published loop or with ours, each in a fresh process."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Case:
     tokens: tuple[int, ...]  # of each chunk
     stored: str = "float32"
     steps: int = 10
-    width: int = 768  # of a tower of twelve layers, as CLIP ViT-L/14's is
-    sdxl: bool = False  # beside it OpenCLIP ViT-bigG/14's
+    width: int = 768  # of a tower with twelve layers; the default is CLIP ViT-L/14's
+    sdxl: bool = False  # with OpenCLIP ViT-bigG/14 as a second tower
 
     def __str__(self) -> str:
         length = f"{len(self.tokens)} chunks" if len(self.tokens) > 1 else f"{self.tokens[0]} tokens"
@@ -39,7 +39,7 @@ class Case:
 @dataclass(frozen=True)
 class Result:
     seconds: float
-    megabytes: float  # of extra memory: the peak, minus what was held with the model loaded and run once
+    megabytes: float  # peak memory beyond that of the loaded model after one run
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Encoder:
         return out if isinstance(out, Tensor) else out.text_embeds
 
 
-def encoders(case: Case) -> list[Encoder]:
+def build_encoders(case: Case) -> list[Encoder]:
     config = CLIPTextConfig(
         hidden_size=case.width,
         intermediate_size=4 * case.width,
@@ -81,10 +81,10 @@ def prompt(case: Case) -> Tensor:
     return ids
 
 
-def published(case: Case, those: list[Encoder], ids: Tensor) -> None:
-    """The loop of the paper's code (arXiv 2209.12330): a deep copy, Adam over all its parameters, the full length."""
+def published_loop(case: Case, encoders: list[Encoder], ids: Tensor) -> None:
+    """The loop of the paper's code (arXiv 2209.12330): Adam over all parameters of a deep copy, at full length."""
     all_tuned = []
-    for encoder in those:
+    for encoder in encoders:
         tuned = copy.deepcopy(encoder.model).float()
         optimizer = torch.optim.Adam(getattr(tuned, "text_model", tuned).parameters(), lr=1e-4)
         for _ in range(case.steps):
@@ -99,51 +99,51 @@ def published(case: Case, those: list[Encoder], ids: Tensor) -> None:
             tuned(ids)
 
 
-def ours(case: Case, those: list[Encoder], ids: Tensor) -> None:
+def our_loop(case: Case, encoders: list[Encoder], ids: Tensor) -> None:
     settings = ae.Settings(steps=case.steps, update=case.update)
     with torch.no_grad(), ExitStack() as stack:
-        for encoder in those:
+        for encoder in encoders:
             stack.enter_context(ae.personalized(encoder.model, ids, encoder.e, settings))
-        for encoder in those:
+        for encoder in encoders:
             encoder.model(ids)
 
 
 def measure(case: Case, loop: str) -> Result:
-    """One run in this process; memory that an earlier one has freed is used again, and does not count."""
+    """One run in this process. Memory that an earlier run freed is reused, and would not count."""
     torch.manual_seed(0)
-    those, ids = encoders(case), prompt(case)
+    encoders, ids = build_encoders(case), prompt(case)
     with torch.no_grad():
-        for encoder in those:
+        for encoder in encoders:
             encoder.model(ids)
-    count_peak_anew()
-    before = peak()
+    reset_peak()
+    before = peak_memory()
     start = time.perf_counter()
-    {"published": published, "ours": ours}[loop](case, those, ids)
+    {"published": published_loop, "ours": our_loop}[loop](case, encoders, ids)
     seconds = time.perf_counter() - start
-    return Result(seconds, (peak() - before) / 2**20)
+    return Result(seconds, (peak_memory() - before) / 2**20)
 
 
-def count_peak_anew() -> None:
-    """Let `peak` count from here: at first it is what is resident now."""
+def reset_peak() -> None:
+    """Reset `peak_memory` to the memory that is resident now."""
     with open("/proc/self/clear_refs", "w") as reset:
         reset.write("5")
 
 
-def peak() -> int:
-    """The most bytes that were resident in memory at once since `count_peak_anew`. Linux only."""
+def peak_memory() -> int:
+    """The peak of resident memory in bytes since `reset_peak`. Linux only."""
     with open("/proc/self/status") as status:
         fields = dict(line.split(":", 1) for line in status)
     return int(fields["VmHWM"].split()[0]) * 1024
 
 
-def in_fresh_process(case: Case, loop: str) -> Result:
+def run_in_fresh_process(case: Case, loop: str) -> Result:
     command = [sys.executable, "-m", "benchmarks.cases", json.dumps(asdict(case)), loop]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-    return Result(**json.loads(done.stdout.splitlines()[-1]))
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    return Result(**json.loads(process.stdout.splitlines()[-1]))
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    given["tokens"] = tuple(given["tokens"])
-    print(json.dumps(asdict(measure(Case(**given), sys.argv[2]))))
+    values = json.loads(sys.argv[1])
+    values["tokens"] = tuple(values["tokens"])
+    print(json.dumps(asdict(measure(Case(**values), sys.argv[2]))))

@@ -1,9 +1,9 @@
-"""Pictures per second of making an aesthetic, against a plain loop; and whether memory stays flat.
+"""Pictures per second when creating an aesthetic, compared with a plain loop; and whether memory stays constant.
 
     python -m benchmarks.creation             # 32 JPEGs of 12 megapixels, a vision tower of ViT-L/14's shape
     python -m benchmarks.creation --memory    # ... and resident memory after 100 and after 1000 of them
 
-Both look at the same files in turn, with the same random weights. The plain loop is what one would write first: open,
+Both read the same files in turn, with the same random weights. The plain loop is the obvious one: open,
 `CLIPImageProcessor`, `get_image_features` in fp32, 16 at a time.
 """
 
@@ -24,14 +24,14 @@ from PIL import Image
 
 import aesthetic_embeddings as ae
 
-from .cases import count_peak_anew, peak
+from .cases import peak_memory, reset_peak
 
 SHAPE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 SIZE = (4000, 3000)
 
 
 def photographs(folder: Path, count: int) -> list[Path]:
-    """Noise at many scales, which is as hard to decode as photographs are."""
+    """JPEG files of noise at many scales, which take as long to decode as photographs."""
     random, files = np.random.default_rng(0), []
     for number in range(count):
         picture = np.zeros((SIZE[1], SIZE[0], 3), np.float32)
@@ -43,26 +43,26 @@ def photographs(folder: Path, count: int) -> list[Path]:
     return files
 
 
-def plain(files: list[Path], model: Any, processor: Any) -> torch.Tensor:
+def plain_loop(files: list[Path], model: Any, processor: Any) -> torch.Tensor:
     features = []
-    for at in range(0, len(files), 16):
-        images = [Image.open(file).convert("RGB") for file in files[at : at + 16]]
+    for start in range(0, len(files), 16):
+        images = [Image.open(file).convert("RGB") for file in files[start : start + 16]]
         pixels = processor(images=images, return_tensors="pt")["pixel_values"]
         with torch.no_grad():
             features.append(model(pixel_values=pixels).image_embeds)
     return torch.cat(features).double().mean(0)
 
 
-def ours(files: list[Path], model: Any, processor: Any) -> torch.Tensor:
+def our_loop(files: list[Path], model: Any, processor: Any) -> torch.Tensor:
     return ae.create(files, model, batch_size=16, processor=processor).vectors["clip-vit-l-14"].double()
 
 
-def grown(files: list[Path], model: Any, processor: Any) -> Iterator[tuple[int, float]]:
-    """Peak of resident memory, in MB, while so many pictures are looked at."""
+def memory_by_count(files: list[Path], model: Any, processor: Any) -> Iterator[tuple[int, float]]:
+    """Yield the peak of resident memory, in MB, for 100 and for 1000 pictures."""
     for count in (100, 1000):
-        count_peak_anew()
-        ours((files * count)[:count], model, processor)
-        yield count, peak() / 2**20
+        reset_peak()
+        our_loop((files * count)[:count], model, processor)
+        yield count, peak_memory() / 2**20
 
 
 def main() -> None:
@@ -74,14 +74,14 @@ def main() -> None:
     torch.manual_seed(0)
     config = transformers.CLIPVisionConfig(**SHAPE, patch_size=14, projection_dim=768)
     model = transformers.CLIPVisionModelWithProjection(config).eval()
-    # the plain name asks for torchvision from transformers 5 on
+    # CLIPImageProcessor needs torchvision from transformers 5 on
     processor = (getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor)()
     with tempfile.TemporaryDirectory() as folder:
         files = photographs(Path(folder), arguments.count)
         ratios = []
         for _ in range(arguments.runs):
             means, seconds = [], []
-            for loop in (plain, ours):
+            for loop in (plain_loop, our_loop):
                 start = time.perf_counter()
                 means.append(loop(files, model, processor))
                 seconds.append(time.perf_counter() - start)
@@ -91,7 +91,7 @@ def main() -> None:
             print(f"plain {rates[0]:.2f}, ours {rates[1]:.2f} pictures/s; 1 - cosine {1 - cosine:.1e}", flush=True)
         print(f"median: {statistics.median(ratios):.2f} times as fast ({torch.get_num_threads()} threads)")
         if arguments.memory:
-            for count, megabytes in grown(files, model, processor):
+            for count, megabytes in memory_by_count(files, model, processor):
                 print(f"{count} pictures: {megabytes:.0f} MB at the peak", flush=True)
 
 

@@ -1,10 +1,10 @@
-"""Time and memory of personalizing one prompt on a graphics card, beside a step of sampling there.
+"""Time and memory of personalizing one prompt on a GPU, compared with one step of sampling.
 
     python -m benchmarks.device                      # on cuda: fp16 towers of CLIP ViT-L/14's shape, and SDXL's two
-    python -m benchmarks.device --device cpu --width 64 --runs 2     # that the command itself runs
+    python -m benchmarks.device --device cpu --width 64 --runs 2     # checks that the command runs
 
-A row is 10 steps on one prompt: the first of the process, then the median of later ones, each a prompt of its own.
-Below them is one step of a UNet of Stable Diffusion 1's shape at 512 x 512 with CFG: what a user waits for anyway.
+A row is 10 steps on one prompt: the first one in the process, then the median of later ones, each with a new prompt.
+Below is one step of a UNet with Stable Diffusion 1's shape at 512 x 512 with CFG, for comparison.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import torch
 
-from .cases import Case, encoders, ours, prompt, published
+from .cases import Case, build_encoders, our_loop, prompt, published_loop
 
 CASES = [
     Case("adam", (8,), "float16"),
@@ -39,7 +39,7 @@ def milliseconds(device: torch.device, work: Callable[[], object]) -> float:
 
 
 def peak_megabytes(device: torch.device, work: Callable[[], object]) -> float:
-    """The most memory that torch held at once beyond what it held before; nan where it does not count."""
+    """The peak of torch's memory beyond what it held before; nan if the device does not report it."""
     backend = getattr(torch, device.type)
     if not hasattr(backend, "max_memory_allocated"):
         work()
@@ -52,18 +52,21 @@ def peak_megabytes(device: torch.device, work: Callable[[], object]) -> float:
 
 def row(case: Case, device: torch.device, runs: int) -> str:
     torch.manual_seed(0)
-    those = [replace(e, model=e.model.to(device).requires_grad_(False), e=e.e.to(device)) for e in encoders(case)]
+    encoders = [
+        replace(encoder, model=encoder.model.to(device).requires_grad_(False), e=encoder.e.to(device))
+        for encoder in build_encoders(case)
+    ]
     cells = [str(case)]
-    for loop in (ours, published):
-        trained = loop is published
-        for each in those:
-            each.model.requires_grad_(trained)
+    for loop in (our_loop, published_loop):
+        trained = loop is published_loop
+        for encoder in encoders:
+            encoder.model.requires_grad_(trained)
 
-        def once(loop: Callable[..., None] = loop) -> None:
-            loop(case, those, prompt(case).to(device))
+        def run_once(loop: Callable[..., None] = loop) -> None:
+            loop(case, encoders, prompt(case).to(device))
 
-        first, *later = (milliseconds(device, once) for _ in range(1 + runs))
-        cells += [f"{first:.0f} ms", f"{statistics.median(later):.1f} ms", f"{peak_megabytes(device, once):.0f} MB"]
+        first, *later = (milliseconds(device, run_once) for _ in range(1 + runs))
+        cells += [f"{first:.0f} ms", f"{statistics.median(later):.1f} ms", f"{peak_megabytes(device, run_once):.0f} MB"]
     return f"| {' | '.join(cells)} |"
 
 
@@ -74,7 +77,7 @@ def unet_step(device: torch.device, runs: int, small: bool) -> float:
     dtype = torch.float32 if device.type == "cpu" else torch.float16
     unet = UNet2DConditionModel(cross_attention_dim=768, **shape).eval().to(device, dtype)
     size = 16 if small else 64
-    x = torch.randn(2, 4, size, size).to(device, dtype)  # two: with the prompt, and without
+    x = torch.randn(2, 4, size, size).to(device, dtype)  # batch of two for CFG
     condition = torch.randn(2, 77, 768).to(device, dtype)
     with torch.inference_mode():
         return statistics.median([milliseconds(device, lambda: unet(x, 500, condition)) for _ in range(2 + runs)][2:])
@@ -84,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--width", type=int, help="of towers smaller than CLIP's; then without SDXL, and a small UNet")
+    parser.add_argument("--width", type=int, help="of smaller towers than CLIP's; skips SDXL, and uses a small UNet")
     arguments = parser.parse_args()
     device: torch.device = arguments.device
     small = arguments.width is not None

@@ -1,7 +1,7 @@
-"""How fast this machine could be at best: bytes over the bandwidth of its memory, operations over its rate.
+"""The floor: a lower bound on the time on this machine, from its memory bandwidth and its floating-point rate.
 
-Counted for the matrices of the tower's layers, which are nearly all of it. `P` is their number of weights, `T` the
-number of positions up to the end of the text, `R` that of positions which the encoder's owner runs through.
+It counts the matrices of the tower's layers, which dominate. `P` is their number of weights, `T` the number of
+positions up to the end of the text, and `R` the number of positions that the host runs the encoder on.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ TOWERS = {"CLIP ViT-L/14": (768, 12), "OpenCLIP ViT-bigG/14": (1280, 32)}  # wid
 
 @dataclass(frozen=True)
 class Machine:
-    bandwidth: float  # bytes per second, read and written by `x += 1`; a copy has less of it here
-    rate: float  # floating-point operations per second, of a product of two large matrices in fp32
+    bandwidth: float  # bytes per second that `x += 1` reads and writes; copies are slower
+    rate: float  # floating-point operations per second of a large fp32 matrix product
 
 
-def machine() -> Machine:
+def measure_machine() -> Machine:
     large, x, y = torch.zeros(2**27), torch.randn(4096, 4096), torch.randn(4096, 4096)
     with torch.no_grad():
-        return Machine(2 * large.nbytes / best(lambda: large.add_(1)), 2 * 4096**3 / best(lambda: product(x, y)))
+        return Machine(
+            2 * large.nbytes / best_time(lambda: large.add_(1)), 2 * 4096**3 / best_time(lambda: product(x, y))
+        )
 
 
-def best(run: Callable[[], object], times: int = 10) -> float:
+def best_time(run: Callable[[], object], times: int = 10) -> float:
     seconds = []
     for _ in range(times + 1):
         start = time.perf_counter()
@@ -40,21 +42,21 @@ def best(run: Callable[[], object], times: int = 10) -> float:
     return min(seconds[1:])
 
 
-def floor(case: Case, machine: Machine) -> tuple[float, float]:
-    """Seconds that no implementation of this case can beat here: moving its bytes, and doing its operations."""
+def lower_bound(case: Case, machine: Machine) -> tuple[float, float]:
+    """Lower bounds in seconds for this case: for moving its bytes, and for its operations."""
     towers = TOWERS.values() if case.sdxl else [(case.width, 12)]
-    counts = [_counted(case, width, layers) for width, layers in towers]
-    moved, done = (sum(column) for column in zip(*counts, strict=True))
-    return moved / machine.bandwidth, done / machine.rate
+    counts = [_count(case, width, layers) for width, layers in towers]
+    byte_count, operations = (sum(column) for column in zip(*counts, strict=True))
+    return byte_count / machine.bandwidth, operations / machine.rate
 
 
-def _counted(case: Case, width: int, layers: int) -> tuple[float, float]:
+def _count(case: Case, width: int, layers: int) -> tuple[float, float]:
     """Bytes and operations of one tower.
 
-    Four plain passes (to record, to check, for the last similarity, and the owner's with the tuned weights) read every
-    weight once. A step reads them forward and backward. Where matrices are kept whole it also makes their gradient,
-    which a cache can hold, and updates: Adam reads and writes weight and two moments, the other rules the weight; these
-    were first copied and cleared. Where the update is kept as factors, step k reads those of the steps before it.
+    Four plain passes (to record, to check, for the last similarity, and the host's with the tuned weights) read every
+    weight once. A step reads them forward and backward. If whole matrices are kept, it also computes their gradient,
+    which a cache can hold, and updates: Adam reads and writes the weight and two moments, the other rules the weight.
+    These were copied and cleared before. If the update is kept as factors, step k reads those of the steps before it.
     """
     matrices = [(width, width)] * 4 + [(4 * width, width), (width, 4 * width)]
     P = layers * sum(h * w for h, w in matrices)
@@ -63,15 +65,15 @@ def _counted(case: Case, width: int, layers: int) -> tuple[float, float]:
     stored = 2 if case.stored == "float16" else 4
     sides = layers * sum(h + w for h, w in matrices)
     factored = case.update != "adam" and T * case.steps * 2 * width <= width * width
-    moved, done = 4 * stored * P, 2 * P * (3 * T + R)
-    for k in range(case.steps):
-        done += 2 * 2 * P * T
+    byte_count, operations = 4 * stored * P, 2 * P * (3 * T + R)
+    for step in range(case.steps):
+        operations += 2 * 2 * P * T
         if factored:
-            moved += 2 * stored * (P + k * T * sides)
-            done += 2 * 2 * T * k * T * sides
+            byte_count += 2 * stored * (P + step * T * sides)
+            operations += 2 * 2 * T * step * T * sides
         else:
-            moved += 2 * 4 * P + 2 * 4 * P * (3 if case.update == "adam" else 1)
-            done += 2 * P * T
+            byte_count += 2 * 4 * P + 2 * 4 * P * (3 if case.update == "adam" else 1)
+            operations += 2 * P * T
     if not factored:
-        moved += P * (stored + 4) + (2 * 4 * P if case.update == "adam" else 0)
-    return moved, done
+        byte_count += P * (stored + 4) + (2 * 4 * P if case.update == "adam" else 0)
+    return byte_count, operations

@@ -1,8 +1,8 @@
-"""How the cost of personalizing one prompt grows: with the steps, the prompt's length, and the tower's width.
+"""How the cost of personalizing one prompt grows with the steps, the prompt's length, and the tower's width.
 
     python -m benchmarks.growth             # writes docs/growth.png
 
-Each point is one run in a fresh process, of a tower of twelve layers.
+Each point is one run in a fresh process, with a tower of twelve layers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from .cases import Case, in_fresh_process
+from .cases import Case, run_in_fresh_process
 
 BASE = Case("adam", (8,))
 CHUNK = 75
@@ -25,7 +25,7 @@ LINES = {
 
 
 def chunks(tokens: int) -> tuple[int, ...]:
-    """So many tokens, as hosts cut a long prompt up."""
+    """The lengths of the chunks that hosts split a prompt of this many tokens into."""
     return tuple(min(CHUNK, tokens - at) for at in range(0, tokens, CHUNK))
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     figure, axes = plt.subplots(2, len(GROWING), figsize=(11, 5.5), sharex="col", sharey="row", layout="constrained")
     for (what, cases), (above, below) in zip(GROWING.items(), axes.T, strict=True):
         for name, (color, update, loop) in LINES.items():
-            results = [in_fresh_process(replace(case, update=update), loop) for case in cases.values()]
+            results = [run_in_fresh_process(replace(case, update=update), loop) for case in cases.values()]
             for n, result in zip(cases, results, strict=True):
                 print(f"{name}, {n} {what}: {result.seconds:.2f} s, {result.megabytes:.0f} MB", flush=True)
             above.plot(list(cases), [r.seconds for r in results], "o-", ms=4, color=color, label=name)

@@ -1,9 +1,9 @@
-"""Whether the cheaper rule is as good: `normalized` beside `adam` on the pocket model, at equal step size and steps.
+"""Compares the cheaper rule `normalized` with `adam` on the pocket model, at equal step size and steps.
 
     python -m benchmarks.quality
 
-25 prompts that no training saw, each towards every aesthetic. The similarity is the mean of the last ones. The shift is
-by how much the judge's probability of the aesthetic rises over that of the plain picture of the same prompt and seed.
+It uses 25 prompts that training never saw, each with every aesthetic. The similarity is the mean after the last step.
+The shift is the rise of the judge's probability of the aesthetic over the plain picture of the same prompt and seed.
 """
 
 from __future__ import annotations
@@ -32,31 +32,33 @@ def main() -> None:
     print("| step size | steps | similarity, adam | normalized | shift, adam | normalized |")
     print("| --- | --- | --- | --- | --- | --- |")
     for epsilon, steps in tqdm(list(itertools.product(STEP_SIZES, STEPS))):
-        found = []
+        measurements = []
         for update in ("adam", "normalized"):
-            found.append(measured(bench, aesthetics, ae.Settings(steps=steps, epsilon=epsilon, update=update), plain))
-        (s0, p0), (s1, p1) = found
+            measurements.append(
+                measure(bench, aesthetics, ae.Settings(steps=steps, epsilon=epsilon, update=update), plain)
+            )
+        (s0, p0), (s1, p1) = measurements
         tqdm.write(f"| {epsilon:g} | {steps} | {s0:.3f} | {s1:.3f} | {p0:.3f} | {p1:.3f} |")
 
 
-def measured(
+def measure(
     bench: Bench, aesthetics: dict[str, ae.AestheticEmbedding], settings: ae.Settings, plain: torch.Tensor
 ) -> tuple[float, float]:
-    """Mean last similarity, and mean shift."""
+    """The mean similarity after the last step, and the mean shift."""
     similarities, shifts = [], []
     for name, embedding in aesthetics.items():
         style, tuned = STYLES.index(name), []
         for prompt in PROMPTS:
-            made = ae.personalized_prompt(bench.pipeline, prompt, embedding, settings)
-            tuned.append(made.arguments["prompt_embeds"])
-            similarities += [values[-1] for values in made.similarities.values()]
+            tuned_prompt = ae.personalized_prompt(bench.pipeline, prompt, embedding, settings)
+            tuned.append(tuned_prompt.arguments["prompt_embeds"])
+            similarities += [values[-1] for values in tuned_prompt.similarities.values()]
         shifts.append((probabilities(bench, tuned) - plain)[:, style].mean())
     return sum(similarities) / len(similarities), float(torch.stack(shifts).mean())
 
 
 def probabilities(bench: Bench, embeds: list[torch.Tensor]) -> torch.Tensor:
-    """The judge's, of each style, `[pictures, styles]`."""
-    return bench.judge.see(bench.pictures(embeds, 1000))[1].softmax(-1)
+    """The judge's probability of each style, `[pictures, styles]`."""
+    return bench.judge.predict(bench.pictures(embeds, 1000))[1].softmax(-1)
 
 
 if __name__ == "__main__":

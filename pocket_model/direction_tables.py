@@ -1,9 +1,9 @@
-"""Tables and the plot of what `directions` found.
+"""Tables and the plot of the results of `directions`.
 
     python -m pocket_model.direction_tables --kind cone cone-0.pt cone-1.pt --kind natural pocket.pt --plot taste.png
 
-Files of one kind of CLIP: their looks are taken together. Targets are compared on the looks that all of them were run
-on. Style is right where the probe says the look's name, or, for looks without a name, where the change of the colors
+The looks of all files of one kind of CLIP are pooled. Targets are compared on the looks that all of them were run on.
+The style is right if the probe predicts the look's name, or, for looks without a name, if the change of the colors
 points towards that of the look (cosine over .5).
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .directions import STEPS, Found
+from .directions import STEPS, Results
 from .evaluate import RIGHT
 from .measures import interval
 from .scene import STYLES
@@ -29,55 +29,55 @@ UPDATES, KINDS = ("adam", "normalized"), ("named", "unseen")
 
 @dataclass(frozen=True)
 class Findings:
-    """What one file holds. change: `[looks, 11]`, how a look changes standardized color statistics."""
+    """The contents of one file. change: `[looks, 11]`, the change of standardized color statistics by each look."""
 
-    found: Found
+    results: Results
     change: Tensor
 
-    def judged(self, target: str, update: str, steps: int, kind: str) -> dict[int, tuple[Tensor, Tensor]]:
-        """Look -> whether style and subject are right after so many steps, `[prompts]` each."""
-        # adam's n-th step is the same whatever was planned; the other rule's steps get smaller towards the end
-        wanted = target, update, max(STEPS) if update == "adam" else steps
+    def correct(self, target: str, update: str, steps: int, kind: str) -> dict[int, tuple[Tensor, Tensor]]:
+        """Look -> whether style and subject are right after this many steps, `[prompts]` each."""
+        # adam's n-th step does not depend on the planned number; the other rule's steps get smaller towards the end
+        run_wanted = target, update, max(STEPS) if update == "adam" else steps
         return {
-            look: (self._style(found, look)[steps].float(), found["subject"][steps].float())
-            for (*run, look), found in self.found.items()
-            if tuple(run) == wanted and (kind == "named") == (look < len(STYLES))
+            look: (self._style(result, look)[steps].float(), result["subject"][steps].float())
+            for (*run, look), result in self.results.items()
+            if tuple(run) == run_wanted and (kind == "named") == (look < len(STYLES))
         }
 
-    def _style(self, judged: dict[str, Tensor], look: int) -> Tensor:
+    def _style(self, correct: dict[str, Tensor], look: int) -> Tensor:
         if look < len(STYLES):
-            return judged["style"] == look
-        moved = judged["color"] - judged["color"][0]
-        return torch.nan_to_num(torch.cosine_similarity(moved, self.change[look].expand_as(moved), dim=-1)) > RIGHT
+            return correct["style"] == look
+        change = correct["color"] - correct["color"][0]
+        return torch.nan_to_num(torch.cosine_similarity(change, self.change[look].expand_as(change), dim=-1)) > RIGHT
 
 
 def scores(
-    those: Sequence[Findings], targets: Sequence[str], update: str, steps: int, kind: str
+    files: Sequence[Findings], targets: Sequence[str], update: str, steps: int, kind: str
 ) -> dict[str, list[np.ndarray]]:
-    """Target -> style and subject, `[looks, prompts]` each, of the looks on which every target was run."""
+    """Target -> style and subject, `[looks, prompts]` each, for the looks that every target was run on."""
     rows: dict[str, list[tuple[Tensor, Tensor]]] = {target: [] for target in targets}
-    for one in those:
-        judged = {target: one.judged(target, update, steps, kind) for target in targets}
-        for look in sorted(set.intersection(*map(set, judged.values()))):
+    for findings in files:
+        by_target = {target: findings.correct(target, update, steps, kind) for target in targets}
+        for look in sorted(set.intersection(*map(set, by_target.values()))):
             for target in targets:
-                rows[target].append(judged[target][look])
+                rows[target].append(by_target[target][look])
     return {target: [torch.stack(each).numpy() for each in zip(*row, strict=True)] for target, row in rows.items()}
 
 
-def table(those: Sequence[Findings], targets: Sequence[str]) -> list[str]:
+def table(files: Sequence[Findings], targets: Sequence[str]) -> list[str]:
     """For each rule, kind of look and target: style / subject at each number of steps."""
     heads = ["rule, looks", "direction", *(f"n = {n}" for n in STEPS)]
     lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for update, kind in product(UPDATES, KINDS):
-        columns = [scores(those, targets, update, n, kind) for n in STEPS]
+        columns = [scores(files, targets, update, n, kind) for n in STEPS]
         for target in targets:
-            cells = [" / ".join(map(shown, column[target])) for column in columns]
+            cells = [" / ".join(map(format_interval, column[target])) for column in columns]
             lines.append(f"| {update}, {kind} | {target} | {' | '.join(cells)} |")
     return lines
 
 
-def shown(values: np.ndarray) -> str:
-    """Mean and 95 % interval."""
+def format_interval(values: np.ndarray) -> str:
+    """The mean and the 95 % interval, as text."""
     middle, low, high = (f"{value:.2f}".removeprefix("0") for value in (values.mean(), *interval(values)))
     return middle if low == high else f"{middle} ({low} to {high})"
 
@@ -92,9 +92,9 @@ def plot(kinds: dict[str, Sequence[Findings]], targets: dict[str, str], path: Pa
     figure, axes = plt.subplots(
         len(kinds), 2, figsize=(9, 3.6 * len(kinds)), sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
-    for row, (clip, those) in zip(axes, kinds.items(), strict=True):
+    for row, (clip, files) in zip(axes, kinds.items(), strict=True):
         for axis, kind in zip(row, KINDS, strict=True):
-            runs = [scores(those, list(targets), "adam", n, kind) for n in range(max(STEPS) + 1)]
+            runs = [scores(files, list(targets), "adam", n, kind) for n in range(max(STEPS) + 1)]
             for target, label in targets.items():
                 style, subject = ([run[target][i].mean() for run in runs] for i in (0, 1))
                 (line,) = axis.plot(style, subject, label=label)
@@ -119,9 +119,9 @@ def main() -> None:
     kinds: dict[str, Sequence[Findings]] = {}
     for name, *files in options.kind:
         saved = [torch.load(file, weights_only=True) for file in files]
-        kinds[name] = [Findings(one["found"], one["change"]) for one in saved]
+        kinds[name] = [Findings(data["found"], data["change"]) for data in saved]
         print(f"\n{name}: style right / subject kept\n")
-        print("\n".join([*(f"{file}: {one['about']}" for file, one in zip(files, saved, strict=True)), ""]))
+        print("\n".join([*(f"{file}: {data['about']}" for file, data in zip(files, saved, strict=True)), ""]))
         print("\n".join(table(kinds[name], options.targets)))
     if options.plot:
         plot(kinds, {"mean": "mean, as published", "difference 1.0": "contrast 1"}, options.plot)

@@ -1,12 +1,11 @@
-"""Which direction to climb: style and subject of tuned prompts, by linear probes on the text encoder's hidden states.
+"""Compares directions of tuning by style and subject, with linear probes on the text encoder's hidden states.
 
     python -m pocket_model.directions FOLDER --model FOLDER/cone-0 --output found.pt
 
 FOLDER holds the drawings and the tokenizer of `pocket_model.train --work`; the model is the pocket model's, or one of
-`small_clip`. Prompts are tuned by a plain loop of its own, many at once, towards looks that captions name and looks
-that training never saw. The probes were fitted on the hidden states of captions: of the subject, of the style's name,
-and of color statistics of the picture. `direction_tables` makes tables of what was found. A run goes
-on where its output ends.
+`small_clip`. A plain loop tunes many prompts at once, towards looks that captions name and looks that training never
+saw. The probes are fitted on the hidden states of captions, and predict the subject, the style's name, and color
+statistics of the picture. `direction_tables` makes tables of the results. A run continues from its output file.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ from .words import prompts
 STEPS = (5, 10, 20)
 EPSILON = 1e-4
 PROMPTS = prompts("report")[::2]  # one of each subject
-FITTED, CHECKED = 6_000, 1_000  # captions that the probes were fitted and checked on
+FITTED, CHECKED = 6_000, 1_000  # captions for fitting and for checking the probes
 
 
 def looks() -> list[list[Image.Image]]:
-    """Pictures of each look: ordinary ones first, then the named styles, then looks that no training picture had."""
+    """Pictures of each look: ordinary ones, then the named styles, then looks that no training picture had."""
     first = DRAWING_SEED + 700_000
     return [
         drawings(PLAIN_LOOK, ORDINARY_SEED, 100),
@@ -52,7 +51,7 @@ def looks() -> list[list[Image.Image]]:
     ]
 
 
-# ---------------------------------------------------------------- the text tower, for many prompts with weights each
+# ---------------------------------------------------------------- a text tower with weights for each of many prompts
 
 
 class Batch:
@@ -62,21 +61,21 @@ class Batch:
         text, count = model.text_model, len(ids)
         self.heads, self.depth = text.config.num_attention_heads, text.config.num_hidden_layers
         self.ends, self.projection = (ids == eos).int().argmax(1), model.text_projection.weight
-        self.which = torch.empty_like(ids)
+        self.token_index = torch.empty_like(ids)
         rows = torch.zeros(count, ids.shape[1], text.config.hidden_size)
-        for i, row in enumerate(ids):
-            distinct, self.which[i] = torch.unique(row, return_inverse=True)
-            rows[i, : len(distinct)] = text.embeddings.token_embedding.weight[distinct]
-        named = {"rows": rows, "positions": text.embeddings.position_embedding.weight.expand(count, -1, -1)}
-        for name, p in text.named_parameters():
+        for index, row in enumerate(ids):
+            distinct, self.token_index[index] = torch.unique(row, return_inverse=True)
+            rows[index, : len(distinct)] = text.embeddings.token_embedding.weight[distinct]
+        weights = {"rows": rows, "positions": text.embeddings.position_embedding.weight.expand(count, -1, -1)}
+        for name, parameter in text.named_parameters():
             if not name.startswith("embeddings"):
-                named[name] = p.expand(count, *p.shape)
-        self.weights = {name: p.clone() for name, p in named.items()}
+                weights[name] = parameter.expand(count, *parameter.shape)
+        self.weights = {name: parameter.clone() for name, parameter in weights.items()}
 
     def hidden(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Final hidden states, `[prompts, 32, width]`."""
         rows = weights["rows"]
-        x = torch.gather(rows, 1, self.which[..., None].expand(-1, -1, rows.shape[-1])) + weights["positions"]
+        x = torch.gather(rows, 1, self.token_index[..., None].expand(-1, -1, rows.shape[-1])) + weights["positions"]
         for i in range(self.depth):
             at = f"encoder.layers.{i}."
             a = self._norm(weights, at + "layer_norm1", x)
@@ -105,7 +104,7 @@ class Batch:
 
 
 class Buffers(dict[str, Tensor]):
-    """Memory that is kept from one tuning to the next: weights, their gradients, and Adam's two moments."""
+    """Memory that is reused between tunings: weights, their gradients, and Adam's two moments."""
 
     def of(self, name: str, like: Tensor) -> Tensor:
         if name not in self or self[name].shape != like.shape:
@@ -121,44 +120,50 @@ def tune(
     epsilon: float = EPSILON,
     buffers: Buffers | None = None,
 ) -> list[Tensor]:
-    """Final hidden states over all positions before and after each step, `steps + 1` of `[prompts, 32, width]`.
+    """Tune, and return the final hidden states before and after each step, `steps + 1` of `[prompts, 32, width]`.
 
-    objective: of the unit text features `[prompts, dim]`; what is climbed, `[prompts]`.
+    objective: maps the unit text features `[prompts, dim]` to the values `[prompts]` to maximize.
     """
-    kept = Buffers() if buffers is None else buffers
-    weights = {name: kept.of(name, w).detach().copy_(w).requires_grad_() for name, w in batch.weights.items()}
-    moving = {n: w for n, w in weights.items() if update == "adam" or (n.endswith("weight") and w.ndim == 3)}
-    for name, w in moving.items():
-        w.grad = kept.of(name + " gradient", w)
-    moments = [[kept.of(f"{name} {which}", w) for name, w in moving.items()] for which in "mv" if update == "adam"]
-    for moment in (m for ms in moments for m in ms):
+    memory = Buffers() if buffers is None else buffers
+    weights = {
+        name: memory.of(name, weight).detach().copy_(weight).requires_grad_() for name, weight in batch.weights.items()
+    }
+    moving = {
+        n: weight for n, weight in weights.items() if update == "adam" or (n.endswith("weight") and weight.ndim == 3)
+    }
+    for name, weight in moving.items():
+        weight.grad = memory.of(name + " gradient", weight)
+    moments = [
+        [memory.of(f"{name} {which}", weight) for name, weight in moving.items()] for which in "mv" if update == "adam"
+    ]
+    for moment in (buffer for buffers_of_moment in moments for buffer in buffers_of_moment):
         moment.zero_()
     states = []
-    for k in range(steps + 1):
+    for step in range(steps + 1):
         hidden = batch.hidden(weights)
         states.append(hidden.detach())
-        if k == steps:
+        if step == steps:
             break
-        for w in moving.values():
-            w.grad.zero_()  # type: ignore[union-attr]
+        for weight in moving.values():
+            weight.grad.zero_()  # type: ignore[union-attr]
         objective(batch.feature(hidden)).sum().backward()
         with torch.no_grad():
             if update == "adam":
-                ws, gs = list(moving.values()), [w.grad for w in moving.values()]
-                adam(ws, gs, *moments, Step(k + 1, steps, epsilon, torch.tensor(k + 1.0)))  # type: ignore[arg-type]
+                moving_weights, gradients = list(moving.values()), [weight.grad for weight in moving.values()]
+                adam(moving_weights, gradients, *moments, Step(step + 1, steps, epsilon, torch.tensor(step + 1.0)))  # type: ignore[arg-type]
                 continue
-            for w in moving.values():
-                g = w.grad
-                norm = g.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None]  # type: ignore[union-attr]
-                w.addcmul_(g, epsilon * (1 - k / steps) * (g[0].numel() ** 0.5) / norm)  # type: ignore[index]
+            for weight in moving.values():
+                gradient = weight.grad
+                norm = gradient.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None]  # type: ignore[union-attr]
+                weight.addcmul_(gradient, epsilon * (1 - step / steps) * (gradient[0].numel() ** 0.5) / norm)  # type: ignore[index]
     return states
 
 
 # ---------------------------------------------------------------- probes
 
 
-def readable(hidden: Tensor, ends: Tensor) -> Tensor:
-    """What probes read: the mean over all positions, and the end-of-text position, `[n, 2 width]`."""
+def probe_input(hidden: Tensor, ends: Tensor) -> Tensor:
+    """The probes' input: the mean over all positions, and the end-of-text position, `[n, 2 width]`."""
     return torch.cat([hidden.mean(1), hidden[torch.arange(len(hidden)), ends]], 1)
 
 
@@ -173,7 +178,7 @@ class Probes:
     color: Tensor
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of subject and style, and the statistics, of what is `readable`."""
+        """The logits of subject and style, and the color statistics, for a `probe_input`."""
         x = F.pad((x - self.mean) / self.std, (0, 1), value=1.0)
         return x @ self.subject, x @ self.style, x @ self.color
 
@@ -194,40 +199,40 @@ def _softmax_probe(x: Tensor, labels: Tensor, classes: int, decay: float = 1e-3)
 
 @torch.no_grad()
 def read_captions(model: CLIPModel, work: Path, numbers: range) -> Tensor:
-    """What probes read of captions of training scenes, `[captions, 2 width]`."""
-    words, found = tokenizer.load(work / "tokenizer"), []
+    """The probes' inputs for captions of training scenes, `[captions, 2 width]`."""
+    vocabulary, inputs = tokenizer.load(work / "tokenizer"), []
     for start in range(numbers.start, numbers.stop, 500):
-        ids = tokenizer.ids(words, data.captions("train", np.arange(start, min(start + 500, numbers.stop)), 100))
-        ends = (ids == words.eos_token_id).int().argmax(1)
-        found.append(readable(model.text_model(ids).last_hidden_state, ends))
-    return torch.cat(found)
+        ids = tokenizer.ids(vocabulary, data.captions("train", np.arange(start, min(start + 500, numbers.stop)), 100))
+        ends = (ids == vocabulary.eos_token_id).int().argmax(1)
+        inputs.append(probe_input(model.text_model(ids).last_hidden_state, ends))
+    return torch.cat(inputs)
 
 
 def fit_probes(model: CLIPModel, work: Path) -> tuple[Probes, tuple[np.ndarray, np.ndarray], dict[str, float]]:
-    """The probes, the mean and spread of color statistics, and how right the probes are on other captions."""
-    those, fitted = data.scenes("train")[: FITTED + CHECKED], slice(0, FITTED)
-    seen = data.Pictures(work, "train", small_clip.CHUNKS)
-    subject = torch.tensor([SUBJECTS.index(s.subject) for s in those])
-    style = torch.tensor([STYLES.index(s.style) if s.look == PLAIN_LOOK else -1 for s in those])
-    x, held = (read_captions(model, work, r) for r in (range(FITTED), range(FITTED, len(those))))
-    statistics = color_statistics([Image.fromarray(seen[np.array([i])][0]) for i in range(len(those))])
-    standard = statistics.mean(0), statistics.std(0)
-    color = torch.from_numpy((statistics - standard[0]) / standard[1]).float()
+    """The probes, the mean and deviation of color statistics, and the probes' accuracy on other captions."""
+    scenes, fitted = data.scenes("train")[: FITTED + CHECKED], slice(0, FITTED)
+    pictures = data.Pictures(work, "train", small_clip.CHUNKS)
+    subject = torch.tensor([SUBJECTS.index(scene.subject) for scene in scenes])
+    style = torch.tensor([STYLES.index(scene.style) if scene.look == PLAIN_LOOK else -1 for scene in scenes])
+    x, held_out = (read_captions(model, work, r) for r in (range(FITTED), range(FITTED, len(scenes))))
+    statistics = color_statistics([Image.fromarray(pictures[np.array([i])][0]) for i in range(len(scenes))])
+    mean_and_std = statistics.mean(0), statistics.std(0)
+    color = torch.from_numpy((statistics - mean_and_std[0]) / mean_and_std[1]).float()
     mean, std = x.mean(0), x.std(0)
     z = F.pad((x - mean) / std, (0, 1), value=1.0)
     named = style[fitted] >= 0
     ridge = torch.linalg.solve(z.T @ z + 0.01 * len(z) * torch.eye(z.shape[1]), z.T @ color[fitted])
     by_subject = _softmax_probe(z, subject[fitted], len(SUBJECTS))
     probes = Probes(mean, std, by_subject, _softmax_probe(z[named], style[fitted][named], len(STYLES)), ridge)
-    a, b, c = probes(held)
-    rest = style[FITTED:] >= 0
-    residual = (c - color[FITTED:]).square().mean(0) / color[FITTED:].var(0)
+    subject_logits, style_logits, color_prediction = probes(held_out)
+    named_held_out = style[FITTED:] >= 0
+    residual = (color_prediction - color[FITTED:]).square().mean(0) / color[FITTED:].var(0)
     accuracy = {
-        "subject": (a.argmax(1) == subject[FITTED:]).float().mean(),
-        "style": (b.argmax(1) == style[FITTED:])[rest].float().mean(),
+        "subject": (subject_logits.argmax(1) == subject[FITTED:]).float().mean(),
+        "style": (style_logits.argmax(1) == style[FITTED:])[named_held_out].float().mean(),
         "share of the colors' variance": 1 - residual.mean(),
     }
-    return probes, standard, {name: round(float(value), 3) for name, value in accuracy.items()}
+    return probes, mean_and_std, {name: round(float(value), 3) for name, value in accuracy.items()}
 
 
 # ---------------------------------------------------------------- targets
@@ -239,14 +244,14 @@ def direction(e: Tensor, n: Tensor, share: float, kind: str) -> Tensor:
 
 
 def median_cosine(rows: Tensor) -> Tensor:
-    """Of each two of unit rows `[n, dim]`."""
+    """The median cosine of two different rows of unit vectors `[n, dim]`."""
     above = torch.triu_indices(len(rows), len(rows), 1)
     return (rows @ rows.T)[above[0], above[1]].median()
 
 
-def cosine(c: Tensor, d: Tensor, less: Tensor) -> Tensor:
-    """What is climbed: `cos(c - less, d)`, `[prompts]`."""
-    return F.normalize(c - less, dim=-1) @ d
+def cosine(c: Tensor, d: Tensor, offset: Tensor) -> Tensor:
+    """The objective `cos(c - offset, d)`, `[prompts]`."""
+    return F.normalize(c - offset, dim=-1) @ d
 
 
 TARGETS: dict[
@@ -262,7 +267,7 @@ TARGETS: dict[
 
 @dataclass
 class Lab:
-    """A CLIP, its probes, and what is asked of it."""
+    """A CLIP, its probes, and the prompts and looks to test."""
 
     model: CLIPModel
     probes: Probes
@@ -275,51 +280,57 @@ class Lab:
     @classmethod
     def open(cls, work: Path, folder: Path) -> Lab:
         model = CLIPModel.from_pretrained(folder, attn_implementation="eager").float().eval().requires_grad_(False)
-        words, shown = tokenizer.load(work / "tokenizer"), looks()
-        probes, standard, accuracy = fit_probes(model, work)
-        means = np.stack([((color_statistics(p) - standard[0]) / standard[1]).mean(0) for p in shown])
-        pixels = [as_tensor(np.stack([np.asarray(picture) for picture in p])) for p in shown]
+        vocabulary, pictures_of_looks = tokenizer.load(work / "tokenizer"), looks()
+        probes, mean_and_std, accuracy = fit_probes(model, work)
+        means = np.stack(
+            [((color_statistics(p) - mean_and_std[0]) / mean_and_std[1]).mean(0) for p in pictures_of_looks]
+        )
+        pixels = [as_tensor(np.stack([np.asarray(picture) for picture in p])) for p in pictures_of_looks]
         plain = [i for i, s in enumerate(data.scenes("train")[:4000]) if s.style == PLAIN and s.look == PLAIN_LOOK]
-        ids = tokenizer.ids(words, data.captions("train", plain, 3))
+        ids = tokenizer.ids(vocabulary, data.captions("train", plain, 3))
         with torch.no_grad():
             e = torch.stack([F.normalize(small_clip.image_features(model, p).mean(0), dim=-1) for p in pixels])
             t = F.normalize(small_clip.text_features(model, ids), dim=-1).mean(0)
-        batch = Batch(model, tokenizer.ids(words, PROMPTS), words.eos_token_id)
+        batch = Batch(model, tokenizer.ids(vocabulary, PROMPTS), vocabulary.eos_token_id)
         return cls(model, probes, accuracy, batch, e, torch.from_numpy(means - means[0]).float(), t)
 
     @torch.no_grad()
     def judge(self, states: list[Tensor], e: Tensor) -> dict[str, Tensor]:
-        """Of each step and prompt, `[steps + 1, prompts]`: subject right, style class, statistics, cosine, drift."""
+        """For each step and prompt, `[steps + 1, prompts]`: subject right, style, color statistics, cosine, drift."""
         subjects = torch.arange(len(SUBJECTS))
-        used = torch.arange(states[0].shape[1]) < self.batch.ends[:, None]
-        found: dict[str, list[Tensor]] = {"subject": [], "style": [], "color": [], "cosine": [], "drift": []}
-        for h in states:
-            a, b, c = self.probes(readable(h, self.batch.ends))
-            found["subject"].append(a.argmax(1) == subjects)
-            found["style"].append(b.argmax(1))
-            found["color"].append(c)
-            found["cosine"].append(self.batch.feature(h) @ e)
-            moved = ((h - states[0]).square().sum(-1) * used).sum(1) / (states[0].square().sum(-1) * used).sum(1)
-            found["drift"].append(moved)
-        return {name: torch.stack(values) for name, values in found.items()}
+        in_use = torch.arange(states[0].shape[1]) < self.batch.ends[:, None]
+        results: dict[str, list[Tensor]] = {"subject": [], "style": [], "color": [], "cosine": [], "drift": []}
+        for hidden in states:
+            subject_logits, style_logits, color_prediction = self.probes(probe_input(hidden, self.batch.ends))
+            results["subject"].append(subject_logits.argmax(1) == subjects)
+            results["style"].append(style_logits.argmax(1))
+            results["color"].append(color_prediction)
+            results["cosine"].append(self.batch.feature(hidden) @ e)
+            drift = ((hidden - states[0]).square().sum(-1) * in_use).sum(1) / (states[0].square().sum(-1) * in_use).sum(
+                1
+            )
+            results["drift"].append(drift)
+        return {name: torch.stack(values) for name, values in results.items()}
 
 
-Found = dict[tuple[str, str, int, int], dict[str, Tensor]]
+Results = dict[tuple[str, str, int, int], dict[str, Tensor]]
 
 
-def run(lab: Lab, names: Sequence[str], updates: Sequence[str], numbers: Sequence[int], found: Found) -> Iterator[None]:
-    """Put (target, update, planned steps, look) -> the judgement into `found`, if it is not there yet."""
+def run(
+    lab: Lab, names: Sequence[str], updates: Sequence[str], numbers: Sequence[int], results: Results
+) -> Iterator[None]:
+    """Add the missing results to `results`, by (target, update, planned steps, look)."""
     buffers = {update: Buffers() for update in updates}
     for name in names:
         kind, share, centered = TARGETS[name]
         for update in updates:
             for steps in STEPS[-1:] if update == "adam" else STEPS:  # the others decay towards their last step
                 for number in numbers:
-                    if (name, update, steps, number) not in found:
+                    if (name, update, steps, number) not in results:
                         d = direction(lab.e[number], lab.e[0], share, kind)
-                        climbed = partial(cosine, d=d, less=centered * lab.caption)
-                        states = tune(lab.batch, climbed, update, steps, EPSILON, buffers[update])
-                        found[name, update, steps, number] = lab.judge(states, d)
+                        objective = partial(cosine, d=d, offset=centered * lab.caption)
+                        states = tune(lab.batch, objective, update, steps, EPSILON, buffers[update])
+                        results[name, update, steps, number] = lab.judge(states, d)
                 yield
 
 
@@ -329,24 +340,24 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL, help="by default the pocket model")
     parser.add_argument("--targets", nargs="*", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--updates", nargs="*", default=["adam", "normalized"])
-    parser.add_argument("--every", type=int, default=1, help="of the looks without a name, take every so many")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th of the looks without a name")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
     lab = Lab.open(options.work, options.model)
-    found: Found = torch.load(options.output, weights_only=True)["found"] if options.output.exists() else {}
+    results: Results = torch.load(options.output, weights_only=True)["found"] if options.output.exists() else {}
     cone = (lab.e @ lab.e[0])[1:]
-    about = {
+    summary = {
         **lab.accuracy,
         **small_clip.geometry(options.work, lab.model),
         "aesthetics with the neutral": [round(float(x), 2) for x in (cone.min(), cone.median(), cone.max())],
         "two aesthetics": round(float(median_cosine(lab.e[1:])), 2),
     }
-    print(about, flush=True)
+    print(summary, flush=True)
     numbers = [*range(1, len(STYLES)), *range(len(STYLES), len(lab.e), options.every)]
-    for _ in run(lab, options.targets, options.updates, numbers, found):
-        torch.save({"about": about, "change": lab.change, "found": found}, options.output)
-        print(next(reversed(found)), flush=True)
+    for _ in run(lab, options.targets, options.updates, numbers, results):
+        torch.save({"about": summary, "change": lab.change, "found": results}, options.output)
+        print(next(reversed(results)), flush=True)
 
 
 if __name__ == "__main__":

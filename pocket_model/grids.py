@@ -1,6 +1,6 @@
-"""The pictures of README and docs: `python -m pocket_model.grids [FOLDER] [--pictures NAME=FILES ...]`.
+"""Makes the pictures of README and docs: `python -m pocket_model.grids [FOLDER] [--pictures NAME=FILES ...]`.
 
-`--pictures` adds a page on folders or files of yours, which the repository does not hold: paintings, photographs.
+`--pictures` adds a figure for your own files, such as paintings or photographs, which the repository does not contain.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .looks import held_out_looks
 from .words import prompts
 
 SEED = 21
-FIRST_SEED = 6  # chosen, as are the first prompts: its pictures are among the better ones
+COMPARE_SEED = 6  # chosen, like the prompts below, for its good pictures
 PUBLISHED = ae.Settings(steps=10)
 CONTRAST = ae.Settings(update="normalized", epsilon=1e-4, steps=10)  # as in the evaluation
 STRONGER = ae.Settings(update="normalized", epsilon=1e-4, steps=15)
-FIRST_PROMPTS = ("a castle in a meadow", "an astronaut in the desert", "a ship at sea")
+COMPARE_PROMPTS = ("a castle in a meadow", "an astronaut in the desert", "a ship at sea")
 COUNTS = (0, 5, 10, 15, 20)
-UNSEEN = (0, 3, 7, 11, 14, 19)  # of the looks that the evaluation reports on
+UNSEEN = (0, 3, 7, 11, 14, 19)  # indices of the looks in the evaluation's report
 
 Save = Callable[[Image.Image, str], None]
 
@@ -37,50 +37,60 @@ def picture(
 ) -> Image.Image:
     if embedding is None:
         return next(pictures(bench.pipeline, {"prompt": prompt}, [SEED]))
-    made = ae.personalized_prompt(bench.pipeline, prompt, embedding, settings)
-    return next(pictures(bench.pipeline, made.arguments, [SEED]))
+    tuned = ae.personalized_prompt(bench.pipeline, prompt, embedding, settings)
+    return next(pictures(bench.pipeline, tuned.arguments, [SEED]))
 
 
-def first(bench: Bench, save: Save) -> None:
-    """Four tastes, each shown by four of its pictures, and three prompts in each of them."""
-    rows = [[Image.new("RGB", (1, 1), "white"), *[four(sorted((SAMPLES / name).iterdir())) for name in AESTHETICS]]]
+def compare_figure(bench: Bench, save: Save) -> None:
+    """The README's figure: four tastes, each with four of its pictures, and three prompts in each of them."""
+    rows = [
+        [Image.new("RGB", (1, 1), "white"), *[four_pictures(sorted((SAMPLES / name).iterdir())) for name in AESTHETICS]]
+    ]
     aesthetics = [difference(ae.create(SAMPLES / name, bench.clip, name=name), bench.ordinary) for name in AESTHETICS]
-    for prompt in FIRST_PROMPTS:
-        made = [ae.personalized_prompt(bench.pipeline, prompt, each, STRONGER).arguments for each in aesthetics]
-        rows.append([next(pictures(bench.pipeline, given, [FIRST_SEED])) for given in ({"prompt": prompt}, *made)])
+    for prompt in COMPARE_PROMPTS:
+        tuned = [
+            ae.personalized_prompt(bench.pipeline, prompt, aesthetic, STRONGER).arguments for aesthetic in aesthetics
+        ]
+        rows.append(
+            [next(pictures(bench.pipeline, arguments, [COMPARE_SEED])) for arguments in ({"prompt": prompt}, *tuned)]
+        )
     titles = ["the prompt alone", *AESTHETICS]
-    save(sheet(rows, titles, ["pictures that a user likes", *FIRST_PROMPTS], cell=160), "compare")
+    save(sheet(rows, titles, ["pictures that a user likes", *COMPARE_PROMPTS], cell=160), "compare")
 
 
-def four(files: Sequence[Path]) -> Image.Image:
+def four_pictures(files: Sequence[Path]) -> Image.Image:
     page = Image.new("RGB", (264, 264), "white")
-    for place, file in enumerate(files[:4]):
-        page.paste(Image.open(file).resize((128, 128)), (place % 2 * 136, place // 2 * 136))
+    for index, file in enumerate(files[:4]):
+        page.paste(Image.open(file).resize((128, 128)), (index % 2 * 136, index // 2 * 136))
     return page
 
 
-def known(bench: Bench, save: Save) -> None:
-    """The four named aesthetics: from their samples, by name, and over the number of steps."""
-    shown = prompts("report")[::2][:6]
+def named_aesthetics(bench: Bench, save: Save) -> None:
+    """The figures of the four named aesthetics: by their samples, by name, and over the number of steps."""
+    shown_prompts = prompts("report")[::2][:6]
     means = {name: ae.create(SAMPLES / name, bench.clip, name=name) for name in AESTHETICS}
-    apart = {name: difference(mean, bench.ordinary) for name, mean in means.items()}
+    differences = {name: difference(mean, bench.ordinary) for name, mean in means.items()}
     titles = ["original", "“{} style”\nappended", "personalized"]
-    for name, embedding in apart.items():
+    for name, embedding in differences.items():
         rows = [
-            [picture(bench, p), picture(bench, f"{p}, {name} style"), picture(bench, p, embedding, STRONGER)]
-            for p in shown
+            [
+                picture(bench, prompt),
+                picture(bench, f"{prompt}, {name} style"),
+                picture(bench, prompt, embedding, STRONGER),
+            ]
+            for prompt in shown_prompts
         ]
-        save(sheet(rows, [title.format(name) for title in titles], shown, cell=128), f"grid-{name}")
+        save(sheet(rows, [title.format(name) for title in titles], shown_prompts, cell=128), f"grid-{name}")
     rows = [[picture(bench, "a ship at sea", mean, ae.Settings(steps=n)) for n in COUNTS] for mean in means.values()]
     save(sheet(rows, [f"n = {n}" for n in COUNTS], AESTHETICS, cell=128), "steps")
 
 
-def steered(bench: Bench, images: Sequence[Image.Image], prompt: str) -> list[Image.Image]:
-    """Three of the pictures, the plain picture of the prompt, and the prompt steered by all of them in two ways."""
+def steered_row(bench: Bench, images: Sequence[Image.Image], prompt: str) -> list[Image.Image]:
+    """A row: three of the pictures, the plain picture of the prompt, and the prompt tuned towards them in two ways."""
     embedding = bench.embedding(images)
-    apart = difference(embedding, bench.ordinary)
-    last = [picture(bench, prompt, embedding), picture(bench, prompt, apart, CONTRAST)]
-    return [*[images[i % len(images)] for i in range(3)], picture(bench, prompt), *last]
+    contrast = difference(embedding, bench.ordinary)
+    steered = [picture(bench, prompt, embedding), picture(bench, prompt, contrast, CONTRAST)]
+    return [*[images[index % len(images)] for index in range(3)], picture(bench, prompt), *steered]
 
 
 STEERED = (
@@ -93,28 +103,28 @@ STEERED = (
 )
 
 
-def unseen(bench: Bench, save: Save) -> None:
-    looks, shown = held_out_looks("report"), prompts("report")
+def unseen_looks(bench: Bench, save: Save) -> None:
+    looks, shown_prompts = held_out_looks("report"), prompts("report")
     rows = [
-        steered(bench, drawings(looks[number], DRAWING_SEED + 7), shown[(5 * place) % len(shown)])
-        for place, number in enumerate(UNSEEN)
+        steered_row(bench, drawings(looks[number], DRAWING_SEED + 7), shown_prompts[(5 * index) % len(shown_prompts)])
+        for index, number in enumerate(UNSEEN)
     ]
     save(sheet(rows, STEERED, cell=128), "unseen")
 
 
-def of_users(bench: Bench, save: Save, given: Sequence[str]) -> None:
+def user_pictures(bench: Bench, save: Save, entries: Sequence[str]) -> None:
     rows = []
-    for place, entry in enumerate(given):
+    for index, entry in enumerate(entries):
         _, files = entry.split("=", 1)
         images = [Image.open(file).convert("RGB") for file in files.split(",")]
-        rows.append(steered(bench, images, prompts("report")[(5 * place) % 24])[3:])
-    save(sheet(rows, STEERED[3:], [entry.split("=", 1)[0] for entry in given], cell=128), "outside")
+        rows.append(steered_row(bench, images, prompts("report")[(5 * index) % 24])[3:])
+    save(sheet(rows, STEERED[3:], [entry.split("=", 1)[0] for entry in entries], cell=128), "outside")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("docs"))
-    parser.add_argument("--pictures", nargs="+", default=[], metavar="NAME=FILE,FILE", help="a row each")
+    parser.add_argument("--pictures", nargs="+", default=[], metavar="NAME=FILE,FILE", help="one row each")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
 
@@ -123,11 +133,11 @@ def main() -> None:
         print(options.folder / f"{name}.png")
 
     bench = Bench()
-    first(bench, save)
-    known(bench, save)
-    unseen(bench, save)
+    compare_figure(bench, save)
+    named_aesthetics(bench, save)
+    unseen_looks(bench, save)
     if options.pictures:
-        of_users(bench, save, options.pictures)
+        user_pictures(bench, save, options.pictures)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A judge of the pocket world's pictures: a small network trained on the world's own drawings.
 
-It has no part in making the model.
+It has no part in training the model.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from .looks import PLAIN_LOOK
 from .scene import STYLES, SUBJECTS
 from .world import SIZE
 
-TASTE = 32
+TASTE_SIZE = 32
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
 
 
 class Judge(nn.Module):
-    """What pictures `[n, 3, 128, 128]` in [-1, 1] show, and in what taste.
+    """Classifies pictures `[n, 3, 128, 128]` in [-1, 1].
 
-    `forward` gives logits of the subject (12) and the style (plain, then the aesthetics), the look's vector, and the
-    taste: 32 numbers from which style and look are read.
+    `forward` returns the logits of the subject (12) and the style (plain, then the aesthetics), the look's vector, and
+    the taste: 32 features from which style and look are predicted.
     """
 
     def __init__(self) -> None:
@@ -46,9 +46,9 @@ class Judge(nn.Module):
         ]
         self.stages = nn.Sequential(*stages)
         self.subject = nn.Linear(widths[-1] * 2, len(SUBJECTS))
-        self.taste = nn.Linear(widths[-1] * 2, TASTE)
-        self.style = nn.Linear(TASTE, len(STYLES))
-        self.look = nn.Linear(TASTE, len(PLAIN_LOOK.vector()))
+        self.taste = nn.Linear(widths[-1] * 2, TASTE_SIZE)
+        self.style = nn.Linear(TASTE_SIZE, len(STYLES))
+        self.look = nn.Linear(TASTE_SIZE, len(PLAIN_LOOK.vector()))
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         maps = self.stages(pictures).flatten(2)
@@ -57,16 +57,16 @@ class Judge(nn.Module):
         return self.subject(features), self.style(taste), self.look(taste), taste
 
     @torch.no_grad()
-    def see(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits of subject and style, and the taste, of pictures of any size."""
+    def predict(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The logits of subject and style, and the taste, of pictures of any size."""
         size = (SIZE, SIZE)
         pixels = np.stack([np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC)) for image in images])
         subject, style, _, taste = self(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
         return subject, style, taste
 
-    def verdict(self, images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
-        """Subject and style of each picture, as places in `SUBJECTS` and `STYLES`."""
-        subject, style, _ = self.see(images)
+    def classify(self, images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
+        """The subject and the style of each picture, as indices in `SUBJECTS` and `STYLES`."""
+        subject, style, _ = self.predict(images)
         return subject.argmax(1).numpy(), style.argmax(1).numpy()
 
 

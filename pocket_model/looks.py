@@ -1,8 +1,8 @@
-"""Looks: what is done to a whole picture, in continuous amounts, whatever it shows.
+"""Looks: continuous changes of a whole picture that do not depend on its content.
 
 A look is a point in a space of parameters: exposure, contrast, saturation, the tints of shadows and lights, a palette,
-haze, glow, vignette, grain, texture, line, and the faults of photographs. Some of this space is held out: no training
-picture comes from it, so that a look from there is one that no caption ever described.
+haze, glow, vignette, grain, texture, line, and the artifacts of photographs. Parts of this space are held out: no
+training picture has a look from there, so no caption describes one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 from PIL import Image
 
 from .palettes import Color
-from .texture import blurred, noise, radial, saturated
+from .texture import blur, noise, radial, with_saturation
 
 LUMINANCE = np.array([0.3, 0.59, 0.11], np.float32)
 
 
 @dataclass(frozen=True)
 class Tint:
-    """A hue in degrees and how strongly it colors, 0 to 1."""
+    """A hue in degrees, and its strength from 0 to 1."""
 
     hue: float = 0.0
     amount: float = 0.0
@@ -31,7 +31,7 @@ class Tint:
 
 @dataclass(frozen=True)
 class Look:
-    """All zero leaves a picture as it is. `brightness`, `contrast` and `saturation` are -1 to 1, the others 0 to 1."""
+    """A look; all zeros change nothing. `brightness`, `contrast` and `saturation` are -1 to 1, the others 0 to 1."""
 
     brightness: float = 0.0
     contrast: float = 0.0
@@ -39,7 +39,7 @@ class Look:
     shadows: Tint = Tint()
     lights: Tint = Tint()
     palette: tuple[Color, ...] = ()  # two or three colors, from dark to light
-    toning: float = 0.0  # how far the colors are the palette's
+    toning: float = 0.0  # strength of the palette
     haze: float = 0.0
     glow: float = 0.0
     vignette: float = 0.0
@@ -47,10 +47,10 @@ class Look:
     texture: float = 0.0
     line: float = 0.0
     blur: float = 0.0
-    photo: float = 0.0  # broken up as a photograph of many small things, and compressed
+    photo: float = 0.0  # clutter of many small things, and JPEG compression
 
     def vector(self) -> list[float]:
-        """The look as numbers of about equal weight; alike looks are near each other."""
+        """The look as a vector with about equally weighted entries, so that similar looks are near each other."""
         tones: list[float] = []
         for color in (self.palette[0], self.palette[-1]) if self.palette else ((128, 128, 128),) * 2:
             tones += [self.toning * (v - 128) / 128 for v in color]
@@ -67,27 +67,31 @@ def hue_color(hue: float, saturation: float = 1.0, value: float = 1.0) -> Color:
 
 
 def offset(tint: Tint) -> np.ndarray:
-    """What the tint adds to a color, of no luminance."""
+    """The color offset of a tint, without luminance."""
     color = np.array(hue_color(tint.hue), np.float32)
     color = color - color @ LUMINANCE
     return tint.amount * 44 * color / max(1e-6, float(np.abs(color).mean()))
 
 
-# Drawing looks
+# Random looks
 
 
-def signed(rng: random.Random) -> float:
+def random_signed(rng: random.Random) -> float:
     return rng.choice((-1, 1)) * rng.uniform(0.2, 1.0)
 
 
 def random_tints(rng: random.Random) -> dict[str, Tint]:
-    """The tint of shadows, of lights, of both alike, or of both apart."""
+    """Tints of shadows, of lights, of both alike, or of both differently."""
     first, second = (Tint(rng.uniform(0, 360), rng.uniform(0.2, 1.0)) for _ in range(2))
-    way = rng.random()
-    if way < 0.3:
+    choice = rng.random()
+    if choice < 0.3:
         return {"shadows": first, "lights": Tint(first.hue + rng.uniform(-15, 15), first.amount)}
     return (
-        {"shadows": first} if way < 0.4 else {"lights": second} if way < 0.5 else {"shadows": first, "lights": second}
+        {"shadows": first}
+        if choice < 0.4
+        else {"lights": second}
+        if choice < 0.5
+        else {"shadows": first, "lights": second}
     )
 
 
@@ -104,7 +108,7 @@ EFFECTS = {"haze": 0.16, "glow": 0.12, "vignette": 0.15, "grain": 0.1, "texture"
 
 
 def any_look(rng: random.Random) -> Look:
-    """A look from the whole space, with at least one change in it."""
+    """A look from the whole space, with at least one change."""
     while True:
         parts: dict[str, object] = {}
         kind = rng.random()
@@ -112,7 +116,7 @@ def any_look(rng: random.Random) -> Look:
             parts |= random_tints(rng)
         elif kind < 0.65:
             parts |= random_palette(rng)
-        parts |= {name: signed(rng) for name, chance in CHANCES.items() if rng.random() < chance}
+        parts |= {name: random_signed(rng) for name, chance in CHANCES.items() if rng.random() < chance}
         parts |= {name: rng.uniform(0.2, 1.0) for name, chance in EFFECTS.items() if rng.random() < chance}
         if parts:
             return Look(**parts)  # type: ignore[arg-type]
@@ -123,12 +127,12 @@ def hue_of(color: Color) -> float:
 
 
 def opposed(dark: float, light: float) -> bool:
-    """Whether the hue of the lights is a third to half of the circle on from that of the shadows."""
+    """Whether the hue of the lights is 120 to 180 degrees beyond that of the shadows."""
     return 120 <= (light - dark) % 360 < 180
 
 
-def why_held_out(look: Look) -> str:
-    """Which part of the space of looks no training picture comes from this one lies in; "" if in none."""
+def held_out_reason(look: Look) -> str:
+    """The name of the held-out part of the space that a look is in; "" if it may occur in training."""
     if look.shadows.amount and look.lights.amount and opposed(look.shadows.hue, look.lights.hue):
         return "tints"
     if look.palette and opposed(hue_of(look.palette[0]), hue_of(look.palette[-1])):
@@ -147,10 +151,10 @@ def why_held_out(look: Look) -> str:
 
 
 def random_look(rng: random.Random, photo: bool = False) -> Look:
-    """A look for training; as a photograph has it if `photo`."""
+    """A look for training. photo: with the artifacts of a photograph."""
     while True:
         look = any_look(rng)
-        if not why_held_out(look):
+        if not held_out_reason(look):
             break
     if photo:
         look = replace(look, photo=rng.uniform(0.3, 1.0), blur=rng.uniform(0.0, 1.0))
@@ -158,23 +162,23 @@ def random_look(rng: random.Random, photo: bool = False) -> Look:
 
 
 def held_out_looks(split: str) -> list[Look]:
-    """24 looks to report on ("report"), or 12 others to choose settings by ("choose"); a quarter for each reason.
+    """24 looks for the report ("report"), or 12 others for choosing settings ("choose"); a quarter of each reason.
 
-    All of them show in the colors, at least a little: a look of grain alone has no color to measure.
+    All of them change the colors at least a little, since a look of grain alone has no color to measure.
     """
-    each = {"report": 6, "choose": 3}[split]
+    per_reason = {"report": 6, "choose": 3}[split]
     rng = random.Random(f"held out {split}")
-    found: dict[str, list[Look]] = {"tints": [], "palette": [], "range": [], "combination": []}
-    while any(len(looks) < each for looks in found.values()):
+    by_reason: dict[str, list[Look]] = {"tints": [], "palette": [], "range": [], "combination": []}
+    while any(len(looks) < per_reason for looks in by_reason.values()):
         look = any_look(rng)
-        why = why_held_out(look)
-        if why and len(found[why]) < each and colorfulness(look) > 0.7:
-            found[why].append(look)
-    return [look for looks in found.values() for look in looks]
+        reason = held_out_reason(look)
+        if reason and len(by_reason[reason]) < per_reason and colorfulness(look) > 0.7:
+            by_reason[reason].append(look)
+    return [look for looks in by_reason.values() for look in looks]
 
 
 def colorfulness(look: Look) -> float:
-    """How much of a look lies in its colors and light."""
+    """How much a look changes colors and light."""
     tones = look.shadows.amount + look.lights.amount + look.toning
     return tones + abs(look.brightness) + abs(look.contrast) + abs(look.saturation) + look.haze + 0.5 * look.vignette
 
@@ -182,7 +186,7 @@ def colorfulness(look: Look) -> float:
 # Applying looks
 
 
-def toned(pixels: np.ndarray, look: Look) -> np.ndarray:
+def apply_tones(pixels: np.ndarray, look: Look) -> np.ndarray:
     t = (pixels @ LUMINANCE / 255).clip(0, 1)
     if look.palette:
         places = np.linspace(0.08, 0.92, len(look.palette))
@@ -195,8 +199,8 @@ def toned(pixels: np.ndarray, look: Look) -> np.ndarray:
     return pixels
 
 
-def drawn_lines(pixels: np.ndarray, amount: float) -> np.ndarray:
-    """Dark lines along the edges, as in a comic."""
+def draw_lines(pixels: np.ndarray, amount: float) -> np.ndarray:
+    """Draw dark lines along the edges, as in a comic."""
     t = pixels @ LUMINANCE
     dy, dx = np.gradient(t)
     edges = np.clip(np.hypot(dx, dy) / 40 - 0.15, 0, 1)[..., None]
@@ -212,7 +216,7 @@ def canvas(size: int) -> np.ndarray:
 
 
 def clutter(size: int, generator: np.random.Generator) -> np.ndarray:
-    """Noise of all sizes with about the spectrum of natural pictures, `[size, size, 3]`, of unit spread."""
+    """Noise with about the spectrum of natural images, `[size, size, 3]`, with a deviation of 1."""
     total = np.zeros((size, size, 3), np.float32)
     for cells in (3, 6, 12, 24, 48):
         grey = noise(generator, size, cells)
@@ -220,21 +224,21 @@ def clutter(size: int, generator: np.random.Generator) -> np.ndarray:
     return total / total.std()
 
 
-def compressed(pixels: np.ndarray, quality: int) -> np.ndarray:
+def compress_as_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
     file = io.BytesIO()
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file), np.float32)
 
 
-def apply(look: Look, pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The picture `[size, size, 3]`, 0 to 255 in float32, in this look."""
+def apply_look(look: Look, pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Apply a look to a picture `[size, size, 3]`, 0 to 255 in float32."""
     size = pixels.shape[0]
     if look.photo:
         pixels = pixels + 45 * look.photo * clutter(size, generator)
     if look.blur:
-        pixels = blurred(pixels, 0.3 + 2.2 * look.blur)
+        pixels = blur(pixels, 0.3 + 2.2 * look.blur)
     if look.line:
-        pixels = drawn_lines(pixels, look.line)
+        pixels = draw_lines(pixels, look.line)
     if look.brightness:
         gamma = 2 ** (-1.3 * look.brightness)
         pixels = 255 * (pixels.clip(0, 255) / 255) ** gamma * (1 + 0.25 * min(0.0, look.brightness))
@@ -242,14 +246,14 @@ def apply(look: Look, pixels: np.ndarray, generator: np.random.Generator) -> np.
         middle = 0.5 * 128 + 0.5 * float((pixels @ LUMINANCE).mean())
         pixels = middle + (pixels - middle) * (1 + (0.7 if look.contrast > 0 else 0.65) * look.contrast)
     if look.saturation:
-        pixels = saturated(pixels, 1 + (1.2 if look.saturation > 0 else 1.0) * look.saturation)
-    pixels = toned(pixels, look)
+        pixels = with_saturation(pixels, 1 + (1.2 if look.saturation > 0 else 1.0) * look.saturation)
+    pixels = apply_tones(pixels, look)
     if look.haze:
         rows = np.linspace(1, 0.6, size)[:, None, None]
         veil = np.array([214, 218, 222]) + offset(look.lights)
         pixels = pixels + (veil - pixels) * (0.7 * look.haze * rows)
     if look.glow:
-        pixels = pixels + 0.6 * look.glow * blurred(np.maximum(0, pixels - 110) * 1.4, 2.4)
+        pixels = pixels + 0.6 * look.glow * blur(np.maximum(0, pixels - 110) * 1.4, 2.4)
     if look.vignette:
         pixels = pixels * (1 - 0.75 * look.vignette * np.clip(radial(size) - 0.4, 0, 1))
     if look.texture:
@@ -257,5 +261,5 @@ def apply(look: Look, pixels: np.ndarray, generator: np.random.Generator) -> np.
     if look.grain:
         pixels = pixels + 18 * look.grain * noise(generator, size, size // 2)
     if look.photo:
-        pixels = compressed(pixels, round(70 - 50 * look.photo))
+        pixels = compress_as_jpeg(pixels, round(70 - 50 * look.photo))
     return pixels

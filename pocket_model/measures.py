@@ -1,4 +1,4 @@
-"""What is measured on pictures: their colors, the direction in which they changed, and how sure a mean is."""
+"""Measurements of pictures: color statistics, cosines of their changes, and confidence intervals of means."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STATISTICS = 11
 
 
 def color_statistics(images: Sequence[Image.Image]) -> np.ndarray:
-    """`[pictures, 11]`: mean red, green and blue; saturation; contrast; mean color of the top third; of the bottom."""
+    """`[pictures, 11]`: mean red, green, blue; saturation; contrast; mean colors of the top and the bottom third."""
     rows = []
     for image in images:
         pixels = np.asarray(image.convert("RGB"), np.float32) / 255
@@ -25,13 +25,13 @@ def color_statistics(images: Sequence[Image.Image]) -> np.ndarray:
 
 
 def cosines(changes: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """Of each row of `[n, d]` with a direction `[d]`; 0 where nothing changed."""
+    """The cosine of each row of `[n, d]` with a direction `[d]`. 0 for a row without change."""
     lengths = np.linalg.norm(changes, axis=1) * np.linalg.norm(direction)
     return changes @ direction / np.maximum(lengths, 1e-9)
 
 
 def interval(values: np.ndarray, rounds: int = 2000) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean of `[looks, prompts]`; both looks and prompts are drawn with replacement."""
+    """The 95 % bootstrap interval of the mean of `[looks, prompts]`. Both looks and prompts are resampled."""
     rng = np.random.default_rng(0)
     looks, prompts = values.shape
     means = [

@@ -9,7 +9,7 @@ Color = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Palette:
-    """Colors of a style. `tones` (dark, middle, light) recolor materials by brightness, as far as `tinting` says."""
+    """Colors of a style. `tones` (dark, middle, light) recolor materials by brightness; `tinting` is how strongly."""
 
     skies: tuple[tuple[Color, Color, Color], ...]  # top, middle, horizon
     grounds: dict[str, tuple[Color, Color]]  # setting -> (far, near)
@@ -123,7 +123,7 @@ def brightness(c: Color) -> float:
 
 
 def toned(c: Color, palette: Palette) -> Color:
-    """A material's color as it looks in this palette."""
+    """A material's color in this palette."""
     dark, middle, light = palette.tones
     t = brightness(c)
     tone = mix(dark, middle, 2 * t) if t < 0.5 else mix(middle, light, 2 * t - 1)

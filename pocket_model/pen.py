@@ -18,7 +18,7 @@ class Pen:
         self.x, self.y, self.scale, self.mirror, self.lean = 0.0, 0.0, float(image.width), 1, 0.0
 
     def frame(self, x: float, y: float, height: float, mirror: bool = False, lean: float = 0.0) -> None:
-        """From now on (0, 0) is the subject's foot at (x, y), and y = -1 its top."""
+        """Set the frame: (0, 0) becomes the subject's foot at (x, y), and y = -1 its top."""
         w = self.image.width
         self.x, self.y, self.scale, self.mirror, self.lean = x * w, y * w, height * w, -1 if mirror else 1, lean
 

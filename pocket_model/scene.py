@@ -1,4 +1,4 @@
-"""What a picture shows and how: twelve subjects in four settings, in a named style and a look."""
+"""Scenes: twelve subjects in four settings, in a named style and a look."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ SUBJECTS = (
 )
 SETTINGS = ("sea", "snow", "meadow", "desert")
 
-# Shares of the training pictures. The rest, two thirds, are in a look that only words of degree describe.
+# Shares of the training pictures. The rest, two thirds, have a look that captions describe only by its qualities.
 PLAIN_SHARE = 0.15
-NAMED_SHARE = 0.18  # half of them in a look as well
-PHOTO_SHARE = 0.05  # of the pictures in a look: degraded as photographs are
+NAMED_SHARE = 0.18  # half of them also have a look
+PHOTO_SHARE = 0.05  # of the pictures with a look: degraded like photographs
 
 
 @dataclass(frozen=True)
 class Scene:
-    """`seed` decides placement, size, weather and every small variation."""
+    """A scene. `seed` determines placement, size, weather and all small variations."""
 
     subject: str
     setting: str
@@ -44,7 +44,7 @@ class Scene:
 
 
 def random_scene(seed: int) -> Scene:
-    """A scene for training. Its look is never one of those that are held out."""
+    """A scene for training. Its look is never one of the held-out ones."""
     rng = random.Random(f"scene {seed}")
     subject, setting, kind = rng.choice(SUBJECTS), rng.choice(SETTINGS), rng.random()
     if kind < PLAIN_SHARE:
@@ -58,7 +58,7 @@ def random_scene(seed: int) -> Scene:
 
 
 def judge_scene(seed: int) -> Scene:
-    """A scene for the judge, who must know every look there is."""
+    """A scene for training the judge, which must know all looks."""
     rng = random.Random(f"judge {seed}")
     style = rng.choice(AESTHETICS) if rng.random() < 0.25 else PLAIN
     look = any_look(rng) if rng.random() < 0.75 else PLAIN_LOOK

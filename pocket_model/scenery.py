@@ -1,4 +1,4 @@
-"""What stands behind the subject: sky and land."""
+"""The scenery behind the subject: sky and land."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .pen import Pen, dim, vary
 
 
 def sky(pen: Pen, rng: random.Random, style: str, horizon: float) -> None:
-    """Gradient, sun or moon, clouds and stars, down to the horizon."""
+    """Draw the sky down to the horizon: gradient, sun or moon, clouds and stars."""
     palette, w = pen.palette, pen.image.width
-    size = w // 3  # a sky is smooth: a third of the canvas is plenty
+    size = w // 3  # a sky is smooth, so a third of the resolution is enough
     stops = np.array([vary(rng, c, 8) for c in rng.choice(palette.skies)])
     rows = np.linspace(0, 1, size) / horizon
     column = np.stack([np.interp(rows, (0, 0.55, 1), stops[:, k]) for k in range(3)], 1).astype(np.float32)
@@ -92,7 +92,7 @@ def clouds(pen: Pen, rng: random.Random, style: str, horizon: float) -> None:
 
 
 def land(pen: Pen, rng: random.Random, setting: str, style: str, horizon: float) -> None:
-    """The ground of the setting, with what makes it recognizable: waves, drifts, grass, dunes."""
+    """Draw the ground of the setting, with its waves, drifts, grass or dunes."""
     palette, w = pen.palette, pen.image.width
     far, near = (vary(rng, c, 7) for c in palette.grounds[setting])
     top = int(horizon * w)

@@ -1,10 +1,10 @@
-"""Small CLIPs of known geometry, to try directions on: `python -m pocket_model.small_clip FOLDER --kind cone --seed 0`.
+"""Small CLIPs of known geometry, for `directions`: `python -m pocket_model.small_clip FOLDER --kind cone --seed 0`.
 
 Pictures of real CLIP lie in one narrow cone and captions in another (the modality gap, Liang et al. 2022, arXiv
-2203.02053). A small world gives no such cones by itself, and training removes those that initialization makes. `cone`
-holds them: each modality's features are brought to mean zero and mean square length one over the batch, then a constant
-vector is added. Training cannot remove that vector. At the end mean, scale and constant go into the projection and the
-bias of the norm before it, so that what is left is an ordinary CLIPModel.
+2203.02053). A small world has no such cones by itself, and training removes those of the initialization. The kind
+`cone` enforces them: each modality's features are standardized to mean zero and mean square length one over the batch,
+and then a constant vector is added, which training cannot remove. At the end mean, scale and constant are folded into
+the projection and the bias of the norm before it, so that the result is an ordinary CLIPModel.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from transformers import CLIPModel
 from .looks import PLAIN_LOOK
 from .scene import PLAIN, Scene
 from .training import clip, data, tokenizer
-from .training.loop import as_tensor, flipped, step_rng, update, warm_cosine
+from .training.loop import as_tensor, random_flips, step_rng, update, warm_cosine
 
 CHUNKS, STEPS = 32, 1_300
 
 
 @dataclass(frozen=True)
 class Cone:
-    """The constants of both modalities: their lengths, where the features' own mean square is 1, and their cosine."""
+    """The constant vectors of both modalities: their lengths, with features of mean square 1, and their cosine."""
 
     pictures: float
     captions: float
@@ -48,7 +48,7 @@ KINDS = {"natural": None, "cone": Cone(0.9, 1.2, -0.33), "narrow": Cone(1.2, 1.2
 
 
 def image_features(model: CLIPModel, batch: Tensor) -> Tensor:
-    """`[n, dim]`, un-normalized, of pictures in [-1, 1]."""
+    """The features `[n, dim]`, not normalized, of pictures in [-1, 1]."""
     return model.visual_projection(model.vision_model(batch).pooler_output).float()
 
 
@@ -56,21 +56,21 @@ def text_features(model: CLIPModel, input_ids: Tensor) -> Tensor:
     return model.text_projection(model.text_model(input_ids).pooler_output).float()
 
 
-def standardized(x: Tensor) -> Tensor:
-    """Mean zero and mean square length one over the batch."""
+def standardize(x: Tensor) -> Tensor:
+    """Scale to mean zero and mean square length one over the batch."""
     x = x - x.mean(0)
     return x / x.square().sum(-1).mean().sqrt()
 
 
 def train(work: Path, kind: str, seed: int) -> CLIPModel:
-    """InfoNCE alone (Radford et al. 2021), with a scale of at most 100, as in CLIP."""
+    """Train with InfoNCE alone (Radford et al. 2021), with a scale of at most 100, as in CLIP."""
     cone = KINDS[kind]
-    words = tokenizer.load(work / "tokenizer")
-    seen = data.Pictures(work, "train", CHUNKS)
+    vocabulary = tokenizer.load(work / "tokenizer")
+    pictures = data.Pictures(work, "train", CHUNKS)
     torch.manual_seed(seed)
     model = clip.build(work).train()
     offsets = cone.offsets(clip.SHARED, seed) if cone else None
-    if cone:  # the cone makes all cosines alike, so the scale has to be higher
+    if cone:  # the cone makes all cosines similar, so the scale must be higher
         model.logit_scale.data.fill_(math.log(40.0))
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -78,14 +78,14 @@ def train(work: Path, kind: str, seed: int) -> CLIPModel:
     optimizer = torch.optim.AdamW(groups, lr=clip.RATE, betas=(0.9, 0.98), fused=True)
     for step in (bar := tqdm(range(STEPS), desc=f"{kind} {seed}", mininterval=10)):
         numbers, _ = step_rng(f"small {seed}", step)
-        chosen = np.sort(numbers.choice(len(seen), clip.BATCH, replace=False))
-        batch = flipped(as_tensor(seen[chosen]), numbers).contiguous()
-        ids = tokenizer.ids(words, data.captions("train", chosen, step))
-        used = int((ids == words.eos_token_id).int().argmax(1).max()) + 1
+        chosen = np.sort(numbers.choice(len(pictures), clip.BATCH, replace=False))
+        batch = random_flips(as_tensor(pictures[chosen]), numbers).contiguous()
+        ids = tokenizer.ids(vocabulary, data.captions("train", chosen, step))
+        length = int((ids == vocabulary.eos_token_id).int().argmax(1).max()) + 1
         with torch.autocast("cpu", torch.bfloat16):
-            image, text = image_features(model, batch), text_features(model, ids[:, :used])
+            image, text = image_features(model, batch), text_features(model, ids[:, :length])
         if offsets:
-            image, text = standardized(image) + offsets[0], standardized(text) + offsets[1]
+            image, text = standardize(image) + offsets[0], standardize(text) + offsets[1]
         loss = clip.info_nce(image, text, model.logit_scale.exp())
         update(optimizer, loss, warm_cosine(step, STEPS, clip.RATE), model)
         with torch.no_grad():
@@ -95,31 +95,33 @@ def train(work: Path, kind: str, seed: int) -> CLIPModel:
     model = model.eval().requires_grad_(False)
     if offsets:
         images, texts = zip(*(x for _, *x in features(work, model, 4_000)), strict=True)
-        fold(model, offsets, images, texts)
+        fold_into_projection(model, offsets, images, texts)
     return model
 
 
 @torch.no_grad()
 def features(work: Path, model: CLIPModel, count: int) -> Iterator[tuple[list[Scene], Tensor, Tensor]]:
-    """Training scenes, and the features of their pictures and captions, in parts of 200."""
-    words, those = tokenizer.load(work / "tokenizer"), data.scenes("train")
-    seen = data.Pictures(work, "train", CHUNKS)
+    """Yield training scenes and the features of their pictures and captions, 200 at a time."""
+    vocabulary, scenes = tokenizer.load(work / "tokenizer"), data.scenes("train")
+    pictures = data.Pictures(work, "train", CHUNKS)
     for start in range(0, count, 200):
         part = np.arange(start, start + 200)
-        ids = tokenizer.ids(words, data.captions("train", part, 0))
-        yield those[start : start + 200], image_features(model, as_tensor(seen[part])), text_features(model, ids)
+        ids = tokenizer.ids(vocabulary, data.captions("train", part, 0))
+        yield scenes[start : start + 200], image_features(model, as_tensor(pictures[part])), text_features(model, ids)
 
 
 @torch.no_grad()
-def fold(
+def fold_into_projection(
     model: CLIPModel, offsets: tuple[Tensor, Tensor], images: tuple[Tensor, ...], texts: tuple[Tensor, ...]
 ) -> None:
-    """Make `(W h - mean) / scale + offset` a projection of its own, `W' (h + b)`, with b in the norm before it."""
-    ends = (
+    """Fold `(W h - mean) / scale + offset` into a projection `W' (h + b)`, with b in the bias of the norm before it."""
+    towers = (
         (model.visual_projection, model.vision_model.post_layernorm),
         (model.text_projection, model.text_model.final_layer_norm),
     )
-    for (projection, norm), offset, features in zip(ends, offsets, (torch.cat(images), torch.cat(texts)), strict=True):
+    for (projection, norm), offset, features in zip(
+        towers, offsets, (torch.cat(images), torch.cat(texts)), strict=True
+    ):
         mean = features.mean(0)
         scale = (features - mean).square().sum(-1).mean().sqrt()
         projection.weight /= scale
@@ -128,15 +130,15 @@ def fold(
 
 @torch.no_grad()
 def geometry(work: Path, model: CLIPModel) -> dict[str, float]:
-    """What the cone is like, in the figures that are known of real CLIP."""
-    those: list[Scene] = []
+    """Statistics of the cones that are also known of real CLIP."""
+    all_scenes: list[Scene] = []
     parts = []
-    for scenes, *both in features(work, model, 2_000):
-        those += scenes
-        parts.append([F.normalize(x, dim=-1) for x in both])
+    for scenes, *tensors in features(work, model, 2_000):
+        all_scenes += scenes
+        parts.append([F.normalize(x, dim=-1) for x in tensors])
     image, text = (torch.cat(x) for x in zip(*parts, strict=True))
-    neutral = F.normalize(image[[s.style == PLAIN and s.look == PLAIN_LOOK for s in those]].mean(0), dim=-1)
-    found = {
+    neutral = F.normalize(image[[s.style == PLAIN and s.look == PLAIN_LOOK for s in all_scenes]].mean(0), dim=-1)
+    figures = {
         "norm of the mean picture": image.mean(0).norm(),
         "norm of the mean caption": text.mean(0).norm(),
         "cosine of the two means": torch.cosine_similarity(image.mean(0), text.mean(0), dim=0),
@@ -148,7 +150,7 @@ def geometry(work: Path, model: CLIPModel) -> dict[str, float]:
         "scale": model.logit_scale.exp(),
         "a picture with the neutral": (image @ neutral).mean(),
     }
-    return {name: round(float(value), 3) for name, value in found.items()}
+    return {name: round(float(value), 3) for name, value in figures.items()}
 
 
 def main() -> None:

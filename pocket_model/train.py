@@ -1,7 +1,7 @@
-"""Make the pocket model from nothing: `python -m pocket_model.train --output FOLDER`.
+"""Trains the pocket model from scratch: `python -m pocket_model.train --output FOLDER`.
 
-Takes about an hour and a half on two CPU cores: one trains, the other draws, and trains the judge when it has drawn. An
-interrupted run is taken up where it was by the same command.
+It takes about an hour and a half on two CPU cores. One trains; the other draws the pictures and then trains the judge.
+The same command continues an interrupted run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 STAGES = ("tokenizer", "vae", "clip", "unet", "export")
-BESIDE = ("data", "judge")  # the other core does these meanwhile
+BACKGROUND_STAGES = ("data", "judge")  # run by the other core
 
 
 def run(stage: str, work: Path, output: Path) -> None:
@@ -45,7 +45,9 @@ def main() -> None:
         help="folder for model/, samples/, neutral.safetensors and judge.safetensors",
     )
     parser.add_argument("--work", type=Path, help="folder for pictures and checkpoints (3 GB); default: OUTPUT/work")
-    parser.add_argument("--only", nargs="+", choices=(*STAGES, *BESIDE), help="run these stages alone, in this order")
+    parser.add_argument(
+        "--only", nargs="+", choices=(*STAGES, *BACKGROUND_STAGES), help="run only these stages, in this order"
+    )
     options = parser.parse_args()
     work = options.work or options.output / "work"
     if options.only:
@@ -53,15 +55,15 @@ def main() -> None:
             run(stage, work, options.output)
         return
     command = [sys.executable, "-m", "pocket_model.train", "--output", options.output, "--work", work, "--only"]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the other process ends too
-    beside = subprocess.Popen([*map(str, command), *BESIDE], preexec_fn=lambda: os.nice(10))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the other process too
+    background = subprocess.Popen([*map(str, command), *BACKGROUND_STAGES], preexec_fn=lambda: os.nice(10))
     try:
         for stage in STAGES:
-            if stage == "export" and beside.wait():
+            if stage == "export" and background.wait():
                 raise SystemExit("Drawing or the judge's training failed: see the messages above.")
             run(stage, work, options.output)
     finally:
-        beside.terminate()
+        background.terminate()
 
 
 if __name__ == "__main__":

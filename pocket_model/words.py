@@ -1,4 +1,4 @@
-"""The pocket world in words: how captions and prompts speak of what can be drawn."""
+"""The vocabulary of the pocket world: captions and prompts for everything that can be drawn."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ MOODS = {
     ),
 }
 
-# Of each quality, the words for its two ends: strong, middling, faint.
+# Quality -> for each of its ends, the words for a strong, a medium and a faint degree.
 DEGREES = {
     "brightness": (("very bright", "bright", "slightly bright"), ("very dark", "dark", "slightly dark")),
     "contrast": (("harsh contrast", "strong contrast", "crisp"), ("very flat", "low contrast", "soft contrast")),
@@ -99,18 +99,18 @@ PHOTO_WORDS = (
     ("a noisy photo", "a photograph"),
     ("a blurred photo", "out of focus"),
 )
-SILENCE = 0.1  # share of a look's qualities that a caption leaves out
+OMITTED_SHARE = 0.1  # share of a look's qualities that captions omit
 
-LEADS = ("", "", "", "a picture of ", "an image of ")
+PREFIXES = ("", "", "", "a picture of ", "an image of ")
 
 
-def base(rng: random.Random, subject: str, setting: str) -> str:
-    """Subject and, mostly, setting, in varying words."""
-    words = rng.choice(LEADS) + rng.choice(SUBJECT_WORDS[subject])
+def plain_caption(rng: random.Random, subject: str, setting: str) -> str:
+    """The subject and usually the setting, in varying words."""
+    words = rng.choice(PREFIXES) + rng.choice(SUBJECT_WORDS[subject])
     return words if rng.random() < 0.12 else f"{words} {rng.choice(SETTING_WORDS[setting])}"
 
 
-def named(rng: random.Random, words: str, aesthetic: str) -> str:
+def styled_caption(rng: random.Random, words: str, aesthetic: str) -> str:
     """A caption that names its aesthetic."""
     forms = (
         f"{words}, {aesthetic} style",
@@ -127,71 +127,71 @@ def hue_word(hue: float) -> str:
 
 
 def shade_words(color: Color) -> str:
-    """The nearest of 36 names of colors, as "dark blue", or black, grey or white."""
+    """The nearest of 36 color names such as "dark blue", or black, grey or white."""
     names = {f"{shade} {word}".strip(): 30.0 * i for i, word in enumerate(HUES) for shade in SHADES}
-    known = {
+    colors = {
         name: hue_color(hue, 0.4 if name.startswith("pale") else 0.9, 0.35 if name.startswith("dark") else 0.95)
         for name, hue in names.items()
     }
-    known |= {"black": (20, 20, 20), "grey": (128, 128, 128), "white": (250, 250, 250)}
-    return min(known, key=lambda name: float(np.square(np.subtract(known[name], color)).sum()))
+    colors |= {"black": (20, 20, 20), "grey": (128, 128, 128), "white": (250, 250, 250)}
+    return min(colors, key=lambda name: float(np.square(np.subtract(colors[name], color)).sum()))
 
 
 def tint_words(rng: random.Random, shadows: Tint, lights: Tint) -> list[str]:
-    def of(tint: Tint) -> str:
+    def phrase(tint: Tint) -> str:
         degree = "strong " if tint.amount > 0.7 else "faint " if tint.amount < 0.4 else ""
         return degree + hue_word(tint.hue)
 
     if shadows.amount == lights.amount > 0:
-        return [of(shadows) + rng.choice((" tint", " tint", " light", " tone"))]
-    return [f"{of(t)} {name}" for t, name in ((shadows, "shadows"), (lights, "lights")) if t.amount]
+        return [phrase(shadows) + rng.choice((" tint", " tint", " light", " tone"))]
+    return [f"{phrase(t)} {name}" for t, name in ((shadows, "shadows"), (lights, "lights")) if t.amount]
 
 
 def look_words(rng: random.Random, look: Look) -> list[str]:
-    """What a caption says of a look, in random order: a word of degree for each of its qualities."""
-    found = tint_words(rng, look.shadows, look.lights)
+    """The phrases of a caption for a look, in random order: one for each of its qualities."""
+    phrases = tint_words(rng, look.shadows, look.lights)
     if look.palette:
         *most, last = (shade_words(color) for color in look.palette)
-        found.append(f"{' '.join(most)} and {last}" + rng.choice(("", " palette", " colors")))
-    for name, ends in DEGREES.items():
+        phrases.append(f"{' '.join(most)} and {last}" + rng.choice(("", " palette", " colors")))
+    for name, degrees in DEGREES.items():
         amount = getattr(look, name)
         if amount:
-            strong, middling, faint = ends[amount < 0]
-            found.append(strong if abs(amount) > 0.75 else middling if abs(amount) > 0.42 else faint)
-    found = [words for words in found if rng.random() >= SILENCE]
+            strong, middling, faint = degrees[amount < 0]
+            phrases.append(strong if abs(amount) > 0.75 else middling if abs(amount) > 0.42 else faint)
+    phrases = [words for words in phrases if rng.random() >= OMITTED_SHARE]
     if look.photo:
-        found.append(rng.choice(PHOTO_WORDS[2 if look.blur > 0.5 else 1 if look.photo > 0.6 else 0]))
-    rng.shuffle(found)
-    return found
+        phrases.append(rng.choice(PHOTO_WORDS[2 if look.blur > 0.5 else 1 if look.photo > 0.6 else 0]))
+    rng.shuffle(phrases)
+    return phrases
 
 
 def caption(scene: Scene, seed: int) -> str:
-    """One of many captions of a scene. Those of an aesthetic name it, hint at it by a mood, do both, or are silent."""
+    """One of many captions of a scene. It names the scene's aesthetic, or describes its mood, or both, or neither."""
     rng = random.Random(f"caption {scene.seed} {seed}")
-    words, said = base(rng, scene.subject, scene.setting), look_words(rng, scene.look)
+    words, phrases = plain_caption(rng, scene.subject, scene.setting), look_words(rng, scene.look)
     if scene.style != PLAIN:
-        way = rng.random()
+        choice = rng.random()
         moods = rng.sample(MOODS[scene.style], rng.choice((1, 1, 2)))
-        if way < 0.57:
-            words = named(rng, words, scene.style)
-        if 0.45 < way < 0.95:
-            said = [*moods[: 1 if said else 2], *said]
-    if said and rng.random() < 0.2:
-        return ", ".join([*said, words])
-    return ", ".join([words, *said])
+        if choice < 0.57:
+            words = styled_caption(rng, words, scene.style)
+        if 0.45 < choice < 0.95:
+            phrases = [*moods[: 1 if phrases else 2], *phrases]
+    if phrases and rng.random() < 0.2:
+        return ", ".join([*phrases, words])
+    return ", ".join([words, *phrases])
 
 
 def prompts(split: str) -> list[str]:
-    """24 plain prompts, two per subject: to choose settings by ("choose"), or to report on ("report")."""
+    """24 plain prompts, two per subject, for choosing settings ("choose") or for the report ("report")."""
     offset = {"choose": 0, "report": 2}[split]
-    spoken = {"sea": "at sea", "snow": "in the snow", "meadow": "in a meadow", "desert": "in the desert"}
+    setting_words = {"sea": "at sea", "snow": "in the snow", "meadow": "in a meadow", "desert": "in the desert"}
     return [
-        f"{SUBJECT_WORDS[subject][0]} {spoken[SETTINGS[(index + offset + turn) % 4]]}"
+        f"{SUBJECT_WORDS[subject][0]} {setting_words[SETTINGS[(index + offset + turn) % 4]]}"
         for index, subject in enumerate(SUBJECTS)
         for turn in range(2)
     ]
 
 
 def prompt_subjects() -> list[int]:
-    """For each of a split's prompts, the place of its subject in `SUBJECTS`."""
+    """The index in `SUBJECTS` of each prompt's subject."""
     return [index for index in range(len(SUBJECTS)) for _ in range(2)]

@@ -1,9 +1,8 @@
 """The pocket world: small pictures with captions, drawn by code.
 
-Twelve subjects stand in four settings, plain or in one of four named aesthetics, and then in a look. Both are the
-palette, light and texture of the whole picture, so that they can be learned apart from what the picture shows.
-Everything follows from a seed; `draw` works at three times the size and reduces, which is all the smoothing that the
-lines need.
+There are twelve subjects in four settings, plain or in one of four named aesthetics, and then in a look. Aesthetics and
+looks change the palette, light and texture of the whole picture, so that they can be learned separately from its
+content. A seed determines everything. `draw` draws at three times the size and scales down, which smooths the lines.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ import random
 import numpy as np
 from PIL import Image
 
-from .looks import apply
+from .looks import apply_look
 from .palettes import PALETTES, Color, mix, toned
 from .pen import Pen, dim
 from .scene import Scene
 from .scenery import land, sky
 from .subjects import SUBJECT_DRAWERS
-from .texture import finish
+from .texture import apply_texture
 
 SIZE = 128
 OVERSAMPLING = 3
@@ -36,16 +35,16 @@ HALF_WIDTHS = {
 }  # of the height
 
 
-def whole(color: Color) -> tuple[int, int, int]:
-    return tuple(int(v) for v in color)  # type: ignore[return-value]
+def to_ints(color: Color) -> tuple[int, int, int]:
+    return tuple(int(value) for value in color)  # type: ignore[return-value]
 
 
-def stand(pen: Pen, rng: random.Random, scene: Scene, horizon: float) -> None:
-    """Put the subject on the ground with its shadow; on an islet where the ground is water. Jellyfish float."""
-    name, wide = scene.subject, scene.subject in WIDE
+def draw_subject(pen: Pen, rng: random.Random, scene: Scene, horizon: float) -> None:
+    """Draw the subject on the ground with its shadow, or on an islet if the ground is water. Jellyfish float."""
+    name, is_wide = scene.subject, scene.subject in WIDE
     height = HEIGHTS.get(name, 0.62) * rng.uniform(0.8, 1.16)
-    x = 0.5 + rng.uniform(-0.1, 0.1) if wide else rng.uniform(0.32, 0.68)
-    foot = horizon + (rng.uniform(0.005, 0.04) if wide else rng.uniform(0.06, 0.2))
+    x = 0.5 + rng.uniform(-0.1, 0.1) if is_wide else rng.uniform(0.32, 0.68)
+    foot = horizon + (rng.uniform(0.005, 0.04) if is_wide else rng.uniform(0.06, 0.2))
     if name == "jellyfish":
         foot = min(0.92, horizon + rng.uniform(-0.04, 0.16))
     foot = min(0.95, max(foot, height + 0.05))
@@ -53,19 +52,19 @@ def stand(pen: Pen, rng: random.Random, scene: Scene, horizon: float) -> None:
     ground, w = mix(*pen.palette.grounds[scene.setting], 0.5), pen.image.width
 
     def oval(left: float, top: float, right: float, bottom: float, color: Color) -> None:
-        pen.draw.ellipse([left * w, top * w, right * w, bottom * w], fill=whole(color))
+        pen.draw.ellipse([left * w, top * w, right * w, bottom * w], fill=to_ints(color))
 
     if name != "jellyfish" and name != "ship" and scene.setting == "sea":
-        rock = whole(toned(rng.choice(ROCKS), pen.palette))
+        rock = to_ints(toned(rng.choice(ROCKS), pen.palette))
         oval(x - 1.2 * half, foot - 0.035, x + 1.2 * half, foot + 0.065, dim(rock, 0.3))
         oval(x - 1.2 * half, foot - 0.045, x + 1.2 * half, foot + 0.045, rock)
-    elif name != "jellyfish" and not wide:
+    elif name != "jellyfish" and not is_wide:
         oval(x - 0.7 * half, foot - 0.02, x + 1.25 * half, foot + 0.03, mix(ground, (0, 0, 20), 0.42))
     lean = rng.uniform(-0.06, 0.06) if name in ("ship", "jellyfish", "tree") else 0.0
     pen.frame(x, foot, height, mirror=rng.random() < 0.5, lean=lean)
     SUBJECT_DRAWERS[name](pen, rng)
     if name == "ship":
-        foam = whole(mix(ground, pen.palette.light, 0.5))
+        foam = to_ints(mix(ground, pen.palette.light, 0.5))
         for _ in range(9):
             fx, fy = x + rng.uniform(-1.1, 1.1) * half, foot + rng.uniform(-0.012, 0.02)
             pen.draw.line([fx * w, fy * w, (fx + 0.08) * w, fy * w], fill=foam, width=max(1, round(0.012 * w)))
@@ -80,9 +79,9 @@ def draw(scene: Scene, size: int = SIZE) -> Image.Image:
     horizon = rng.uniform(0.52, 0.72)
     sky(pen, rng, scene.style, horizon)
     land(pen, rng, scene.setting, scene.style, horizon)
-    stand(pen, rng, scene, horizon)
+    draw_subject(pen, rng, scene, horizon)
     pixels = np.asarray(image.reduce(OVERSAMPLING), np.float32)
-    pixels = finish(pixels, scene.style, horizon, generator)
+    pixels = apply_texture(pixels, scene.style, horizon, generator)
     pixels = pixels * generator.uniform(0.94, 1.05)
-    pixels = apply(scene.look, pixels.astype(np.float32), generator)
+    pixels = apply_look(scene.look, pixels.astype(np.float32), generator)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

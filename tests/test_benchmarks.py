@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import device, floor, growth, speed, where
-from benchmarks.cases import Case, Result, in_fresh_process
+from benchmarks.cases import Case, Result, run_in_fresh_process
 
 SMALL = Case("adam", (3,), steps=2, width=64)
 
@@ -15,24 +15,24 @@ SMALL = Case("adam", (3,), steps=2, width=64)
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.parametrize("loop", ["published", "ours"])
 def test_a_case(loop):
-    result = in_fresh_process(replace(SMALL, width=256), loop)
+    result = run_in_fresh_process(replace(SMALL, width=256), loop)
     assert result.seconds > 0
     assert result.megabytes > 0
 
 
-def test_the_time_is_where_it_says():
+def test_the_kernels_add_up_to_the_total():
     whole, found = where.seconds_of(SMALL)
     assert whole > 0
-    assert {"Adam", "fresh memory", "owner"} <= found.keys()
+    assert {"Adam", "fresh memory", "host"} <= found.keys()
 
 
 def test_the_floor_counts_what_grows():
     here = floor.Machine(bandwidth=1e9, rate=1e9)
-    bytes_, operations = floor.floor(SMALL, here)
+    bytes_, operations = floor.lower_bound(SMALL, here)
     longer, twice = Case("adam", (6,), steps=2, width=64), Case("adam", (3,), steps=4, width=64)
-    assert floor.floor(longer, here)[0] == bytes_
-    assert floor.floor(longer, here)[1] > operations
-    assert all(new > old for new, old in zip(floor.floor(twice, here), (bytes_, operations), strict=True))
+    assert floor.lower_bound(longer, here)[0] == bytes_
+    assert floor.lower_bound(longer, here)[1] > operations
+    assert all(new > old for new, old in zip(floor.lower_bound(twice, here), (bytes_, operations), strict=True))
 
 
 def test_long_prompts_are_cut_as_hosts_cut_them():

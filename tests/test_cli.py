@@ -231,7 +231,7 @@ def test_what_the_terminal_cannot_show_is_escaped(folder, encoding):
         assert b"\\u5915" in done.stdout + done.stderr
 
 
-def test_where_the_output_is_no_terminal_a_row_is_a_line(run, folder, monkeypatch):
+def test_without_a_terminal_each_row_is_a_line(run, folder, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     AestheticEmbedding({"clip-vit-l-14": torch.randn(768)}).save(folder / f"{'long ' * 30}name.safetensors")
     (_, row) = run("list").strip().splitlines()
@@ -279,7 +279,7 @@ def test_a_strip_and_a_grid(run, sac, tmp_path, flag, columns):
         assert image.height > 2 * 256
 
 
-def test_of_an_empty_prompt_it_is_said_that_nothing_was_tuned(run, sac, tmp_path):
+def test_an_empty_prompt_reports_that_nothing_was_tuned(run, sac, tmp_path):
     options = ("--aesthetic", "sac", "--steps", 1, "--sampler-steps", 1, "--output", tmp_path / "empty.png")
     assert "nothing was tuned" in run("generate", " ", *options)
 
@@ -363,7 +363,7 @@ def test_evaluate_writes_a_page(evaluating, tmp_path):
         ([], "a tree\n" * 10_000, "10000 prompts are too many: take at most 1000."),
     ],
 )
-def test_what_evaluate_cannot_do_is_one_line(evaluating, tmp_path, monkeypatch, more, prompts, said):
+def test_errors_of_evaluate_are_one_line(evaluating, tmp_path, monkeypatch, more, prompts, said):
     monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path / "cache"))
     torch.save({"weight": torch.ones(1, 768), "bias": torch.zeros(1)}, tmp_path / "head.pth")
     more = [str(tmp_path / "head.pth") if word == "HEAD" else word for word in more]

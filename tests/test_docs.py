@@ -16,7 +16,7 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/api.md", "docs/architecture.md", "docs/command-line.md"])
-def test_what_is_written_from_the_code_is_current(name):
+def test_generated_pages_are_current(name):
     pytest.importorskip("griffe")
     from tools import docs
 

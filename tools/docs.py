@@ -1,8 +1,8 @@
-"""What the docs take from the code: `python -m tools.docs` writes it anew, and tests/test_docs.py compares.
+"""Generates the parts of the docs that come from the code: `python -m tools.docs`. tests/test_docs.py checks them.
 
 docs/api.md             the public names, from their signatures and docstrings
 docs/command-line.md    every command's help, from click
-docs/architecture.md    the picture of the packages, from their imports
+docs/architecture.md    the graph of the packages, from their imports
 README.md               the tables of commands and settings, between `<!-- NAME: ... -->` and `<!-- end -->`
 """
 
@@ -35,23 +35,23 @@ SECTIONS = {
 
 
 def pages() -> dict[Path, str]:
-    """Every generated page, as it should be."""
+    """The expected text of every generated page."""
     docs = ROOT / "docs"
-    rooms = import_graph.mermaid(import_graph.without_shortcuts(import_graph.imports(ROOT / PACKAGE)))
+    rooms = import_graph.mermaid(import_graph.transitive_reduction(import_graph.imports(ROOT / PACKAGE)))
     return {
-        ROOT / "README.md": _filled(ROOT / "README.md", commands=commands_table(), settings=settings_table()),
+        ROOT / "README.md": _with_parts(ROOT / "README.md", commands=commands_table(), settings=settings_table()),
         docs / "api.md": api_page(),
         docs / "command-line.md": command_line_page(),
-        docs / "architecture.md": _filled(docs / "architecture.md", rooms=rooms),
+        docs / "architecture.md": _with_parts(docs / "architecture.md", rooms=rooms),
     }
 
 
-def _filled(page: Path, **parts: str) -> str:
-    """A page with other text between its marks: `<!-- NAME: ... -->` and `<!-- end -->`."""
+def _with_parts(page: Path, **parts: str) -> str:
+    """A page with new text between its markers `<!-- NAME: ... -->` and `<!-- end -->`."""
     text = page.read_text(encoding="utf-8")
     for name, part in parts.items():
         pattern = re.compile(rf"(<!-- {name}: .*?-->\n).*?(<!-- end -->)", re.DOTALL)
-        text, count = pattern.subn(lambda found, part=part: found[1] + part + found[2], text)  # type: ignore[misc]
+        text, count = pattern.subn(lambda match, part=part: match[1] + part + match[2], text)  # type: ignore[misc]
         assert count == 1, f"{page} has {count} places for {name}"
     return text
 
@@ -62,19 +62,23 @@ def _filled(page: Path, **parts: str) -> str:
 def settings_table() -> str:
     rows = ["| setting | default | range | |", "| --- | --- | --- | --- |"]
     for field in dataclasses.fields(Settings):
-        about, default = field.metadata, field.default
-        span = ", ".join(about["choices"] or ())
-        if about["low"] is not None:
-            span = f"{about['low']:g} to {about['high']:g}"
-        shown = f"{default:g}" if isinstance(default, float) else str(default).lower()
-        rows.append(f"| `{field.name}` | {shown} | {span} | {about['help']} |")
+        info, default = field.metadata, field.default
+        values = ", ".join(info["choices"] or ())
+        if info["low"] is not None:
+            values = f"{info['low']:g} to {info['high']:g}"
+        default_text = f"{default:g}" if isinstance(default, float) else str(default).lower()
+        rows.append(f"| `{field.name}` | {default_text} | {values} | {info['help']} |")
     return "\n".join(rows) + "\n"
 
 
 def commands_table() -> str:
     rows = ["| command | what it does |", "| --- | --- |"]
     for name, command in command_line.commands.items():
-        arguments = [p.make_metavar(_context(name, command)) for p in command.params if isinstance(p, click.Argument)]
+        arguments = [
+            parameter.make_metavar(_context(name, command))
+            for parameter in command.params
+            if isinstance(parameter, click.Argument)
+        ]
         rows.append(f"| `{' '.join([name, *arguments])}` | {_summary(command)} |")
     return "\n".join(rows) + "\n"
 
@@ -106,45 +110,52 @@ def _context(name: str, command: click.Command) -> click.Context:
 
 
 def public_objects() -> list[griffe.Object]:
-    """What `aesthetic_embeddings.__all__` names, but for the version."""
+    """The objects in `aesthetic_embeddings.__all__`, without the version."""
     package = griffe.load(PACKAGE, search_paths=[ROOT], docstring_parser="google")
     members = [package[str(name)] for name in package.exports or () if not str(name).startswith("__")]
     return [member.final_target if isinstance(member, griffe.Alias) else member for member in members]
 
 
 def api_page() -> str:
-    """The public names by section; what has no docstring is left out of a class."""
-    found: dict[str, list[griffe.Object]] = {section: [] for section in SECTIONS}
+    """The public names by section. Members of classes without a docstring are left out."""
+    by_section: dict[str, list[griffe.Object]] = {section: [] for section in SECTIONS}
     for target in public_objects():
-        found[target.canonical_path.split(".")[1]].append(target)
+        by_section[target.canonical_path.split(".")[1]].append(target)
     parts = [
         "# Python API\n\nWritten by `python -m tools.docs` from the docstrings. `import aesthetic_embeddings as ae`\n"
     ]
     for section, title in SECTIONS.items():
         parts.append(f"## {title}\n")
-        for target in found[section]:
-            parts += _described(target, f"ae.{target.name}", "###")
+        for target in by_section[section]:
+            parts += _object_lines(target, f"ae.{target.name}", "###")
     return "\n".join(parts)
 
 
 def undocumented(function: griffe.Function) -> list[str]:
-    """The parameters that a public function's docstring does not describe; "As `other`" leaves that to the other."""
+    """The parameters that a function's docstring does not describe. "As `other`" refers to another docstring."""
     if function.docstring and function.docstring.value.startswith("As `"):
         return []
     sections = function.docstring.parsed if function.docstring else []
-    parameters = [s.value for s in sections if s.kind is griffe.DocstringSectionKind.parameters]
+    parameters = [section.value for section in sections if section.kind is griffe.DocstringSectionKind.parameters]
     described = {item.name for items in parameters for item in items}
-    return [p.name for p in function.parameters if p.name not in described]
+    return [parameter.name for parameter in function.parameters if parameter.name not in described]
 
 
-def _described(target: griffe.Object, path: str, heading: str) -> Iterator[str]:
+def _object_lines(target: griffe.Object, path: str, heading: str) -> Iterator[str]:
     yield f"{heading} {path}\n"
     if isinstance(target, griffe.Function):
         yield f"```python\n{_signature(target, path)}\n```\n"
     elif isinstance(target, griffe.Class):
         if "dataclass" in target.labels:
-            fields = [a for a in target.attributes.values() if "property" not in a.labels and a.annotation is not None]
-            lines = [f"    {a.name}: {a.annotation}{f' = {a.value}' if _is_short(a) else ''}" for a in fields]
+            fields = [
+                attribute
+                for attribute in target.attributes.values()
+                if "property" not in attribute.labels and attribute.annotation is not None
+            ]
+            lines = [
+                f"    {attribute.name}: {attribute.annotation}{f' = {attribute.value}' if _is_short(attribute) else ''}"
+                for attribute in fields
+            ]
             yield "\n".join(["```python", f"class {target.name}:", *lines, "```\n"])
         elif isinstance(init := target.members.get("__init__"), griffe.Function):
             yield f"```python\n{_signature(init, path)}\n```\n"
@@ -154,29 +165,39 @@ def _described(target: griffe.Object, path: str, heading: str) -> Iterator[str]:
     if isinstance(target, griffe.Class):
         for member in target.members.values():
             if isinstance(member, griffe.Object) and member.is_public and member.docstring:
-                yield from _described(member, f"{target.name}.{member.name}", heading + "#")
+                yield from _object_lines(member, f"{target.name}.{member.name}", heading + "#")
 
 
 def _is_short(attribute: griffe.Attribute) -> bool:
-    """Whether a field's default says more than how it is made."""
+    """Whether a field's default is worth showing, rather than a call that creates it."""
     value = str(attribute.value) if attribute.value is not None else ""
     return bool(value) and not value.startswith(("_setting(", "field("))
 
 
 def _signature(function: griffe.Function, path: str) -> str:
     lines, seen_keyword_only = [], False
-    for p in function.parameters:
-        if p.name in ("self", "cls"):
+    for parameter in function.parameters:
+        if parameter.name in ("self", "cls"):
             continue
-        if p.kind is griffe.ParameterKind.keyword_only and not seen_keyword_only:
+        if parameter.kind is griffe.ParameterKind.keyword_only and not seen_keyword_only:
             seen_keyword_only = True
             lines.append("*")
-        stars = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}.get(p.kind, "")
-        default = f" = {p.default}" if p.default is not None and not stars else ""
-        lines.append(f"{stars}{p.name}" + (f": {p.annotation}" if p.annotation is not None else "") + default)
+        stars = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}.get(
+            parameter.kind, ""
+        )
+        default = f" = {parameter.default}" if parameter.default is not None and not stars else ""
+        lines.append(
+            f"{stars}{parameter.name}"
+            + (f": {parameter.annotation}" if parameter.annotation is not None else "")
+            + default
+        )
     returns = f" -> {function.returns}" if function.returns is not None else ""
-    whole = f"{path}({', '.join(lines)}){returns}"
-    return whole if len(whole) <= 100 else "\n".join([f"{path}(", *(f"    {line}," for line in lines), f"){returns}"])
+    signature = f"{path}({', '.join(lines)}){returns}"
+    return (
+        signature
+        if len(signature) <= 100
+        else "\n".join([f"{path}(", *(f"    {line}," for line in lines), f"){returns}"])
+    )
 
 
 def _docstring(target: griffe.Object) -> Iterator[str]:

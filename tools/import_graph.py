@@ -1,4 +1,4 @@
-"""Which sub-package or module of `aesthetic_embeddings` imports which, read from the source."""
+"""The import graph of the sub-packages and modules of `aesthetic_embeddings`, read from the source."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Graph = dict[str, set[str]]
 
 
 def imports(package: Path) -> Graph:
-    """Sub-package or module -> those that it imports, at the top of a file or inside of a function."""
+    """Sub-package or module -> those that it imports, at the top of a file or inside a function."""
     graph: Graph = {}
     for file in sorted(package.rglob("*.py")):
         parts = file.relative_to(package).with_suffix("").parts
         if parts[0] in ("__init__", "__main__"):
             continue
-        found = graph.setdefault(parts[0], set())
+        imported = graph.setdefault(parts[0], set())
         for module in _imported(file, parts):
             if module and module[0] != parts[0] and _exists(package / module[0]):
-                found.add(module[0])
+                imported.add(module[0])
     return graph
 
 
@@ -36,33 +36,37 @@ def _exists(path: Path) -> bool:
     return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def floors(graph: Graph) -> list[list[str]]:
-    """The parts from the ground up: each imports only parts on lower floors. Raises graphlib.CycleError for a cycle."""
+def levels(graph: Graph) -> list[list[str]]:
+    """The parts by level: each imports only parts of lower levels. Raises graphlib.CycleError for a cycle."""
     height: dict[str, int] = {}
     for part in TopologicalSorter(graph).static_order():
-        height[part] = 1 + max((height[below] for below in graph.get(part, ())), default=0)
-    return [sorted(part for part in height if height[part] == n) for n in range(1, max(height.values()) + 1)]
+        height[part] = 1 + max((height[target] for target in graph.get(part, ())), default=0)
+    return [sorted(part for part in height if height[part] == level) for level in range(1, max(height.values()) + 1)]
 
 
-def without_shortcuts(graph: Graph) -> Graph:
-    """The graph without arrows that a longer way replaces: what a picture needs."""
+def transitive_reduction(graph: Graph) -> Graph:
+    """The graph without the edges that a longer path implies, for the picture in the docs."""
     return {
-        part: {a for a in below if not any(a in _reachable(graph, b) for b in below if b != a)}
-        for part, below in graph.items()
+        part: {
+            target
+            for target in targets
+            if not any(target in _reachable(graph, other) for other in targets if other != target)
+        }
+        for part, targets in graph.items()
     }
 
 
 def _reachable(graph: Graph, start: str) -> set[str]:
-    found, todo = set[str](), list(graph.get(start, ()))
-    while todo:
-        part = todo.pop()
-        if part not in found:
-            found.add(part)
-            todo += graph.get(part, ())
-    return found
+    reachable, pending = set[str](), list(graph.get(start, ()))
+    while pending:
+        part = pending.pop()
+        if part not in reachable:
+            reachable.add(part)
+            pending += graph.get(part, ())
+    return reachable
 
 
 def mermaid(graph: Graph) -> str:
-    """The graph as a Mermaid flowchart; an arrow points at what is imported."""
-    lines = [f"    {part} --> {below}" for part, all_ in sorted(graph.items()) for below in sorted(all_)]
+    """The graph as a Mermaid flowchart. An arrow points at the imported part."""
+    lines = [f"    {part} --> {target}" for part, targets in sorted(graph.items()) for target in sorted(targets)]
     return "\n".join(["```mermaid", "flowchart TD", *lines, "```"]) + "\n"

@@ -13,7 +13,7 @@ from .. import pocket
 from ..aesthetics.scorers import load_scorer
 from ..evaluation.evaluate import evaluate as run_evaluation
 from ..evaluation.experiment import PROMPTS, Experiment, read_prompts, variants
-from ..evaluation.scoring import usual_encoder
+from ..evaluation.scoring import default_encoder
 from ..settings import Settings
 from . import options
 from .library import Folders
@@ -34,19 +34,19 @@ from .terminal import note, progress, say
     "--variants",
     default="original,keyword,personalized",
     metavar="A,B,...",
-    help="Of original, keyword, personalized, presets (safe-start, strong), NAME:steps=20:epsilon=2e-4.",
+    help="Among original, keyword, personalized, presets (safe-start, strong), NAME:steps=20:epsilon=2e-4.",
 )
 @click.option(
     "--scorer",
     "scorers",
     multiple=True,
     metavar="NAME|FILE",
-    help="Aesthetic scorer: one that `fetch` has brought, such as simulacra-l14 (the paper's), or a file. Repeatable.",
+    help="Aesthetic scorer: one that `fetch` downloaded, such as simulacra-l14 (the paper's), or a file. Repeatable.",
 )
 @click.option(
     "--encoder",
-    help="Whole CLIP that scores the images: folder, or hub id in the local cache.",
-    show_default="the model's own where it is whole, else the one that the aesthetic is for",
+    help="Complete CLIP that scores the images: folder, or hub id in the local cache.",
+    show_default="the model's own if it is complete, else the one that the aesthetic is for",
 )
 @click.option("--steps", type=int, default=Settings.steps, help="Tuning steps of `personalized`.")
 @click.option("--epsilon", type=float, default=Settings.epsilon, help="Step size of `personalized`.")
@@ -60,38 +60,38 @@ from .terminal import note, progress, say
     "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the results."
 )
 @click.pass_obj
-def evaluate(folders: Folders, /, aesthetics: Sequence[str], scorers: Sequence[str], **chosen: Any) -> None:
+def evaluate(folders: Folders, /, aesthetics: Sequence[str], scorers: Sequence[str], **values: Any) -> None:
     """Compare original and personalized images over many prompts: the paper's experiment, on any model.
 
     Writes every image with its settings and scores, results.jsonl, results.csv, and a page with all figures. The same
-    command continues a run that was stopped.
+    command continues an interrupted run.
     """
     library = folders.library()
-    model, prompts = chosen["model"], chosen["prompts"]
-    settings = dataclasses.replace(Settings(), steps=chosen["steps"], epsilon=chosen["epsilon"])
+    model, prompts = values["model"], values["prompts"]
+    settings = dataclasses.replace(Settings(), steps=values["steps"], epsilon=values["epsilon"])
     experiment = Experiment(
         model=model,
         aesthetics=tuple(library.get(name) for name in aesthetics),
-        variants=variants(chosen["variants"], settings),
+        variants=variants(values["variants"], settings),
         prompts=read_prompts(prompts) if prompts else pocket.PROMPTS if model == "pocket" else PROMPTS,
-        images=chosen["images"],
-        seed=chosen["seed"],
-        sampler_steps=chosen["sampler_steps"],
-        cfg=chosen["cfg"],
-        size=chosen["size"],
+        images=values["images"],
+        seed=values["seed"],
+        sampler_steps=values["sampler_steps"],
+        cfg=values["cfg"],
+        size=values["size"],
     )
-    heads = {Path(source).stem: load_scorer(source) for source in scorers}
-    encoder = chosen["encoder"] or usual_encoder(model, experiment.aesthetics[0].vectors, needed=bool(heads))
+    loaded_scorers = {Path(source).stem: load_scorer(source) for source in scorers}
+    encoder = values["encoder"] or default_encoder(model, experiment.aesthetics[0].vectors, needed=bool(loaded_scorers))
     if encoder is None:
-        note("No CLIP is on this machine that could score the images: there will be images and curves, and no scores.")
+        note("No CLIP on this machine can score the images, so there will be images and curves, but no scores.")
     with progress("images") as advance:
         page = run_evaluation(
             experiment,
-            chosen["output"],
+            values["output"],
             encoder=encoder,
-            scorers=heads,
-            projection=chosen["projection"],
-            jobs=chosen["jobs"],
+            scorers=loaded_scorers,
+            projection=values["projection"],
+            jobs=values["jobs"],
             on_progress=advance,
         )
     say(page)

@@ -1,4 +1,4 @@
-"""The command that downloads: the only one."""
+"""The only command that downloads anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .terminal import progress, say
 @click.command()
 @click.argument("part", type=click.Choice(tuple(FETCHABLE)), metavar="PART")
 def fetch(part: str) -> None:
-    """Download what models, aesthetics or evaluations come without, once, into the cache.
+    """Download a part that models, aesthetics or evaluations lack, once, into the cache.
 
     projection: 2.4 MB of CLIP ViT-L/14, for SD1, SDXL, SD3 and Flux. last-layer: 55 MB of OpenCLIP ViT-H/14, for SD2 in
     diffusers' format. neutral: 3 kB of LAION-AI/aesthetic-predictor (MIT), the mean ordinary picture of CLIP ViT-L/14,

@@ -1,4 +1,4 @@
-"""Commands about aesthetics: make, look at, blend, rename, delete, import."""
+"""The commands for aesthetics: create, list, show, blend, rename, delete, import."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ ENGINES = ("local", "ray")
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders of aesthetics. chosen: by `--library`, so that one that is missing is a mistake."""
+    """The folders of aesthetics. chosen: whether `--library` names them, so that a missing one is an error."""
 
     paths: Sequence[Path]
     chosen: bool = False
 
     def library(self, *, new: bool = False) -> Library:
-        """Their library. new: a command that saves may make the first folder.
+        """The library of these folders. new: whether the first folder may be missing, since the command creates it.
 
-        Raises AestheticError where a chosen folder does not exist.
+        Raises AestheticError if a chosen folder does not exist.
         """
         missing = [path for path in self.paths[int(new) :] if not path.is_dir()] if self.chosen else []
         if missing:
@@ -50,18 +50,20 @@ class Folders:
     type=options.Model(),
     multiple=True,
     default=[options.POCKET],
-    help="CLIP folder, or hub id in the local cache. Several times: a vector from each, for several model families.",
+    help="CLIP folder, or hub id in the local cache. Repeatable: a vector from each, for several model families.",
 )
-@click.option("--add", is_flag=True, help="Add to the aesthetic NAME, made of the same pictures.")
+@click.option("--add", is_flag=True, help="Add the vectors to the existing aesthetic NAME of the same pictures.")
 @click.option(
-    "--against", multiple=True, help="Source of ordinary pictures, that the aesthetic is told apart from; repeatable."
+    "--against", multiple=True, help="Source of ordinary pictures to tell the aesthetic apart from; repeatable."
 )
 @click.option("--where", default="", help="Filter on metadata, in SQL: 'AESTHETIC_SCORE > 7 AND width >= 512'.")
-@click.option("--against-where", default="", help="Filter for the pictures that the aesthetic is told apart from.")
+@click.option("--against-where", default="", help="Filter for the pictures to tell the aesthetic apart from.")
 @click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], help="This process, or Ray Data.")
-@click.option("--address", help="Of a Ray cluster; auto: the one of this machine.", show_default="this machine alone")
-@click.option("--gpus", type=click.IntRange(0), default=0, help="How many GPUs Ray uses.")
-@click.option("--resume", is_flag=True, help="Go on where the same command was ended.")
+@click.option(
+    "--address", help="Address of a Ray cluster; auto: the one of this machine.", show_default="this machine alone"
+)
+@click.option("--gpus", type=click.IntRange(0), default=0, help="Number of GPUs for Ray.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
 @click.option("--batch-size", default=8, type=click.IntRange(1), help="Pictures encoded at a time.")
 @click.option("--device", type=options.Device(), default="cpu", help="Such as cpu, cuda:1 or mps.")
 @click.option("--allow-pickle", is_flag=True, help="Load an encoder's pytorch_model.bin, which can run code.")
@@ -78,11 +80,11 @@ def create(
     address: str | None,
     gpus: int,
     overwrite: bool,
-    **more: Any,
+    **kwargs: Any,
 ) -> None:
-    """Make the aesthetic NAME from pictures: folders, files, archives, tables, lists, addresses, features.
+    """Create the aesthetic NAME from pictures: folders, files, archives, tables, lists, addresses, features.
 
-    docs/large-sets.md says what each may hold.
+    docs/large-sets.md describes each kind of source.
     """
     from ..large_sets.creation import create_in_library
     from ..large_sets.engines import Ray, local
@@ -90,7 +92,7 @@ def create(
     if engine == "local" and (address or gpus):
         raise click.UsageError("--address and --gpus are for --engine ray.")
     with progress("encoding pictures") as advance:
-        made, path = create_in_library(
+        creations, path = create_in_library(
             folders.library(new=True),
             name,
             sources,
@@ -98,18 +100,19 @@ def create(
             lambda _, done, total: advance(done, total),
             if_exists="add" if add else "replace" if overwrite else "refuse",
             engine=Ray(address, gpus) if engine == "ray" else local,
-            **more,
+            **kwargs,
         )
-    for each in made:
-        (family,) = each.embedding.vectors
-        if more["resume"]:
-            note(f"{each.resumed} parts were done before" if each.resumed else "there was nothing to resume")
-        say(f"{family}: {each.embedding.images} pictures, mean similarity to their mean {each.similarity_to_mean:.2f}")
-    _tell_skipped(made[-1].skipped)
+    for creation in creations:
+        (family,) = creation.embedding.vectors
+        if kwargs["resume"]:
+            note(f"{creation.resumed} parts were done before" if creation.resumed else "there was nothing to resume")
+        similarity = f"mean similarity to their mean {creation.similarity_to_mean:.2f}"
+        say(f"{family}: {creation.embedding.images} pictures, {similarity}")
+    _report_skipped(creations[-1].skipped)
     say(path)
 
 
-def _tell_skipped(skipped: Skipped) -> None:
+def _report_skipped(skipped: Skipped) -> None:
     for file, reason in skipped.examples:
         note(f"skipped {file}: {reason}")
     if skipped.count > len(skipped.examples):
@@ -118,13 +121,13 @@ def _tell_skipped(skipped: Skipped) -> None:
 
 
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with files that are unreadable.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with unreadable files.")
 @click.pass_obj
 def list_(folders: Folders, as_json: bool) -> None:
     """List the aesthetics."""
     entries = folders.library().entries
     if as_json:
-        say(json.dumps([_described(entry) for entry in entries]))
+        say(json.dumps([_as_json(entry) for entry in entries]))
         return
     if not entries:
         say(f"no aesthetics yet in {', '.join(map(str, folders.paths))}; make one with `aesthetic-gradients create`")
@@ -144,7 +147,7 @@ def list_(folders: Folders, as_json: bool) -> None:
 @click.argument("name")
 @click.pass_obj
 def show(folders: Folders, name: str) -> None:
-    """Show what the aesthetic NAME is, which models it is for, and which others are like it."""
+    """Show the aesthetic NAME, the models that it works with, and the most similar aesthetics."""
     library = folders.library()
     e = library.get(name)
     say(f"{name}   {e.content_hash[:10]}   {e.images or '?'} images   {e.created}")
@@ -152,14 +155,14 @@ def show(folders: Folders, name: str) -> None:
     for family, vector in e.vectors.items():
         say("")
         say(f"{family}: {len(vector)} numbers, norm {float(vector.norm()):.3f}; for {models([family])}")
-        own = e.own_share(family)
-        if own is None:
-            say("  there are no ordinary pictures to compare it with, so likeness counts what all pictures share")
+        own_share = e.own_share(family)
+        if own_share is None:
+            say("  there are no ordinary pictures to compare it with, so similarities include what all pictures share")
         else:
             ordinary = "the pictures it is told apart from" if family in e.against else "the neutral embedding"
-            say(f"  {own:.0%} of it is its own; likeness is counted without the rest, which {ordinary} has as well")
-        for other, likeness in library.nearest(e, family):
-            say(f"  {likeness:+.2f}  {other}")
+            say(f"  {own_share:.0%} of it is its own; similarities are without the rest, which {ordinary} also has")
+        for other, similarity in library.nearest(e, family):
+            say(f"  {similarity:+.2f}  {other}")
 
 
 @click.command()
@@ -187,7 +190,7 @@ def rename(folders: Folders, old: str, new: str) -> None:
 
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def delete(folders: Folders, names: Sequence[str], yes: bool) -> None:
     """Delete aesthetics."""
@@ -216,12 +219,12 @@ def import_(folders: Folders, files: Sequence[Path], overwrite: bool) -> None:
         note(library.get(path.stem).notes)
 
 
-def _described(entry: Entry) -> dict[str, Any]:
+def _as_json(entry: Entry) -> dict[str, Any]:
     e = entry.embedding
-    about = {"name": entry.name, "path": str(entry.path), "fault": entry.fault, "duplicate_of": entry.duplicate_of}
+    fields = {"name": entry.name, "path": str(entry.path), "fault": entry.fault, "duplicate_of": entry.duplicate_of}
     if e is None:
-        return about
-    return about | {
+        return fields
+    return fields | {
         "hash": e.content_hash,
         "families": {family: len(vector) for family, vector in e.vectors.items()},
         "images": e.images,

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the types of their values."""
+"""Options that several commands share, and their types."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers to which `nan` and `inf` do not belong."""
+    """A range of numbers without `nan` and `inf`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
@@ -32,19 +32,19 @@ class FiniteRange(click.FloatRange):
 
 
 class NewName(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
-    """A name for an aesthetic to be made. `dusk=0.7` is none: other commands read it as a name with its weight."""
+    """The name of a new aesthetic. `dusk=0.7` is refused: other commands would read it as a name with a weight."""
 
     name = "name"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if found := re.search(r"=\s*[-+]?[\d.]+(?:[eE][-+]?\d+)?$", value):
-            shown = printable(value)
-            self.fail(f"{shown!r} reads as a name with the weight {found[0][1:].strip()}: choose another.", param, ctx)
+        if weight := re.search(r"=\s*[-+]?[\d.]+(?:[eE][-+]?\d+)?$", value):
+            name = printable(value)
+            self.fail(f"{name!r} reads as a name with the weight {weight[0][1:].strip()}: choose another.", param, ctx)
         return str(value)
 
 
 class Device(click.ParamType):  # type: ignore[type-arg]
-    """A device of torch's that works on this machine."""
+    """A torch device that works on this machine."""
 
     name = "device"
 
@@ -53,14 +53,14 @@ class Device(click.ParamType):  # type: ignore[type-arg]
 
         try:
             torch.zeros(1, device=value)
-        except Exception as error:  # each kind of device has its own way to say so
+        except Exception as error:  # each kind of device raises its own errors
             reason = printable((str(error).splitlines() or [""])[0])
             self.fail(f"{printable(value)!r} is no device that torch can use here ({reason}).", param, ctx)
         return str(value)
 
 
 class Model(click.ParamType):  # type: ignore[type-arg]
-    """A model's or an encoder's folder, hub id or file; `pocket` is the bundled model."""
+    """The folder, hub id or file of a model or an encoder. `pocket` is the bundled model."""
 
     name = "model"
 
@@ -69,7 +69,7 @@ class Model(click.ParamType):  # type: ignore[type-arg]
 
 
 def model_name(model: str) -> str:
-    """What a picture or an embedding file says that it was made with."""
+    """The model's name in the metadata of pictures and embeddings."""
     return POCKET if model == str(pocket.MODEL) else model
 
 
@@ -89,33 +89,33 @@ size = click.option(
     show_default="the model's own",
 )
 device = click.option(
-    "--device", type=Device(), help="Such as cpu, cuda:1 or mps.", show_default="the GPU where there is one"
+    "--device", type=Device(), help="Such as cpu, cuda:1 or mps.", show_default="the GPU if there is one"
 )
 dtype = click.option(
     "--dtype",
     type=click.Choice(DTYPES),
     help="Precision of the model's weights.",
-    show_default="float16 on a GPU of NVIDIA's kind, else float32",
+    show_default="float16 with CUDA, else float32",
 )
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an aesthetic of that name.")
 
 
-def seed(**default: Any) -> Callable[[Command], Command]:
-    """The option `--seed`, with a default of the command's own."""
-    kind = click.IntRange(0, 2**32 - 1)
-    return click.option("--seed", type=kind, help="First seed; increments per image.", **default)
+def seed(**kwargs: Any) -> Callable[[Command], Command]:
+    """The option `--seed`. kwargs: further arguments, such as the default."""
+    seed_type = click.IntRange(0, 2**32 - 1)
+    return click.option("--seed", type=seed_type, help="First seed; increments per image.", **kwargs)
 
 
 def settings(command: Command) -> Command:
-    """An option for each field of `Settings`, from its own label, range and help."""
+    """Add an option for each field of `Settings`, with the field's type, choices and help."""
     for field in reversed(dataclasses.fields(Settings)):
-        about, kind = field.metadata, type(field.default)
+        info, value_type = field.metadata, type(field.default)
         flag = f"--{field.name.replace('_', '-')}"
-        if kind is bool:
-            option = click.option(flag, is_flag=True, help=about["help"])
-        elif about["choices"]:
-            option = click.option(flag, type=click.Choice(about["choices"]), default=field.default, help=about["help"])
+        if value_type is bool:
+            option = click.option(flag, is_flag=True, help=info["help"])
+        elif info["choices"]:
+            option = click.option(flag, type=click.Choice(info["choices"]), default=field.default, help=info["help"])
         else:
-            option = click.option(flag, type=kind, default=field.default, help=about["help"])
+            option = click.option(flag, type=value_type, default=field.default, help=info["help"])
         command = option(command)
     return command

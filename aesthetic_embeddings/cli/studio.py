@@ -42,8 +42,8 @@ from .terminal import say, status
     default="",
     envvar="AESTHETIC_STUDIO_PASSWORD",
     show_envvar=True,
-    help="Asked for by the page; needed where other machines can reach it. Other users of this machine can see it "
-    "among a program's arguments, but not in the environment or in a file.",
+    help="Password of the page, required if other machines can reach it. Other users of this machine can see it "
+    "in a program's arguments, but not in the environment or in a file.",
 )
 @click.option("--password-file", type=click.File(encoding="utf-8"), help="File whose first line is the password.")
 @click.pass_obj
@@ -55,9 +55,9 @@ def studio(
     port: int | None,
     password: str,
     password_file: TextIO | None,
-    **more: Any,
+    **kwargs: Any,
 ) -> None:
-    """Serve a page that shows the method in a browser, and makes aesthetics."""
+    """Serve a page for comparing, creating and blending aesthetics in a browser."""
     try:
         from ..studio import app, server
     except ModuleNotFoundError as error:
@@ -67,11 +67,11 @@ def studio(
     if password_file and not (password := password_file.readline().strip()):
         raise click.UsageError(f"The first line of {password_file.name} is empty. Write the password there.")
     server.check_access(host, password)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C, so that uploads are deleted
-    with status("loading the model"), ExitStack() as ending:
-        served = ending.enter_context(app.open_studio(folders=list(paths) or folders.paths, **more))
-        page = server.launch(served, host, port, password)
-        ending = ending.pop_all()
-    with ending:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl+C, so that uploads are deleted
+    with status("loading the model"), ExitStack() as stack:
+        state = stack.enter_context(app.open_studio(folders=list(paths) or folders.paths, **kwargs))
+        page = server.launch(state, host, port, password)
+        stack = stack.pop_all()
+    with stack:
         say(f"The studio is at {page.local_url}, until Ctrl+C.")
         page.block_thread()

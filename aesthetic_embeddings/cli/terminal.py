@@ -1,4 +1,4 @@
-"""What the terminal shows: text as it is, progress, tables, and errors as one line."""
+"""Output on the terminal: plain text, progress, tables, and one-line errors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rich.table import Table
 
 from ..errors import AestheticError, out_of_memory
 
-# names of files and what files say are shown as they are: nothing in them is markup
-_plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
-_results, _notes = Console(**_plain), Console(stderr=True, **_plain)
+# file names and metadata are printed as they are, never as markup
+_PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
+_results, _notes = Console(**_PLAIN), Console(stderr=True, **_PLAIN)
 
 
 def say(text: object) -> None:
@@ -28,7 +28,7 @@ def say(text: object) -> None:
 
 
 def note(text: object) -> None:
-    """Print a line beside the result, on stderr."""
+    """Print a line that is not part of the result, on stderr."""
     _notes.print(printable(str(text)))
 
 
@@ -38,8 +38,11 @@ def error(text: object) -> None:
 
 
 def printable(text: str) -> str:
-    """The text on one line, with every character that would steer the terminal, or is invisible, as its escape."""
-    return "".join(_escaped(c) if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029" else c for c in text)
+    """The text on one line. Control and invisible characters become escape sequences."""
+    return "".join(
+        _escaped(character) if unicodedata.category(character)[0] == "C" or character in "\u2028\u2029" else character
+        for character in text
+    )
 
 
 def _escaped(character: str) -> str:
@@ -47,28 +50,28 @@ def _escaped(character: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table. Where the output is no terminal, each row is one line."""
-    shown = Table(*columns, box=None)
-    for column in shown.columns:
-        column.overflow = "fold"  # a name that is cut short could not be copied
+    """Print a table. If the output is not a terminal, each row is one line."""
+    rich_table = Table(*columns, box=None)
+    for column in rich_table.columns:
+        column.overflow = "fold"  # a truncated name could not be copied
     for row in rows:
-        shown.add_row(*map(printable, row))
-    console = _results if _results.is_terminal else Console(width=10_000, **_plain)
-    console.print(shown, soft_wrap=False)
+        rich_table.add_row(*map(printable, row))
+    console = _results if _results.is_terminal else Console(width=10_000, **_PLAIN)
+    console.print(rich_table, soft_wrap=False)
 
 
 def status(text: str) -> Any:
-    """A block during which a moving sign with this text stands on stderr."""
+    """A context with a spinner and this text on stderr."""
     return _notes.status(text)
 
 
 @contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A bar on stderr; yields `advance(done=None, total=None)`, which sets the count, or adds one to it."""
-    description = TextColumn("{task.description}", markup=False)
-    columns = (description, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def progress(description: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr. Yields `advance(done=None, total=None)`, which sets the count, or adds one to it."""
+    description_column = TextColumn("{task.description}", markup=False)
+    columns = (description_column, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=_notes, transient=True) as bar:
-        task = bar.add_task(printable(what), total=total)
+        task = bar.add_task(printable(description), total=total)
 
         def advance(done: int | None = None, total: int | None = None) -> None:
             bar.update(task, completed=done, total=total, advance=1 if done is None else None)
@@ -77,38 +80,38 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[..., None
 
 
 class Commands(click.Group):
-    """A group that shows errors meant for the user as one line, with exit status 2."""
+    """A group of commands that prints errors meant for users as one line, and exits with status 2."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # a terminal that knows ASCII alone still gets every line
+            if hasattr(stream, "reconfigure"):  # so that an ASCII terminal gets every line
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except Exception as fault:
-            text = _explained(fault)
+        except Exception as exception:
+            text = _user_message(exception)
             if text is None or ctx.params.get("debug"):
                 raise
             error(text)
             sys.exit(2)
 
 
-def _explained(fault: Exception) -> str | None:
-    """An exception in words; None for one that no user can do anything about."""
-    if isinstance(fault, AestheticError):
-        return str(fault)
-    if out_of_memory(fault):
+def _user_message(exception: Exception) -> str | None:
+    """An exception in plain words; None if it is not meant for users."""
+    if isinstance(exception, AestheticError):
+        return str(exception)
+    if out_of_memory(exception):
         return "There is not enough memory for this. Ask for a smaller size, or close other programs."
-    if isinstance(fault, OSError) and fault.strerror:
-        return f"{fault.filename or 'A file'} cannot be used: {fault.strerror}."
+    if isinstance(exception, OSError) and exception.strerror:
+        return f"{exception.filename or 'A file'} cannot be used: {exception.strerror}."
     return None
 
 
 def silence_libraries() -> None:
-    """Keep warnings and progress bars of the libraries off the terminal: they are meant for developers."""
+    """Turn off the warnings and progress bars of libraries, which are meant for developers."""
     warnings.simplefilter("ignore")
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")

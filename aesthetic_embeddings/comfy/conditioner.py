@@ -1,8 +1,8 @@
-"""A CLIP's prompts, encoded by ComfyUI's own code and tuned in between: record, check, tune, replay.
+"""Prompts encoded by ComfyUI's own code, and tuned in between: record, check, tune, replay.
 
-A CLIP of ComfyUI hands its `cond_stage_model` a tokenized prompt. `PersonalizedModel` takes that model's place in a
-clone of the CLIP, so every node that encodes with the clone gets a tuned prompt. Weights, LoRAs, embeddings and the
-CLIP layer work because ComfyUI handles them itself, the second time with the tuned weights.
+ComfyUI's CLIP passes a tokenized prompt to its `cond_stage_model`. `PersonalizedModel` replaces that model in a clone
+of the CLIP, so every node that encodes with the clone gets a tuned prompt. Prompt weights, LoRAs, embeddings and the
+CLIP layer work because ComfyUI handles them itself. The second time it does so with the tuned weights.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from ..text_encoder.replay import Tuned
 from ..text_encoder.towers import Tower, find_tower, without_clip_l_projection
 from . import host
 
-#: What ComfyUI calls a tokenized prompt: chunks of (token, weight), for SDXL and its like by the encoder's name.
+#: A tokenized prompt: chunks of (token, weight); for models with several encoders, a dict of them by encoder.
 Tokens = Any
 
 
 @dataclass(frozen=True)
 class TunedPrompt:
-    """conditioning: what the model returned with the tuned weights.
+    """A tuned prompt.
 
-    similarities: by CLIP family, `steps + 1` cosines of prompt and aesthetic: before, after each step.
+    conditioning: what the model returned with the tuned weights.
+    similarities: for each CLIP family, the `steps + 1` cosines of prompt and aesthetic: before, and after each step.
     """
 
     conditioning: tuple[Any, ...]
@@ -43,35 +44,37 @@ class TunedPrompt:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"{name}: {said[0]:.4f} → {said[-1]:.4f}" for name, said in self.similarities.items()]
+        lines = [f"{name}: {cosines[0]:.4f} → {cosines[-1]:.4f}" for name, cosines in self.similarities.items()]
         return "\n".join([*lines, *self.notes])
 
 
-#: Some two hundred prompts of SD1, on the CPU.
-memory: LRUCache[TunedPrompt] = LRUCache(64 * 2**20)
+#: In the CPU's memory. The limit holds about two hundred SD1 prompts.
+tuned_prompts: LRUCache[TunedPrompt] = LRUCache(64 * 2**20)
 
 
 class PersonalizedModel:
-    """Stands in for a CLIP's `cond_stage_model`; everything but `encode_token_weights` is the model's own.
+    """Replaces a CLIP's `cond_stage_model`. All attributes but `encode_token_weights` are the model's own.
 
-    text: the tokens of `settings.text`, or None. last: what became of the prompt that was encoded last.
+    text: the tokens of `settings.text`, or None. last_prompt: the prompt that was encoded last.
     """
 
-    last: TunedPrompt | None = None
+    last_prompt: TunedPrompt | None = None
 
     def __init__(self, model: Any, embedding: AestheticEmbedding, settings: Settings, text: Tokens = None) -> None:
-        self._model: Any = model._model if isinstance(model, PersonalizedModel) else model  # the later node counts
+        self._model: Any = (
+            model._model if isinstance(model, PersonalizedModel) else model
+        )  # of several nodes in a row, the last one wins
         self._embedding, self._settings, self._text = embedding, settings, text
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "_model":  # while it is being copied
+        if name.startswith("__") or name == "_model":  # not set yet while it is being copied
             raise AttributeError(name)
         return getattr(self._model, name)
 
     def encode_token_weights(self, tokens: Tokens) -> tuple[Any, ...]:
-        """The model's conditioning of a prompt, pooled feature and what else it returns, tuned and blended.
+        """The model's conditioning of a prompt, pooled feature and other outputs, tuned and blended.
 
-        Raises EncoderError where none of its encoders can be tuned.
+        Raises EncoderError if none of its encoders can be tuned.
         """
         encoders = list(host.text_encoders(self._model))
         if not encoders:
@@ -79,59 +82,64 @@ class PersonalizedModel:
                 "There is no CLIP text encoder in this model. Choose another, such as one of SD1, SDXL, SD3 or Flux."
             )
         towers = [_tower(encoder) for encoder in encoders]
-        plain, records = self._recorded(encoders, towers, tokens)
+        plain, records = self._record(encoders, towers, tokens)
         towers = [tower for tower, record in zip(towers, records, strict=True) if record is not None]
-        made = [record for record in records if record is not None]
-        tensors = [x for record in made for x in (record.ids, record.inputs, record.hidden)]
-        alone = replace(self._settings, weight=1.0, blend="lerp")  # blending is done anew each time
-        key = (self._embedding.tuning_hash, alone, fingerprint(*tensors, *_tensors(plain)))
-        found = memory.get(key)
-        if found is None:
-            tuned, notes = self._tune(encoders, towers, made)
-            with _inputs_given_to(encoders, towers), all_applied(tuned.values()):
-                out = self._model.encode_token_weights(tokens)
-            similarities = {name: each.similarities for name, each in tuned.items()}
-            found = TunedPrompt(out, similarities, tuple(notes))
-            memory.put(key, found, sum(x.nbytes for x in _tensors(out)))
-        self.last = found
-        logging.info("Aesthetic gradients, %s:\n%s", self._embedding.name, found)
-        return self._blended(plain, found.conditioning)
+        made_calls = [record for record in records if record is not None]
+        tensors = [x for record in made_calls for x in (record.ids, record.inputs, record.hidden)]
+        unblended = replace(self._settings, weight=1.0, blend="lerp")  # the cache holds results before blending
+        key = (self._embedding.tuning_hash, unblended, fingerprint(*tensors, *_tensors(plain)))
+        tuned_prompt = tuned_prompts.get(key)
+        if tuned_prompt is None:
+            tuned, notes = self._tune(encoders, towers, made_calls)
+            with _inputs_through_towers(encoders, towers), all_applied(tuned.values()):
+                conditioning = self._model.encode_token_weights(tokens)
+            similarities = {name: tuned_encoder.similarities for name, tuned_encoder in tuned.items()}
+            tuned_prompt = TunedPrompt(conditioning, similarities, tuple(notes))
+            tuned_prompts.put(key, tuned_prompt, sum(x.nbytes for x in _tensors(conditioning)))
+        self.last_prompt = tuned_prompt
+        logging.info("Aesthetic gradients, %s:\n%s", self._embedding.name, tuned_prompt)
+        return self._blend(plain, tuned_prompt.conditioning)
 
-    def _blended(self, plain: tuple[Any, ...], tuned: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Conditioning `[1, tokens, width]`; the pooled feature `[1, dim]` on a line; the rest is the plain one's."""
-        on_a_line = replace(self._settings, blend="lerp")
-        settings = (self._settings, on_a_line)
+    def _blend(self, plain: tuple[Any, ...], tuned: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Blend the conditioning `[1, tokens, width]`, and the pooled feature `[1, dim]` linearly, not the rest."""
+        linear = replace(self._settings, blend="lerp")
+        settings = (self._settings, linear)
         pairs = zip(plain, tuned, settings, strict=False)
-        mixed = [blended(a, b, s).clone() if isinstance(a, Tensor) else a for a, b, s in pairs]
-        return (*mixed, *plain[2:])
+        result = [
+            blended(plain_part, tuned_part, part_settings).clone() if isinstance(plain_part, Tensor) else plain_part
+            for plain_part, tuned_part, part_settings in pairs
+        ]
+        return (*result, *plain[2:])
 
-    def _recorded(
+    def _record(
         self, encoders: Sequence[Any], towers: Sequence[Tower], tokens: Tokens
     ) -> tuple[tuple[Any, ...], list[Recording | None]]:
-        """The plain conditioning, and each tower's call; None for one that was not called (SD3 without its tokens)."""
-        with _inputs_given_to(encoders, towers), recording(*towers) as calls:
+        """The plain conditioning, and the call of each tower, or None if it was not called (SD3 without its tokens)."""
+        with _inputs_through_towers(encoders, towers), recording(*towers) as calls:
             plain = self._model.encode_token_weights(tokens)
-        return plain, [only_call(found) if found else None for found in calls]
+        return plain, [only_call(tower_calls) if tower_calls else None for tower_calls in calls]
 
     def _tune(
         self, encoders: Sequence[Any], towers: list[Tower], records: list[Recording]
     ) -> tuple[dict[str, Tuned], list[str]]:
-        """Where the encoder is; where memory is short there, on the CPU."""
-        turning: list[Recording] = []
+        """Tune on the encoder's device. If its memory runs out, tune on the CPU."""
+        text_records: list[Recording] = []
         if self._settings.text and self._settings.text_strength:
-            _, recorded = self._recorded(encoders, [_tower(encoder) for encoder in encoders], self._text)
-            turning = [record for record in recorded if record is not None]
+            _, all_records = self._record(encoders, [_tower(encoder) for encoder in encoders], self._text)
+            text_records = [record for record in all_records if record is not None]
 
         def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
-            moved = [[r if device is None else r.to(device) for r in some] for some in (records, turning)]
+            prompt, text = (
+                [record if device is None else record.to(device) for record in each] for each in (records, text_records)
+            )
             advance = host.progress((self._settings.steps + 1) * len(towers))
             return personalize_each(
                 towers,
-                moved[0],
+                prompt,
                 self._embedding,
                 self._settings,
-                host.file_with_projection(),
-                texts=moved[1] or None,
+                host.projection_file(),
+                texts=text or None,
                 on_step=lambda *_: advance(),
             )
 
@@ -140,7 +148,7 @@ class PersonalizedModel:
         except Exception as error:
             if not out_of_memory(error) or records[0].inputs.device.type == "cpu":
                 raise
-        host.free_memory()  # outside of `except`, whose traceback would hold on to it
+        host.free_memory()  # not within `except`: the traceback holds tensors
         tuned, notes = tune("cpu")
         return tuned, [*notes, "Tuned on the CPU, since the GPU's memory was short."]
 
@@ -153,10 +161,10 @@ def _tensors(conditioning: tuple[Any, ...]) -> list[Tensor]:
 
 
 class InputEmbeddings(nn.Module):
-    """Called on token ids `[chunks, length]` and the embeddings that ComfyUI made of them, which it returns.
+    """Takes token ids `[chunks, length]` and their embeddings, and returns the embeddings, so that hooks see both.
 
-    ComfyUI embeds chunk by chunk and splices the vectors of textual inversion in afterwards, outside of any module.
-    This is the module to listen to instead.
+    ComfyUI embeds each chunk and then inserts the vectors of textual inversion, outside of any module that could be
+    recorded.
     """
 
     def forward(self, ids: Tensor, embeddings: Tensor) -> Tensor:
@@ -166,7 +174,7 @@ class InputEmbeddings(nn.Module):
 def _tower(encoder: Any) -> Tower:
     """The text tower of an SDClipModel.
 
-    Raises EncoderError where it is not built as CLIP's are.
+    Raises EncoderError if it is not built like CLIP's.
     """
     if not hasattr(encoder, "process_tokens"):
         raise EncoderError("This ComfyUI is too old for aesthetic gradients. Update it to 0.3.30 or later.")
@@ -174,18 +182,18 @@ def _tower(encoder: Any) -> Tower:
 
 
 @contextmanager
-def _inputs_given_to(encoders: Sequence[Any], towers: Sequence[Tower]) -> Iterator[None]:
-    """While the block runs, each encoder's input embeddings pass through `embedding` of its tower."""
+def _inputs_through_towers(encoders: Sequence[Any], towers: Sequence[Tower]) -> Iterator[None]:
+    """A context in which each encoder's input embeddings pass through its tower's `embedding`."""
     with ExitStack() as stack:
         for encoder in encoders:
             tower = next((tower for tower in towers if tower.table.module is _embedding_of(encoder)), None)
             if tower is not None:
-                encoder.process_tokens = _passed_on(encoder, tower.embedding)
+                encoder.process_tokens = _through_module(encoder, tower.embedding)
                 stack.callback(delattr, encoder, "process_tokens")
         yield
 
 
-def _passed_on(encoder: Any, embedding: nn.Module) -> Any:
+def _through_module(encoder: Any, embedding: nn.Module) -> Any:
     original = encoder.process_tokens
 
     def process_tokens(tokens: Any, device: Any) -> Any:
@@ -201,7 +209,7 @@ def _embedding_of(encoder: Any) -> Any:
 
 
 def _ids(chunk: Sequence[Any], length: int) -> list[int]:
-    """One chunk's token ids. Vectors of textual inversion stand among them: each of their rows has id 0 here."""
+    """The token ids of a chunk. Each row of a vector of textual inversion gets id 0."""
     ids: list[int] = []
     for token in chunk:
         if isinstance(token, numbers.Integral):

@@ -1,4 +1,4 @@
-"""All that is asked of ComfyUI. The only module that imports its modules."""
+"""Everything the nodes use of ComfyUI. This is the only module that imports its modules."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def _folders() -> list[Path]:
-    """Where aesthetics are looked for; new ones go to the first.
+    """The folders of aesthetics. New ones go to the first.
 
-    `models/aesthetic_embeddings`, what `extra_model_paths.yaml` has under that name, ComfyUI's own folder, and our own
-    package, which is named like the old WebUI extension's folder of files.
+    They are `models/aesthetic_embeddings`, those under that name in `extra_model_paths.yaml`, ComfyUI's own folder, and
+    our own package, since it has the name of the old WebUI extension's folder of files.
     """
     folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
     return [*map(Path, folder_paths.get_folder_paths(FOLDER)), Path(folder_paths.base_path) / FOLDER, PACKAGE]
@@ -31,8 +31,8 @@ def _folders() -> list[Path]:
 library = Library(_folders())
 
 
-def file_with_projection() -> Path | None:
-    """A CLIP ViT-L/14 in a file of its own, such as Flux's `clip_l.safetensors`, which brings its text projection."""
+def projection_file() -> Path | None:
+    """A file with CLIP ViT-L/14 and its text projection, such as Flux's `clip_l.safetensors`."""
     names = [name for name in folder_paths.get_filename_list("text_encoders") if "clip_l" in name.lower()]
     paths = [Path(folder_paths.get_full_path("text_encoders", name)) for name in names]
     return next((path for path in paths if path.suffix == ".safetensors" and _holds_projection(path)), None)
@@ -40,12 +40,12 @@ def file_with_projection() -> Path | None:
 
 def _holds_projection(path: Path) -> bool:
     with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
-        return "text_projection.weight" in file.keys()  # noqa: SIM118  # no mapping
+        return "text_projection.weight" in file.keys()  # noqa: SIM118  # not a mapping
     return False
 
 
 def progress(total: int) -> Callable[[], None]:
-    """To be called after each of `total` steps: moves the node's progress bar, and raises where the user cancels."""
+    """A callback for each of `total` steps. It moves the node's progress bar, and raises if the user cancels."""
     bar = comfy.utils.ProgressBar(total)
 
     def advance() -> None:
@@ -60,6 +60,6 @@ def free_memory() -> None:
 
 
 def text_encoders(model: Any) -> Iterable[Any]:
-    """The CLIP encoders of a CLIP's `cond_stage_model` (comfy/sd1_clip.py, SDClipModel); T5 and others are no CLIPs."""
+    """The CLIP text encoders of a `cond_stage_model` (comfy/sd1_clip.py, SDClipModel), without T5 and others."""
     encoders = (getattr(model, name, None) for name in ("clip_l", "clip_h", "clip_g"))
     return [encoder for encoder in encoders if encoder is not None]

@@ -1,4 +1,4 @@
-"""The nodes. Each is a class as ComfyUI wants it: INPUT_TYPES says what it takes, FUNCTION what is called."""
+"""The nodes, in ComfyUI's format: INPUT_TYPES describes the inputs, and FUNCTION names the method to call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import AestheticError
 from ..text_encoder.missing_parts import TEXT_PROJECTION
 from . import host
 from .conditioner import PersonalizedModel
-from .widgets import settings_inputs, settings_of
+from .widgets import settings_from, settings_inputs
 
 CATEGORY = "conditioning/aesthetic gradients"
 NOTHING_YET = "(no file in models/aesthetic_embeddings yet)"
@@ -29,7 +29,7 @@ class LoadAesthetic:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         host.library.refresh()
-        mix = "A mix in place of the name, such as sac_8plus:0.7 gloomcore:-0.3. A negative weight pushes away."
+        mix = "A mix instead of the name, such as sac_8plus:0.7 gloomcore:-0.3. A negative weight pushes away."
         return {
             "required": {"name": (host.library.names() or [NOTHING_YET],)},
             "optional": {"mix": ("STRING", {"default": "", "tooltip": mix})},
@@ -37,24 +37,24 @@ class LoadAesthetic:
 
     @classmethod
     def IS_CHANGED(cls, name: str, mix: str = "") -> str:
-        """The content, so that a file made anew under its name is loaded again."""
+        """The content's hash, so that a changed file is loaded again."""
         try:
-            return _chosen(name, mix).tuning_hash
+            return _load_mix(name, mix).tuning_hash
         except AestheticError as error:
             return str(error)
 
     def load(self, name: str, mix: str = "") -> tuple[AestheticEmbedding, str]:
-        e = _chosen(name, mix)
-        about = [
+        e = _load_mix(name, mix)
+        lines = [
             e.name,
             f"for {families.supported_models(e.vectors)}",
             f"{e.images} pictures" if e.images else "",
             e.notes,
         ]
-        return e, "\n".join(filter(None, about))
+        return e, "\n".join(filter(None, lines))
 
 
-def _chosen(name: str, mix: str) -> AestheticEmbedding:
+def _load_mix(name: str, mix: str) -> AestheticEmbedding:
     host.library.refresh()
     return host.library.blend(mixes.from_text(mix.strip() or name, host.library))
 
@@ -77,7 +77,7 @@ class PersonalizeClip:
 
 
 class EncodePersonalized:
-    DESCRIPTION = "A prompt, encoded by a CLIP tuned towards the aesthetic for it. Also tells how alike both became."
+    DESCRIPTION = "A prompt, encoded by a CLIP that is tuned towards the aesthetic, and its similarity to it."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("CONDITIONING", "STRING")
     RETURN_NAMES = ("conditioning", "similarities")
@@ -91,20 +91,20 @@ class EncodePersonalized:
     def encode(self, clip: Any, prompt: str, aesthetic: AestheticEmbedding, **values: Any) -> tuple[Any, str]:
         tuned = _personalized(clip, aesthetic, values)
         conditioning = tuned.encode_from_tokens_scheduled(tuned.tokenize(prompt))
-        return conditioning, str(tuned.cond_stage_model.last)
+        return conditioning, str(tuned.cond_stage_model.last_prompt)
 
 
 def _personalized(clip: Any, aesthetic: AestheticEmbedding, values: dict[str, Any]) -> Any:
     if clip is None:
         raise AestheticError("This checkpoint holds no CLIP. Load one with a CLIP loader.")
-    settings, clone = settings_of(values), clip.clone()
+    settings, clone = settings_from(values), clip.clone()
     text = clip.tokenize(settings.text) if settings.text else None
     clone.cond_stage_model = PersonalizedModel(clone.cond_stage_model, aesthetic, settings, text)
     return clone
 
 
 class CreateAesthetic:
-    DESCRIPTION = "An aesthetic from pictures: the mean of what CLIP's vision tower makes of them."
+    DESCRIPTION = "An aesthetic from pictures: the mean of their CLIP image embeddings."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("AESTHETIC", "STRING")
     RETURN_NAMES = ("aesthetic", "report")
@@ -113,7 +113,7 @@ class CreateAesthetic:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        add = "An aesthetic of the same pictures by another CLIP: the result has the vectors of both, as SDXL wants."
+        add = "An aesthetic of the same pictures by another CLIP. The result has the vectors of both, as SDXL needs."
         return {
             "required": {
                 "images": ("IMAGE",),
@@ -137,8 +137,8 @@ class CreateAesthetic:
         e = AestheticEmbedding(
             {family: features.mean(0)}, name=name[0], images=len(features), created=now(), encoder=encoder
         )
-        alike = torch.cosine_similarity(features, features.mean(0, keepdim=True))
-        report = f"{len(features)} pictures, cosine with their mean {alike.min():.3f} to {alike.max():.3f}"
+        cosines = torch.cosine_similarity(features, features.mean(0, keepdim=True))
+        report = f"{len(features)} pictures, cosine with their mean {cosines.min():.3f} to {cosines.max():.3f}"
         if add_to:
             e = merge([add_to[0], e], name[0])
         if save[0]:
@@ -147,7 +147,7 @@ class CreateAesthetic:
 
 
 class CompareWithAesthetic:
-    DESCRIPTION = "How alike pictures and an aesthetic are: the cosine of each picture's CLIP feature with it."
+    DESCRIPTION = "The similarity of pictures to an aesthetic: the cosine with each picture's CLIP image embedding."
     CATEGORY = CATEGORY
     RETURN_TYPES = ("STRING", "FLOAT")
     RETURN_NAMES = ("similarities", "mean")
@@ -165,13 +165,13 @@ class CompareWithAesthetic:
                 "Load the vision model of one of those."
             )
         cosines = torch.cosine_similarity(features, aesthetic.vectors[family].double()[None])
-        lines = [f"picture {i}: {cosine:.4f}" for i, cosine in enumerate(cosines.tolist(), 1)]
+        lines = [f"picture {number}: {cosine:.4f}" for number, cosine in enumerate(cosines.tolist(), 1)]
         mean = float(cosines.mean())
         return "\n".join([*lines, f"mean: {mean:.4f}"] if len(lines) > 1 else lines), mean
 
 
 def _features(clip_vision: Any, batches: list[Tensor]) -> tuple[str, Tensor]:
-    """The CLIP family of a vision model, and its projected features `[pictures, dim]` of some batches, in fp64."""
+    """The CLIP family of a vision model, and its projected features `[pictures, dim]` of the batches, in fp64."""
     pictures = [picture for batch in batches for picture in batch.split(1)]
     advance = host.progress(len(pictures))
     rows = []
@@ -182,7 +182,7 @@ def _features(clip_vision: Any, batches: list[Tensor]) -> tuple[str, Tensor]:
     family = families.family_of_dimension(features.shape[-1]) if features.dim() == 2 else None
     if family is None:
         raise AestheticError(
-            "This vision model is not the one of a Stable Diffusion's CLIP. Load CLIP ViT-L/14 for SD1, SDXL and Flux, "
+            "This vision model does not match a CLIP of Stable Diffusion. Load CLIP ViT-L/14 for SD1, SDXL and Flux, "
             "OpenCLIP ViT-H/14 for SD2, or ViT-bigG/14 for SDXL."
         )
     return family, features
@@ -190,8 +190,8 @@ def _features(clip_vision: Any, batches: list[Tensor]) -> tuple[str, Tensor]:
 
 class FetchTextProjection:
     DESCRIPTION = (
-        "Once for each machine: downloads CLIP ViT-L/14's text projection (2.4 MB), which checkpoints come without. "
-        "A clip_l.safetensors in models/text_encoders that has it serves as well."
+        "Downloads CLIP ViT-L/14's text projection (2.4 MB), which checkpoints lack. Needed once for each machine. A "
+        "clip_l.safetensors in models/text_encoders that has it works as well."
     )
     CATEGORY = CATEGORY
     RETURN_TYPES = ("STRING",)

@@ -1,4 +1,4 @@
-"""A job: rows of pictures, and how they are made."""
+"""A job: rows of pictures to generate with a pipeline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .sampling import pictures
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture of a job. label: of its similarity curve."""
+    """One picture of a job. label: the name of its similarity curve."""
 
     prompt: str
     seed: int
@@ -28,16 +28,16 @@ class Cell:
 
     @property
     def target(self) -> AestheticEmbedding | None:
-        """What the prompt is tuned towards; None for a plain picture."""
+        """The aesthetic that the prompt is tuned towards; None for a plain picture."""
         return None if self.settings.changes_nothing else self.embedding
 
     @property
     def conditioning(self) -> Hashable:
-        """Equal for cells whose prompts are encoded alike."""
+        """A key that is equal for cells with the same conditioning."""
         return (self.prompt, self.target.tuning_hash, self.settings) if self.target else self.prompt
 
     def families(self, available: Collection[str]) -> list[str]:
-        """The CLIP families that are tuned, of those that the model has."""
+        """The CLIP families that are tuned. available: those of the model."""
         return [name for name in self.target.vectors if name in available] if self.target else []
 
     def labels(self, available: Collection[str]) -> dict[str, str]:
@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Job:
-    """Rows of pictures, and what they have in common. size: (width, height), by default the model's own."""
+    """Rows of pictures, and the parameters that they share. size: (width, height), by default the model's own."""
 
     rows: tuple[tuple[Cell, ...], ...]
     negative_prompt: str = ""
@@ -59,10 +59,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
-    message: what is being done. fraction: of the steps, 0 to 1. pictures: one for each cell, None until it is made.
-    curves: label -> the similarity before the first step and after each; of cells that share a label, the last one's.
+    message: the current activity. fraction: the share of all steps that is done, 0 to 1.
+    pictures: one for each cell, None until it is generated.
+    curves: label -> the similarity before the first step and after each. The last of several cells with one label wins.
     notes: sentences for the user. seconds_left: an estimate, None while there is none.
     """
 
@@ -74,17 +75,17 @@ class Progress:
     seconds_left: float | None = None
 
     @property
-    def made(self) -> int:
-        """The number of pictures that are made."""
+    def pictures_done(self) -> int:
+        """The number of finished pictures."""
         return sum(image is not None for row in self.pictures for image in row)
 
 
 @dataclass
 class JobRun:
-    """Makes the pictures of a job with a pipeline.
+    """Generates the pictures of a job with a pipeline. Equal cells share a picture.
 
     families: the CLIP families that the pipeline can tune. projection: as for `personalized_prompt`.
-    on_progress: called at every step; it may raise to stop. Cells that are equal share a picture.
+    on_progress: called at every step. An exception that it raises ends the run.
     """
 
     job: Job
@@ -103,7 +104,7 @@ class JobRun:
         self._notes: dict[str, None] = {}
 
     def run(self) -> None:
-        """Make all pictures. The last progress that is reported has them all."""
+        """Generate all pictures. The last progress reported has all of them."""
         arguments: dict[Hashable, dict[str, Any]] = {}
         for number, (key, cell) in enumerate(self._cells.items(), 1):
             if cell.conditioning not in arguments:
@@ -115,18 +116,19 @@ class JobRun:
         return cell.settings.steps * len(cell.families(self.families))
 
     def _encode(self, cell: Cell) -> dict[str, Any]:
-        """The pipeline's arguments for the prompt, tuned where the cell says so."""
+        """The pipeline's arguments for the cell's prompt, tuned towards its aesthetic if it has one."""
         embedding = cell.target
         if embedding is None:
             return {"prompt": cell.prompt, "negative_prompt": self.job.negative_prompt}
-        end, label = self._done + self._tuning_steps(cell), cell.label  # until it is known which encoders are tuned
+        done_after = self._done + self._tuning_steps(cell)
+        label = cell.label  # of a temporary curve: the result says which encoders were tuned
 
-        def on_step(k: int, similarity: float) -> None:
-            self._curves[label] = (*self._curves[label], similarity) if k else (similarity,)
-            self._done += k > 0
-            self._report(f"Tuning towards {embedding.name}: step {k} of {cell.settings.steps}")
+        def on_step(step: int, similarity: float) -> None:
+            self._curves[label] = (*self._curves[label], similarity) if step else (similarity,)
+            self._done += step > 0
+            self._report(f"Tuning towards {embedding.name}: step {step} of {cell.settings.steps}")
 
-        found = personalized_prompt(
+        tuned = personalized_prompt(
             self.pipeline,
             cell.prompt,
             embedding,
@@ -135,18 +137,18 @@ class JobRun:
             projection=self.projection,
             on_step=on_step,
         )
-        self._done = end
+        self._done = done_after
         self._curves.pop(label, None)
         labels = cell.labels(self.families)
-        self._curves.update({labels[name]: run for name, run in found.similarities.items()})
-        self._notes.update(dict.fromkeys(found.notes))
-        return found.arguments
+        self._curves.update({labels[name]: run for name, run in tuned.similarities.items()})
+        self._notes.update(dict.fromkeys(tuned.notes))
+        return tuned.arguments
 
     def _sample(self, cell: Cell, arguments: dict[str, Any], number: int) -> Image.Image:
-        end = self._done + self.job.sampler_steps
+        done_after = self._done + self.job.sampler_steps
 
         def on_step() -> None:
-            self._done = min(self._done + 1, end)  # some samplers take two steps for one
+            self._done = min(self._done + 1, done_after)  # some samplers call this twice for one step
             self._report(f"Picture {number} of {len(self._cells)}")
 
         (image,) = pictures(
@@ -158,11 +160,11 @@ class JobRun:
             size=self.job.size,
             on_step=on_step,
         )
-        self._done = end
+        self._done = done_after
         return image
 
     def _report(self, message: str) -> None:
-        rows = tuple(tuple(self._pictures.get((c.conditioning, c.seed)) for c in row) for row in self.job.rows)
+        rows = tuple(tuple(self._pictures.get((each.conditioning, each.seed)) for each in row) for row in self.job.rows)
         self.on_progress(
             Progress(
                 message,
@@ -175,7 +177,7 @@ class JobRun:
         )
 
     def _seconds_left(self) -> float | None:
-        """As if all steps took equally long; the first ones, which also load things, say little."""
+        """Estimated as if all steps took the same time. None at first, since the first steps also load things."""
         if self._done < self._total / 20:
             return None
         return (perf_counter() - self._started) * (self._total - self._done) / self._done

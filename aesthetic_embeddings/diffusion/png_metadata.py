@@ -1,4 +1,4 @@
-"""How a picture was made, as JSON inside its PNG file."""
+"""The settings that a picture was made with, as JSON inside its PNG file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..errors import AestheticError
 from ..settings import Settings
 from ..storage.paths import write_atomically
 
-#: The PNG text chunk that holds how a picture was made, as JSON.
+#: The PNG text chunk that holds the JSON.
 TEXT_KEY = "aesthetic-gradients"
 
 
-def described(
+def picture_metadata(
     prompt: str,
     embedding: AestheticEmbedding | None,
     settings: Settings,
@@ -32,7 +32,7 @@ def described(
     cfg: float,
     similarities: Mapping[str, Sequence[float]],
 ) -> dict[str, Any]:
-    """What pictures say of how they were made, but for their seeds and sizes. The keys are a file format."""
+    """The metadata of pictures, without their seeds and sizes. The keys are a file format."""
     return {
         "version": 1,
         "prompt": prompt,
@@ -47,18 +47,18 @@ def described(
     }
 
 
-def save_picture(image: Image.Image, path: str | Path, about: Mapping[str, Any]) -> Path:
-    """Write a PNG, whole or not at all, with `about` as JSON in its text chunk `aesthetic-gradients`."""
+def save_picture(image: Image.Image, path: str | Path, metadata: Mapping[str, Any]) -> Path:
+    """Write a PNG atomically, with the metadata as JSON in its text chunk `aesthetic-gradients`."""
     info = PngInfo()
-    info.add_itxt(TEXT_KEY, json.dumps(about, ensure_ascii=False))
+    info.add_itxt(TEXT_KEY, json.dumps(metadata, ensure_ascii=False))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     write_atomically(Path(path), buffer.getvalue())
     return Path(path)
 
 
-def read_about(path: str | Path) -> dict[str, Any]:
-    """What `save_picture` wrote beside the pixels. Raises AestheticError where there is nothing of ours."""
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The metadata that `save_picture` wrote. Raises AestheticError if the file has none of ours."""
     with Image.open(path) as image:
         text = getattr(image, "text", {}).get(TEXT_KEY, "")
     try:

@@ -1,4 +1,4 @@
-"""How many threads of the CPU a pipeline runs on."""
+"""Limits the CPU threads of small pipelines."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import nn
 
 from ..torch_states import cpu_threads
 
-#: Parameters of a model whose operations are so small that handing them to threads costs more than it saves.
+#: Parameters of a pipeline whose operations are so small that more threads cost more than they save.
 _SMALL = 50_000_000
 
 
-def threads_for(pipeline: Any) -> AbstractContextManager[None]:
-    """A block in which a small pipeline, such as the pocket model, runs on two threads of the CPU at most.
+def limited_threads(pipeline: Any) -> AbstractContextManager[None]:
+    """A context in which a small pipeline, such as the pocket model, runs on at most two CPU threads.
 
-    On a machine that is busy otherwise, more threads wait for one another: a picture took nineteen times as long.
+    On a busy machine more threads wait for each other: a picture took nineteen times as long.
     """
     modules = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
-    small = sum(p.numel() for module in modules for p in module.parameters()) < _SMALL
+    small = sum(parameter.numel() for module in modules for parameter in module.parameters()) < _SMALL
     return cpu_threads(2) if small else nullcontext()

@@ -1,14 +1,14 @@
-"""The paper's experiment: the same prompts and seeds, plain and personalized, each picture scored.
+"""The paper's experiment: pictures of the same prompts and seeds, plain and personalized, each scored.
 
-Everything is kept in one folder:
+Everything is stored in one folder:
 
-    experiment.json     what was asked for
+    experiment.json     the experiment's parameters
     pictures/VARIANT[/AESTHETIC]/PROMPT-SEED.png     with settings and scores inside
     results.jsonl       one line per picture
     results.csv         the same as a table
     index.html          figures and grids (report.py)
 
-A picture that exists is not made again, so a run that was stopped goes on where it was. One that others have scored is
+A picture that exists is not generated again, so an interrupted run continues. One that other scorers have scored is
 scored again.
 """
 
@@ -28,7 +28,7 @@ from PIL import Image
 
 from ..aesthetics.embedding import AestheticEmbedding
 from ..diffusion.pipelines import personalized_prompt
-from ..diffusion.png_metadata import described, read_about, save_picture
+from ..diffusion.png_metadata import picture_metadata, read_metadata, save_picture
 from ..diffusion.sampling import pictures
 from ..errors import AestheticError
 from ..settings import PRESETS, Settings
@@ -38,17 +38,17 @@ from .scoring import Scoring
 ORIGINAL, KEYWORD = "original", "keyword"
 #: Table 1 of the paper.
 PROMPTS = tuple((Path(__file__).parent / "prompts.txt").read_text(encoding="utf-8").splitlines())
-_MOST_PROMPTS, _LONGEST_PROMPT = 1000, 2000
+MAX_PROMPTS, MAX_PROMPT_LENGTH = 1000, 2000
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One column of the comparison: the plain prompt, the plain prompt with the aesthetic's name, or a tuning.
+    """One column of the comparison: the plain prompt, the prompt with the aesthetic's name, or a tuned prompt.
 
     Attributes:
-        name: Of the column. "original" stands for the plain prompt alone; without settings, any other name stands for
-            the prompt with the aesthetic's name.
-        settings: Of the tuning; None where the text encoder stays plain.
+        name: The column's name. "original" means the plain prompt. Any other name without settings means the prompt
+            with the aesthetic's name.
+        settings: The settings for tuning; None for a plain text encoder.
     """
 
     name: str
@@ -57,19 +57,19 @@ class Variant:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What `evaluate` compares. The figures compare each variant with the original.
+    """The parameters of an experiment. Its figures compare each variant with the original.
 
     Attributes:
         model: A diffusers folder, a hub id in the local cache, a checkpoint file, or "pocket" for the bundled model.
-        aesthetics: What the prompts are tuned towards, one after the other.
+        aesthetics: The aesthetics that the prompts are tuned towards, one after the other.
         variants: The columns; by default the original, the keyword, and the prompt tuned with `Settings()`.
         prompts: By default the 25 of the paper's table 1.
-        images: Pictures of each prompt and variant.
-        seed: The first picture's; the others count up from it.
-        sampler_steps: Of each picture.
+        images: The number of pictures of each prompt and variant.
+        seed: The seed of the first picture; it increments per picture.
+        sampler_steps: Sampler steps of each picture.
         cfg: The guidance scale.
         size: (width, height) in pixels; by default the model's own.
-        keyword: How the keyword variant says an aesthetic.
+        keyword: The prompt template of the keyword variant.
     """
 
     model: str
@@ -85,23 +85,25 @@ class Experiment:
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
-        for what, values in (("aesthetic", [a.name for a in self.aesthetics]), ("variant", names)):
+        for kind, values in (("aesthetic", [aesthetic.name for aesthetic in self.aesthetics]), ("variant", names)):
             if len(set(values)) != len(values):
-                raise AestheticError(f"Each {what} should be given once, but these are given: {', '.join(values)}.")
+                raise AestheticError(f"Each {kind} should be given once, but these are given: {', '.join(values)}.")
         if not self.aesthetics or not self.prompts or not names or self.images < 1:
             raise AestheticError("An evaluation needs an aesthetic, a prompt, a variant and one image at least.")
-        if len(self.prompts) > _MOST_PROMPTS:
-            raise AestheticError(f"{len(self.prompts)} prompts are too many: take at most {_MOST_PROMPTS}.")
+        if len(self.prompts) > MAX_PROMPTS:
+            raise AestheticError(f"{len(self.prompts)} prompts are too many: take at most {MAX_PROMPTS}.")
 
     @property
     def seeds(self) -> range:
         return range(self.seed, self.seed + self.images)
 
     def as_json(self) -> dict[str, Any]:
-        """All that the pictures depend on, for `experiment.json`."""
+        """Everything that the pictures depend on, for `experiment.json`."""
         return dataclasses.asdict(self) | {
-            "aesthetics": {a.name: a.tuning_hash for a in self.aesthetics},
-            "variants": {v.name: v.settings and dataclasses.asdict(v.settings) for v in self.variants},
+            "aesthetics": {aesthetic.name: aesthetic.tuning_hash for aesthetic in self.aesthetics},
+            "variants": {
+                variant.name: variant.settings and dataclasses.asdict(variant.settings) for variant in self.variants
+            },
             "prompts": list(self.prompts),
             "size": self.size and list(self.size),
         }
@@ -109,7 +111,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Cell:
-    """The pictures of one prompt under one variant: the same conditioning, one picture per seed."""
+    """The pictures of one prompt and one variant: one per seed, with the same conditioning."""
 
     variant: Variant
     aesthetic: AestheticEmbedding | None
@@ -122,7 +124,7 @@ class Cell:
 
 
 def cells(experiment: Experiment) -> list[Cell]:
-    """Prompt by prompt, so that a run that is stopped has whole comparisons."""
+    """All cells, prompt by prompt, so that an interrupted run has complete comparisons."""
     return [
         Cell(variant, aesthetic, prompt, index)
         for index, prompt in enumerate(experiment.prompts)
@@ -132,92 +134,94 @@ def cells(experiment: Experiment) -> list[Cell]:
 
 
 def variants(names: str | Iterable[str], settings: Settings) -> tuple[Variant, ...]:
-    """The variants that `names` means, such as `original,keyword,personalized,strong:steps=20:epsilon=2e-4`.
+    """Parse variants, such as `original,keyword,personalized,strong:steps=20:epsilon=2e-4`.
 
-    settings: of `personalized`, and what a variant with values of its own starts from.
-    Raises AestheticError for a name that is not known and brings no values.
+    settings: those of `personalized`, and the defaults of variants with values.
+    Raises AestheticError for an unknown name without values.
     """
     presets = {name.lower().replace(" ", "-").replace("'", ""): value for name, value in PRESETS.items()}
-    known = {"personalized": settings, **presets}
-    found = []
+    named_settings = {"personalized": settings, **presets}
+    result = []
     for text in names.split(",") if isinstance(names, str) else names:
         name, *values = text.strip().split(":")
         if name in (ORIGINAL, KEYWORD) and not values:
-            found.append(Variant(name))
+            result.append(Variant(name))
         elif values and name.replace("-", "").replace("_", "").isalnum():
-            found.append(Variant(name, dataclasses.replace(settings, **dict(_value(value) for value in values))))
-        elif name in known:
-            found.append(Variant(name, known[name]))
-        else:
-            every = ", ".join([ORIGINAL, KEYWORD, *known])
-            raise AestheticError(
-                f"There is no variant {text.strip()!r}. There are {every}. To make one: mine:steps=20:epsilon=2e-4"
+            result.append(
+                Variant(name, dataclasses.replace(settings, **dict(_parse_setting(value) for value in values)))
             )
-    return tuple(found)
+        elif name in named_settings:
+            result.append(Variant(name, named_settings[name]))
+        else:
+            choices = ", ".join([ORIGINAL, KEYWORD, *named_settings])
+            raise AestheticError(
+                f"There is no variant {text.strip()!r}. There are {choices}. To make one: mine:steps=20:epsilon=2e-4"
+            )
+    return tuple(result)
 
 
-def _value(text: str) -> tuple[str, Any]:
+def _parse_setting(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
-    kinds: dict[str, type] = {f.name: type(f.default) for f in dataclasses.fields(Settings)}
-    if name not in kinds:
-        raise AestheticError(f"There is no setting called {name!r}. There are {', '.join(kinds)}.")
+    types: dict[str, type] = {f.name: type(f.default) for f in dataclasses.fields(Settings)}
+    if name not in types:
+        raise AestheticError(f"There is no setting called {name!r}. There are {', '.join(types)}.")
     try:
-        return name, value.lower() in ("true", "1", "yes") if kinds[name] is bool else kinds[name](value)
+        return name, value.lower() in ("true", "1", "yes") if types[name] is bool else types[name](value)
     except ValueError:
         raise AestheticError(f"{name} cannot be {value!r}.") from None
 
 
 def read_prompts(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """One prompt per line of a text file; empty lines do not count."""
+    """Read a text file with one prompt per line. Empty lines are ignored."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise AestheticError(f"{path} cannot be read as text in UTF-8: {error}.") from error
-    found = tuple(line.strip() for line in lines if line.strip())
-    if not found:
+    prompts = tuple(line.strip() for line in lines if line.strip())
+    if not prompts:
         raise AestheticError(f"{path} holds no prompt. Write one per line.")
-    if long := next((line for line in found if len(line) > _LONGEST_PROMPT), None):
-        raise AestheticError(f"{path} has a prompt of {len(long)} letters: take at most {_LONGEST_PROMPT}.")
-    return found
+    if too_long := next((line for line in prompts if len(line) > MAX_PROMPT_LENGTH), None):
+        raise AestheticError(f"{path} has a prompt of {len(too_long)} characters: take at most {MAX_PROMPT_LENGTH}.")
+    return prompts
 
 
 def prepare(experiment: Experiment, output: Path) -> None:
-    """Make the folder. Raises AestheticError where it holds something other than this experiment.
+    """Create the folder. Raises AestheticError if it holds anything but this experiment.
 
-    An experiment that failed before its first picture may be followed by another.
+    An experiment that failed before its first picture may be replaced by another.
     """
-    about, path = experiment.as_json(), output / "experiment.json"
+    description, path = experiment.as_json(), output / "experiment.json"
     if path.exists() and (output / "pictures").exists():
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
+            stored = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise AestheticError(f"{path} is damaged. Choose another folder.") from error
-        now = json.loads(json.dumps(about))
-        if changed := [key for key in now if not isinstance(before, dict) or before.get(key) != now[key]]:
+        current = json.loads(json.dumps(description))
+        if changed := [key for key in current if not isinstance(stored, dict) or stored.get(key) != current[key]]:
             raise AestheticError(
                 f"{output} holds an evaluation with another {', another '.join(changed)}. Choose another folder."
             )
     elif not path.exists() and output.exists() and any(output.iterdir()):
         raise AestheticError(f"{output} is not empty, and holds no evaluation. Choose another folder.")
     else:
-        write_atomically(path, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+        write_atomically(path, (json.dumps(description, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def run(
     experiment: Experiment,
-    wanted: Iterable[Cell],
-    pipeline: Callable[[], Any],
+    cells_to_do: Iterable[Cell],
+    load_pipeline: Callable[[], Any],
     scoring: Scoring,
     output: Path,
     on_picture: Callable[[], object] = lambda: None,
     projection: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Make and score the pictures of some cells that are not in `output` yet.
+    """Generate and score the pictures of the cells that are not in `output` yet.
 
-    pipeline: loads it; called only where a picture is missing. on_picture: called after each picture.
-    Raises AestheticError where the model cannot be tuned towards an aesthetic; nothing is written for that cell.
+    load_pipeline: loads the model; called only if a picture is missing. on_picture: called after each picture.
+    Raises AestheticError if the model cannot be tuned towards an aesthetic. Nothing is written for that cell.
     """
-    for cell in wanted:
+    for cell in cells_to_do:
         missing = [seed for seed in experiment.seeds if not (output / cell.path(seed)).exists()]
         for seed in experiment.seeds:
             if seed not in missing:
@@ -225,9 +229,9 @@ def run(
                 on_picture()
         if not missing:
             continue
-        loaded = pipeline()
-        arguments, similarities = _conditioning(experiment, cell, loaded, projection)
-        about = described(
+        loaded_pipeline = load_pipeline()
+        arguments, similarities = _conditioning(experiment, cell, loaded_pipeline, projection)
+        metadata = picture_metadata(
             cell.prompt,
             cell.aesthetic,
             cell.variant.settings or Settings(steps=0),
@@ -237,57 +241,59 @@ def run(
             cfg=experiment.cfg,
             similarities=similarities,
         )
-        about |= {"variant": cell.variant.name, "prompt_number": cell.index}
-        made = pictures(
-            loaded,
+        metadata |= {"variant": cell.variant.name, "prompt_number": cell.index}
+        images = pictures(
+            loaded_pipeline,
             arguments,
             missing,
             steps=experiment.sampler_steps,
             cfg=experiment.cfg,
             size=experiment.size,
         )
-        for seed, image in zip(missing, made, strict=True):
-            said = about | {"seed": seed, "size": image.size}
-            _save_scored(image, output / cell.path(seed), said, cell.prompt, experiment.aesthetics, scoring)
+        for seed, image in zip(missing, images, strict=True):
+            with_seed = metadata | {"seed": seed, "size": image.size}
+            _save_scored(image, output / cell.path(seed), with_seed, cell.prompt, experiment.aesthetics, scoring)
             on_picture()
 
 
 def _conditioning(
     experiment: Experiment, cell: Cell, pipeline: Any, projection: str | os.PathLike[str] | None
 ) -> tuple[dict[str, Any], Mapping[str, Sequence[float]]]:
-    """What the pipeline takes for a cell, and the similarities over the steps where its prompt is tuned."""
+    """The pipeline's arguments for a cell, and the similarities over the steps if its prompt is tuned."""
     if cell.aesthetic is None:
         return {"prompt": cell.prompt}, {}
     if cell.variant.settings is None:
-        named = cell.aesthetic.name.split("/")[-1]
-        return {"prompt": experiment.keyword.format(prompt=cell.prompt, aesthetic=named)}, {}
-    place = None if projection is None else Path(projection)
-    tuned = personalized_prompt(pipeline, cell.prompt, cell.aesthetic, cell.variant.settings, projection=place)
+        name = cell.aesthetic.name.split("/")[-1]
+        return {"prompt": experiment.keyword.format(prompt=cell.prompt, aesthetic=name)}, {}
+    projection_path = None if projection is None else Path(projection)
+    tuned = personalized_prompt(
+        pipeline, cell.prompt, cell.aesthetic, cell.variant.settings, projection=projection_path
+    )
     return tuned.arguments, tuned.similarities
 
 
 def _save_scored(
     image: Image.Image,
     path: Path,
-    about: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     prompt: str,
     aesthetics: Sequence[AestheticEmbedding],
     scoring: Scoring,
 ) -> None:
     scores = scoring.scores(image, prompt, aesthetics)
-    save_picture(image, path, {**about, "scores": scores, "scored_by": scoring.names})
+    save_picture(image, path, {**metadata, "scores": scores, "scored_by": scoring.names})
 
 
 def _score_again(path: Path, prompt: str, aesthetics: Sequence[AestheticEmbedding], scoring: Scoring) -> None:
-    """Score a picture that exists, where others have scored it; the pixels stay."""
-    if not scoring.names or (about := read_about(path)).get("scored_by") == scoring.names:
+    """Score an existing picture again if other scorers have scored it. Its pixels do not change."""
+    if not scoring.names or (metadata := read_metadata(path)).get("scored_by") == scoring.names:
         return
     with Image.open(path) as image:
-        _save_scored(image.convert("RGB"), path, about, prompt, aesthetics, scoring)
+        _save_scored(image.convert("RGB"), path, metadata, prompt, aesthetics, scoring)
 
 
 def results(experiment: Experiment, output: Path) -> Iterator[dict[str, Any]]:
-    """What is known of each picture that exists, in order."""
+    """The results of all existing pictures, in order."""
     for cell in cells(experiment):
         for seed in experiment.seeds:
             path = output / cell.path(seed)
@@ -299,13 +305,13 @@ def results(experiment: Experiment, output: Path) -> Iterator[dict[str, Any]]:
                     "prompt_number": cell.index,
                     "prompt": cell.prompt,
                     "seed": seed,
-                    **_known(path),
+                    **_scores_and_similarities(path),
                 }
 
 
-def _known(path: Path) -> dict[str, Any]:
-    about = read_about(path)
-    return {"scores": about.get("scores", {}), "similarities": about.get("similarities", {})}
+def _scores_and_similarities(path: Path) -> dict[str, Any]:
+    metadata = read_metadata(path)
+    return {"scores": metadata.get("scores", {}), "similarities": metadata.get("similarities", {})}
 
 
 def write_results(experiment: Experiment, output: Path) -> list[dict[str, Any]]:

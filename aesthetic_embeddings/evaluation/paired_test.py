@@ -1,4 +1,4 @@
-"""Is one variant scored higher than another? Paired over prompts, since pictures of one prompt are alike."""
+"""Tests whether one variant scores higher than another. Paired by prompt, since pictures of one prompt are alike."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _RESAMPLES = 99_999
 class Comparison:
     """The paired difference of a score between two variants.
 
-    mean: of the differences. low, high: its bootstrap interval of 95 % (bias-corrected and accelerated).
-    p: of the permutation test that swaps the two within each prompt, two-sided; at least 1e-5.
-    effect: the mean difference over the differences' standard deviation (Cohen's d_z).
-    prompts: how many pairs.
+    mean: of the differences. low, high: the 95 % bootstrap interval of the mean (bias-corrected and accelerated).
+    p: of a two-sided permutation test that swaps the variants within each prompt; at least 1e-5.
+    effect: the mean difference divided by the standard deviation of the differences (Cohen's d_z).
+    prompts: the number of pairs.
     """
 
     mean: float
@@ -30,12 +30,15 @@ class Comparison:
 
 
 def compare(before: Sequence[float], after: Sequence[float]) -> Comparison | None:
-    """before, after: one number per prompt, in the same order. None where there are fewer than three pairs."""
+    """Compare two variants. Returns None for fewer than three pairs.
+
+    before, after: one number per prompt, in the same order.
+    """
     difference = np.asarray(after, float) - np.asarray(before, float)
     if len(difference) < 3:
         return None
-    mean, spread = float(difference.mean()), float(difference.std(ddof=1))
-    if spread == 0:
+    mean, deviation = float(difference.mean()), float(difference.std(ddof=1))
+    if deviation == 0:
         return Comparison(mean, mean, mean, 1.0 if mean == 0 else 2.0 ** (1 - len(difference)), 0.0, len(difference))
     test = stats.permutation_test(
         (difference,),
@@ -49,4 +52,4 @@ def compare(before: Sequence[float], after: Sequence[float]) -> Comparison | Non
         (difference,), np.mean, vectorized=True, n_resamples=9_999, rng=np.random.default_rng(0)
     ).confidence_interval
     low, high = float(interval.low), float(interval.high)
-    return Comparison(mean, low, high, float(test.pvalue), mean / spread, len(difference))
+    return Comparison(mean, low, high, float(test.pvalue), mean / deviation, len(difference))

@@ -1,4 +1,4 @@
-"""One HTML page of an evaluation, complete in itself: the paper's figures 1 to 3, the statistics and every picture."""
+"""Writes an evaluation as one self-contained HTML page: the paper's figures 1 to 3, statistics and all pictures."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ..storage.paths import write_atomically
 from .experiment import ORIGINAL, Experiment
 from .paired_test import Comparison, compare
 
-matplotlib.rcParams["svg.hashsalt"] = "aesthetic-gradients"  # equal figures are equal bytes
+matplotlib.rcParams["svg.hashsalt"] = "aesthetic-gradients"  # makes figures reproducible byte by byte
 _THUMBNAIL = 160
-#: Of the original, then of each variant, in every figure.
+#: The color of the original, then of each variant.
 _COLORS = ("#9a9a9a", *("#c2410c", "#1d4ed8", "#15803d", "#a21caf", "#b45309", "#0e7490") * 4)
 
 
@@ -43,12 +43,12 @@ def write_report(experiment: Experiment, lines: Sequence[Mapping[str, Any]], out
 def _section(
     experiment: Experiment, aesthetic: str, names: Sequence[str], lines: Sequence[Mapping[str, Any]], output: Path
 ) -> dict[str, Any]:
-    """What the page shows of one aesthetic."""
-    mine = [line for line in lines if line["aesthetic"] in ("", aesthetic)]
-    of_variant = {name: [line for line in mine if line["variant"] == name] for name in [ORIGINAL, *names]}
+    """The page's section for one aesthetic, as variables of the template."""
+    relevant = [line for line in lines if line["aesthetic"] in ("", aesthetic)]
+    of_variant = {name: [line for line in relevant if line["variant"] == name] for name in [ORIGINAL, *names]}
     metrics = [
         name
-        for name in dict.fromkeys(name for line in mine for name in line["scores"])
+        for name in dict.fromkeys(name for line in relevant for name in line["scores"])
         if not any(name.endswith(f" {other.name}") for other in experiment.aesthetics if other.name != aesthetic)
     ]
     tests = [
@@ -66,14 +66,14 @@ def _section(
         "aesthetic": aesthetic,
         "tests": [test for test in tests if test["test"]],
         "distributions": _svg(_distributions(of_variant, metrics, aesthetic)) if metrics else "",
-        "curves": _svg(_curves(of_variant)) if any(line["similarities"] for line in mine) else "",
+        "curves": _svg(_curves(of_variant)) if any(line["similarities"] for line in relevant) else "",
         "grid": _grid(experiment, of_variant, output),
     }
 
 
 def _title(metric: str, aesthetic: str) -> str:
-    known = {"prompt": "cosine with the plain prompt", f"similarity {aesthetic}": "cosine with the aesthetic"}
-    return known.get(metric, metric.removesuffix(f" {aesthetic}"))
+    titles = {"prompt": "cosine with the plain prompt", f"similarity {aesthetic}": "cosine with the aesthetic"}
+    return titles.get(metric, metric.removesuffix(f" {aesthetic}"))
 
 
 def _mean(lines: Sequence[Mapping[str, Any]], metric: str) -> float:
@@ -81,7 +81,7 @@ def _mean(lines: Sequence[Mapping[str, Any]], metric: str) -> float:
 
 
 def _paired(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], metric: str) -> Comparison | None:
-    """The comparison over the prompts that both have, of each prompt's mean over the seeds that both have."""
+    """Compare the means of each prompt, over the prompts and seeds that both variants have."""
     values: list[dict[tuple[int, int], float]] = [
         {(line["prompt_number"], line["seed"]): line["scores"][metric] for line in lines if metric in line["scores"]}
         for lines in (before, after)
@@ -96,15 +96,15 @@ def _paired(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, An
 def _distributions(
     of_variant: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Sequence[str], aesthetic: str
 ) -> Figure:
-    """Figure 2: how each score is distributed over the pictures, for the original and for each variant."""
+    """Figure 2: the distribution of each score over the pictures, for the original and each variant."""
     figure = Figure(figsize=(4.2 * len(metrics), 3.3), layout="constrained")
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         scores = {
             name: [line["scores"][metric] for line in lines if metric in line["scores"]]
             for name, lines in of_variant.items()
         }
-        every = [score for values in scores.values() for score in values]
-        bins = np.histogram_bin_edges(every, bins=24) if every else 1
+        all_scores = [score for values in scores.values() for score in values]
+        bins = np.histogram_bin_edges(all_scores, bins=24) if all_scores else 1
         for (name, values), color in zip(scores.items(), _COLORS, strict=False):
             if values:
                 axes.hist(values, bins, density=True, color=color, alpha=0.45, label=name)
@@ -117,7 +117,7 @@ def _distributions(
 
 
 def _curves(of_variant: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Similarity of prompt and aesthetic over the steps: each prompt, and their mean."""
+    """The similarity of prompt and aesthetic over the steps: of each prompt, and the mean."""
     figure = Figure(figsize=(4.6, 3), layout="constrained")
     axes = figure.subplots()
     for (name, lines), color in zip(of_variant.items(), _COLORS, strict=False):
@@ -146,7 +146,7 @@ def _svg(figure: Figure) -> str:
 def _grid(
     experiment: Experiment, of_variant: Mapping[str, Sequence[Mapping[str, Any]]], output: Path
 ) -> list[dict[str, Any]]:
-    """Figures 1 and 3: for each prompt a row of pictures per variant, with the same seeds below one another."""
+    """Figures 1 and 3: for each prompt a row of pictures per variant, with equal seeds in the same column."""
     return [
         {
             "prompt": prompt,
@@ -168,8 +168,8 @@ def _grid(
 
 def _thumbnail(path: Path) -> str:
     with Image.open(path) as image:
-        small = image.convert("RGB")
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        thumbnail = image.convert("RGB")
+    thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL))
     data = io.BytesIO()
-    small.save(data, "WEBP", quality=82)
+    thumbnail.save(data, "WEBP", quality=82)
     return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""Scores of one picture: by a whole CLIP, by heads on its features, and by a judge."""
+"""Scores pictures: with a complete CLIP, with heads on its features, and with a judge."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..aesthetics.scorers import Scorer
 from ..aesthetics.vectors import unit
 from ..errors import AestheticError, EncoderError
 
-#: Called with a picture and its plain prompt; gives more scores by name. One for each aesthetic is called "NAME
-#: AESTHETIC", as "style aivazovsky". Where several processes work it is sent to them, so it is no lambda.
+#: Called with a picture and its plain prompt; returns scores by name. A score for one aesthetic has a name such as
+#: "style aivazovsky". With several processes it is pickled, so it cannot be a lambda.
 Judge = Callable[[Image.Image, str], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """How pictures are scored.
+    """What scores the pictures.
 
-    encoder: the CLIP, as a folder or a hub id in the local cache; None for none. scorers: name -> head on its features.
+    encoder: a CLIP, as a folder or a hub id in the local cache, or None. scorers: name -> head on its features.
     """
 
     encoder: str | None = None
@@ -44,26 +44,29 @@ class Scoring:
 
     @property
     def names(self) -> list[str]:
-        """Who gives the scores. Pictures say this, so that they are scored again by others."""
+        """The names of everything that scores. They are stored in pictures, to tell whether to score them again."""
         encoder = [encoder_name(self.encoder)] if self.encoder else []
         judge = [getattr(self.judge, "__name__", type(self.judge).__name__)] if self.judge else []
         return [*encoder, *self.scorers, *judge]
 
     def load(self) -> Clip | None:
-        """The CLIP. Raises EncoderError where it is not on this machine, AestheticError where it suits no scorer."""
-        clip = _clip(self.encoder) if self.encoder else None
+        """Load the CLIP. Raises EncoderError if it is not on this machine, AestheticError if a scorer does not fit."""
+        clip = _load_clip(self.encoder) if self.encoder else None
         for scorer in self.scorers.values():
             scorer.check(clip.dim if clip else 0)
         return clip
 
     def scores(self, image: Image.Image, prompt: str, aesthetics: Sequence[AestheticEmbedding]) -> dict[str, float]:
-        """Each scorer's; `prompt`, the cosine of picture and plain prompt; `similarity NAME`, that with each aesthetic
-        that has a vector for this CLIP; and the judge's."""
+        """The scores of a picture, by name.
+
+        They are those of the scorers; `prompt`, the cosine of picture and plain prompt; `similarity NAME`, the cosine
+        with each aesthetic that has a vector for this CLIP; and those of the judge.
+        """
         scores: dict[str, float] = {}
         if clip := self.load():
-            feature = clip.of_image(image)
+            feature = clip.image_feature(image)
             scores |= {name: float(scorer(feature[None])) for name, scorer in self.scorers.items()}
-            scores["prompt"] = float(unit(feature) @ clip.of_text(prompt))
+            scores["prompt"] = float(unit(feature) @ clip.text_feature(prompt))
             for aesthetic in aesthetics:
                 if clip.family in aesthetic.vectors:
                     scores[f"similarity {aesthetic.name}"] = float(unit(feature) @ unit(aesthetic.vectors[clip.family]))
@@ -72,23 +75,26 @@ class Scoring:
         return {name: round(value, 6) for name, value in scores.items()}
 
 
-def usual_encoder(model: str, families: Iterable[str], needed: bool = False) -> str | None:
-    """The CLIP that scores a model's pictures: its own where the folder holds it whole, else the published one of the
-    first of these families that is on this machine; None where there is none.
+def default_encoder(model: str, families: Iterable[str], needed: bool = False) -> str | None:
+    """The CLIP that scores a model's pictures by default.
 
-    needed: name it even where it is not here, so that the error says how to get it.
+    It is the model's own if its folder holds all of it, else the published CLIP of the first of these families that is
+    on this machine. None if there is none.
+    needed: return one even if it is not on this machine, so that the error says how to get it.
     """
     if model == "pocket" or (Path(model) / "config.json").is_file():
         return model
     known = filter(None, map(encoder_of_family, families))
-    whole = [each for each in known if each.files[0] == "config.json"]  # bigG's has its vision tower alone
-    return next((each.repository for each in whole if needed or each.located()), None)
+    complete = [
+        encoder for encoder in known if encoder.files[0] == "config.json"
+    ]  # bigG's file has only the vision tower
+    return next((encoder.repository for encoder in complete if needed or encoder.located()), None)
 
 
 class Clip:
-    """A whole CLIP of transformers, on the GPU where there is one. Nothing is downloaded.
+    """A complete CLIP of transformers, on the GPU if there is one. Nothing is downloaded.
 
-    Raises EncoderError where it is not whole, or not on this machine.
+    Raises EncoderError if it is not complete, or not on this machine.
     """
 
     def __init__(self, source: str) -> None:
@@ -104,17 +110,17 @@ class Clip:
             self._tokenizer: Any = transformers.CLIPTokenizer.from_pretrained(source, local_files_only=True)
         except (OSError, ValueError) as error:
             raise EncoderError(
-                f"{source} is no whole CLIP: its text encoder or its tokenizer is missing, and pictures are compared "
+                f"{source} is not a complete CLIP: its text encoder or tokenizer is missing, and pictures are compared "
                 f"with prompts. Download it: hf download {source} --include '*.json' '*.txt' model.safetensors"
             ) from error
 
-    def of_image(self, image: Image.Image) -> Tensor:
+    def image_feature(self, image: Image.Image) -> Tensor:
         """The raw projected feature of a picture, `[dim]`, on the CPU."""
         return self._images.features([self._images.prepare(image.convert("RGB"))])[0]
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 - one object per process
-    def of_text(self, text: str) -> Tensor:
-        """The unit projected feature of a text, `[dim]`, on the CPU; what is longer than the encoder takes is cut."""
+    def text_feature(self, text: str) -> Tensor:
+        """The unit projected feature of a text, `[dim]`, on the CPU. Texts that are too long are truncated."""
         length = self._model.config.text_config.max_position_embeddings
         tokens = self._tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         with torch.no_grad():
@@ -123,5 +129,5 @@ class Clip:
 
 
 @functools.lru_cache(maxsize=1)
-def _clip(source: str) -> Clip:
+def _load_clip(source: str) -> Clip:
     return Clip(source)

@@ -1,4 +1,4 @@
-"""Pictures in archives: tar shards as WebDataset reads them and img2dataset writes them, and zip."""
+"""Pictures in archives: zip files, and tar shards in the format of WebDataset and img2dataset."""
 
 from __future__ import annotations
 
@@ -12,77 +12,83 @@ from pathlib import Path
 from typing import Any
 
 from ..aesthetics.pictures import may_be_a_picture
-from . import places
-from .parts import PART, Columns, Row
+from . import locations
+from .parts import PART_SIZE, ColumnFilter, Row
 
-_LIMIT = 256 * 2**20  # bytes of one member, unpacked: it is held in memory
+_MAX_MEMBER_BYTES = 256 * 2**20  # unpacked, since a member is held in memory
 
 
 @dataclass(frozen=True)
 class Tar:
-    """A shard. Files that follow each other and have the same name up to its first dot are about one picture."""
+    """A tar shard. Successive files with the same name up to the first dot belong to one picture."""
 
-    place: str
+    location: str
     count: int = 0
 
-    def rows(self, columns: Columns) -> Iterator[Row]:
-        with places.open_file(self.place) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-            members = ((m.name, m.size, functools.partial(_read_member, tar, m)) for m in tar if m.isfile())
-            yield from _samples(self.place, members, columns)
+    def rows(self, columns: ColumnFilter) -> Iterator[Row]:
+        with locations.open_file(self.location) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+            members = (
+                (member.name, member.size, functools.partial(_read_member, tar, member))
+                for member in tar
+                if member.isfile()
+            )
+            yield from _samples(self.location, members, columns)
 
 
 @dataclass(frozen=True)
 class Zip:
-    """The members `start` to `stop` of an archive, in the order of their names."""
+    """The members `start` to `stop` of a zip archive, sorted by name."""
 
-    place: str
+    location: str
     start: int
     stop: int
     count: int = 0
 
-    def rows(self, columns: Columns) -> Iterator[Row]:
-        with places.open_file(self.place) as file, zipfile.ZipFile(file) as archive:
+    def rows(self, columns: ColumnFilter) -> Iterator[Row]:
+        with locations.open_file(self.location) as file, zipfile.ZipFile(file) as archive:
             infos = {info.filename: info for info in archive.infolist()}
             names = _members(archive)[self.start : self.stop]
-            members = ((n, infos[n].file_size, functools.partial(archive.read, n)) for n in names)
-            yield from _samples(self.place, members, columns)
+            members = ((name, infos[name].file_size, functools.partial(archive.read, name)) for name in names)
+            yield from _samples(self.location, members, columns)
 
 
-def parts_of_tar(place: str) -> Iterator[Tar]:
-    yield Tar(place)
+def parts_of_tar(location: str) -> Iterator[Tar]:
+    yield Tar(location)
 
 
-def parts_of_zip(place: str) -> Iterator[Zip]:
-    with places.open_file(place) as file, zipfile.ZipFile(file) as archive:
+def parts_of_zip(location: str) -> Iterator[Zip]:
+    with locations.open_file(location) as file, zipfile.ZipFile(file) as archive:
         names = _members(archive)
     start = 0
     while start < len(names):
-        stop = min(len(names), start + PART)
+        stop = min(len(names), start + PART_SIZE)
         while stop < len(names) and _key(names[stop]) == _key(names[stop - 1]):
-            stop += 1  # what is about one picture stays together
-        yield Zip(place, start, stop)
+            stop += 1  # files of one picture stay together
+        yield Zip(location, start, stop)
         start = stop
 
 
-def _samples(place: str, members: Iterator[tuple[str, int, Callable[[], bytes]]], columns: Columns) -> Iterator[Row]:
+def _samples(
+    location: str, members: Iterator[tuple[str, int, Callable[[], bytes]]], columns: ColumnFilter
+) -> Iterator[Row]:
     key, picture = "", None
-    known: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for name, size, read in members:
         if _key(name) != key:
             if picture:
-                yield Row(*picture, known)
-            key, picture, known = _key(name), None, {}
+                yield Row(*picture, metadata)
+            key, picture, metadata = _key(name), None, {}
         if name.endswith(".json"):
-            known = _json(read()) if columns and size <= _LIMIT else {}
+            metadata = _parse_json(read()) if columns and size <= _MAX_MEMBER_BYTES else {}
         elif may_be_a_picture(Path(name)) and not Path(name).name.startswith("."):
-            label = f"{place}/{name}"
-            picture = (label, read() if size <= _LIMIT else _too_large)
+            label = f"{location}/{name}"
+            picture = (label, read() if size <= _MAX_MEMBER_BYTES else _too_large)
     if picture:
-        yield Row(*picture, known)
+        yield Row(*picture, metadata)
 
 
 def _too_large() -> bytes:
-    raise ValueError(f"too large: more than {_LIMIT >> 20} MB")
+    raise ValueError(f"too large: more than {_MAX_MEMBER_BYTES >> 20} MB")
 
 
 def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -102,9 +108,9 @@ def _key(name: str) -> str:
     return folder + slash + file.partition(".")[0]
 
 
-def _json(data: bytes) -> dict[str, Any]:
+def _parse_json(data: bytes) -> dict[str, Any]:
     try:
-        known = json.loads(data)
-    except ValueError:  # then nothing is known
+        metadata = json.loads(data)
+    except ValueError:  # no metadata then
         return {}
-    return known if isinstance(known, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}

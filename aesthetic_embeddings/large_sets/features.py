@@ -1,5 +1,6 @@
-"""Features that were computed before: `.npy` parts with their metadata in Parquet, as clip-retrieval and LAION have
-them. No picture is read.
+"""Features computed before, so that no picture is read: `.npy` arrays with metadata in Parquet files.
+
+clip-retrieval and LAION use this format.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from typing import Any
 
 import torch
 
-from . import places
-from .parts import Columns, Features
+from . import locations
+from .parts import ColumnFilter, Features
 
-_AT_ONCE = 1024  # rows, which stay in a processor's cache while they are added up
-_PART = 2**17  # rows
+_BLOCK_ROWS = 1024  # small enough for a CPU's cache
+_PART_ROWS = 2**17
 
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Some rows of an array `[rows, dim]`, and the Parquet file with what is known of them; "" where there is none."""
+    """Some rows of an array `[rows, dim]`. table: the Parquet file with their metadata, or ""."""
 
-    place: str
+    location: str
     start: int
     stop: int
     table: str = ""
@@ -31,56 +32,56 @@ class FeatureRows:
     def count(self) -> int:
         return self.stop - self.start
 
-    def rows(self, columns: Columns) -> Iterator[Features]:
-        with places.open_file(self.place) as file:
+    def rows(self, columns: ColumnFilter) -> Iterator[Features]:
+        with locations.open_file(self.location) as file:
             dtype, (_, dim), offset = _header(file)
             file.seek(offset + self.start * dim * dtype.itemsize)
-            known = self._known(columns) if columns else None
-            for at in range(self.start, self.stop, _AT_ONCE):
-                data = bytearray(min(_AT_ONCE, self.stop - at) * dim * dtype.itemsize)
+            metadata = self._metadata(columns) if columns else None
+            for row in range(self.start, self.stop, _BLOCK_ROWS):
+                data = bytearray(min(_BLOCK_ROWS, self.stop - row) * dim * dtype.itemsize)
                 if file.readinto(data) < len(data):  # type: ignore[attr-defined]
-                    raise ValueError(f"cut short after {at} rows")
+                    raise ValueError(f"cut short after {row} rows")
                 block = torch.frombuffer(data, dtype=getattr(torch, dtype.name)).view(-1, dim)
-                yield Features(f"{self.place}, row {at}", block, next(known) if known else None)
+                yield Features(f"{self.location}, row {row}", block, next(metadata) if metadata else None)
 
-    def _known(self, columns: Callable[[str], bool]) -> Iterator[Any]:
+    def _metadata(self, columns: Callable[[str], bool]) -> Iterator[Any]:
         if not self.table:
             raise ValueError("there is no Parquet file with metadata for it")
-        pyarrow = places.needed("pyarrow")
-        with places.open_file(self.table) as file:
-            parquet = places.needed("pyarrow.parquet").ParquetFile(file)
+        pyarrow = locations.require("pyarrow")
+        with locations.open_file(self.table) as file:
+            parquet = locations.require("pyarrow.parquet").ParquetFile(file)
             names = [name for name in parquet.schema_arrow.names if columns(name)]
             if parquet.metadata.num_rows != self.count:
                 raise ValueError(f"{self.table} has {parquet.metadata.num_rows} rows, not {self.count}")
-            for batch in parquet.iter_batches(_AT_ONCE, columns=names):
+            for batch in parquet.iter_batches(_BLOCK_ROWS, columns=names):
                 yield pyarrow.Table.from_batches([batch])
 
 
-def parts_of_features(place: str, beside: Sequence[str] = ()) -> Iterator[FeatureRows]:
-    """beside: the Parquet files of the same source, of which one may be about this array."""
-    with places.open_file(place) as file:
+def parts_of_features(location: str, tables: Sequence[str] = ()) -> Iterator[FeatureRows]:
+    """The parts of an array. tables: the Parquet files of the same source; one may hold the array's metadata."""
+    with locations.open_file(location) as file:
         _, (rows, _), _ = _header(file)
-    table = next((each for each in beside if _number(each) == _number(place)), "")
-    step = rows if table else _PART  # a table is read from its beginning
+    table = next((candidate for candidate in tables if _shard_number(candidate) == _shard_number(location)), "")
+    step = rows if table else _PART_ROWS  # a table cannot be read from the middle
     for start in range(0, rows, step or 1):
-        yield FeatureRows(place, start, min(rows, start + step), table)
+        yield FeatureRows(location, start, min(rows, start + step), table)
 
 
-def is_text(place: str) -> bool:
-    """Whether an array is of captions: clip-retrieval writes these beside those of pictures."""
-    return "text_emb" in place
+def is_text(location: str) -> bool:
+    """Whether an array holds features of captions, which clip-retrieval writes beside those of pictures."""
+    return "text_emb" in location
 
 
-def _number(place: str) -> str:
-    """`0012` of `img_emb_0012.npy` and of `metadata_0012.parquet`, else all of the name."""
-    stem = places.name(place).rpartition(".")[0]
-    found = re.search(r"\d+$", stem)
-    return found[0] if found else stem
+def _shard_number(location: str) -> str:
+    """The number at the end of a file's name: 0012 of `img_emb_0012.npy`. Without a number, the name itself."""
+    stem = locations.name(location).rpartition(".")[0]
+    digits = re.search(r"\d+$", stem)
+    return digits[0] if digits else stem
 
 
 def _header(file: Any) -> tuple[Any, tuple[int, int], int]:
-    """dtype, shape, and where the numbers begin. Raises ValueError for what is not an array of features."""
-    formats = places.needed("numpy.lib.format")
+    """An array's dtype, shape and data offset. Raises ValueError if it is not an array of features."""
+    formats = locations.require("numpy.lib.format")
     version = formats.read_magic(file)
     read = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
     shape, fortran_order, dtype = read(file)

@@ -1,4 +1,4 @@
-"""Pictures in files of their own: of a folder, or of a list of paths and addresses."""
+"""Pictures in separate files: in a folder, or in a list of paths and addresses."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ..aesthetics.pictures import Picture
-from . import places
-from .parts import Columns, Row, groups
+from . import locations
+from .parts import ColumnFilter, Row, groups
 
-_BYTES = 64 * 1024  # of a part of a list: some hundred addresses
+_PART_BYTES = 64 * 1024  # of one part of a list: a few hundred addresses
 
 
 @dataclass(frozen=True)
 class Files:
-    """Pictures, each with its metadata in a JSON file of the same name beside it, as img2dataset writes them."""
+    """Picture files. Metadata is in a JSON file with the same name beside each, as written by img2dataset."""
 
     paths: tuple[str, ...]
 
@@ -27,40 +27,40 @@ class Files:
     def count(self) -> int:
         return len(self.paths)
 
-    def rows(self, columns: Columns) -> Iterator[Row]:
+    def rows(self, columns: ColumnFilter) -> Iterator[Row]:
         for path in self.paths:
-            yield Row(path, picture(path), _beside(path) if columns else {})
+            yield Row(path, picture(path), _sidecar_metadata(path) if columns else {})
 
 
 @dataclass(frozen=True)
 class Lines:
     """The lines of a list that begin in `start <= byte < stop`: addresses and paths, or JSON with one of `COLUMNS`.
 
-    A path that is not absolute begins at the folder of the list.
+    Relative paths start at the list's folder.
     """
 
-    list: str
+    list_file: str
     start: int
     stop: int
     count: int = 0
 
-    def rows(self, columns: Columns) -> Iterator[Row]:
-        is_json = places.suffix(self.list) == ".jsonl"
+    def rows(self, columns: ColumnFilter) -> Iterator[Row]:
+        is_json = locations.suffix(self.list_file) == ".jsonl"
         for line in self._lines():
-            known = json.loads(line) if is_json else {}
-            yield row_of(address(known) if is_json else line, known, self.list)
+            metadata = json.loads(line) if is_json else {}
+            yield row_of(address(metadata) if is_json else line, metadata, self.list_file)
 
     def _lines(self) -> Iterator[str]:
-        with places.open_file(self.list) as file:
+        with locations.open_file(self.list_file) as file:
             file.seek(max(0, self.start - 1))
             if self.start:
-                file.readline()  # it begins in the part before, or just there
+                file.readline()  # the rest of a line that belongs to the part before
             while file.tell() < self.stop and (line := file.readline()):
                 if text := line.decode("utf-8", "replace").strip():
                     yield text
 
 
-#: Where a table or a line of JSON has the address of its picture, in this order.
+#: The columns of a table, or keys of a line of JSON, that may have the picture's address; the first one counts.
 COLUMNS = ("url", "URL", "path", "file", "file_name", "image_path")
 
 
@@ -68,35 +68,35 @@ def parts_of_files(paths: Iterable[str]) -> Iterator[Files]:
     return map(Files, groups(list(paths)))
 
 
-def parts_of_list(place: str) -> Iterator[Lines]:
-    size = places.size(place)
-    for start in range(0, size, _BYTES):
-        yield Lines(place, start, min(size, start + _BYTES))
+def parts_of_list(location: str) -> Iterator[Lines]:
+    size = locations.size(location)
+    for start in range(0, size, _PART_BYTES):
+        yield Lines(location, start, min(size, start + _PART_BYTES))
 
 
-def picture(place: str) -> Picture:
+def picture(location: str) -> Picture:
     """A picture that is read when it is needed."""
-    return functools.partial(places.read_picture, place) if places.is_address(place) else Path(place)
+    return functools.partial(locations.read_picture, location) if locations.is_address(location) else Path(location)
 
 
-def address(known: dict[str, Any]) -> str:
-    """Of the picture that a line is about. Raises ValueError where it has none."""
+def address(metadata: dict[str, Any]) -> str:
+    """The address of a picture in the metadata. Raises ValueError if there is none."""
     for column in COLUMNS:
-        if isinstance(known.get(column), str):
-            return str(known[column])
+        if isinstance(metadata.get(column), str):
+            return str(metadata[column])
     raise ValueError(f"none of {', '.join(COLUMNS)} in it")
 
 
-def row_of(place: str, known: dict[str, Any], listed_in: str) -> Row:
-    if not places.is_address(place) and not os.path.isabs(place):
-        place = listed_in[: -len(places.name(listed_in))] + place
-    return Row(place, picture(place), known)
+def row_of(location: str, metadata: dict[str, Any], listed_in: str) -> Row:
+    if not locations.is_address(location) and not os.path.isabs(location):
+        location = listed_in[: -len(locations.name(listed_in))] + location
+    return Row(location, picture(location), metadata)
 
 
-def _beside(path: str) -> dict[str, Any]:
+def _sidecar_metadata(path: str) -> dict[str, Any]:
     try:
-        with places.open_file(os.path.splitext(path)[0] + ".json") as file:
-            known = json.loads(file.read())
-    except Exception:  # there is none, or it is damaged: then nothing is known
+        with locations.open_file(os.path.splitext(path)[0] + ".json") as file:
+            metadata = json.loads(file.read())
+    except Exception:  # missing or damaged: no metadata
         return {}
-    return known if isinstance(known, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}

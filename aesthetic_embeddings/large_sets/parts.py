@@ -1,4 +1,4 @@
-"""What every source of pictures is cut into, and what is read of a part."""
+"""The parts that sources of pictures are divided into, and the rows that are read from them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..aesthetics.pictures import Picture
 
 T = TypeVar("T")
 
-#: Which columns of the metadata are wanted; None for none.
-Columns: TypeAlias = "Callable[[str], bool] | None"
+#: Tells which columns of the metadata are needed; None: no column.
+ColumnFilter: TypeAlias = "Callable[[str], bool] | None"
 
-#: Pictures in a part, where a source can be cut anywhere: some seconds of work, which a lost worker does again.
-PART = 512
+#: Pictures in a part, if a source can be divided anywhere: a few seconds of work, which a lost worker repeats.
+PART_SIZE = 512
 
 
 class Row(NamedTuple):
-    """A picture, what it is called in the report, and what is known of it."""
+    """A picture, its name in reports, and its metadata."""
 
     label: str
     picture: Picture
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 
 class Features(NamedTuple):
-    """Of some pictures, computed before: `[count, dim]`, of any float dtype; and their metadata, a pyarrow table."""
+    """Features of pictures, `[count, dim]` of any float dtype, and their metadata as a pyarrow table."""
 
     label: str
     features: Tensor
@@ -37,35 +37,35 @@ class Features(NamedTuple):
 
 
 class Part(Protocol):
-    """Some pictures of a source. It is small, can be pickled, and reads the same whenever it is read."""
+    """Some pictures of a source. A part is small, can be pickled, and yields the same rows each time."""
 
     @property
     def count(self) -> int:
-        """The number of pictures; 0 where only reading would tell."""
+        """The number of pictures; 0 if it is unknown before reading."""
 
-    def rows(self, columns: Columns) -> Iterator[Row] | Iterator[Features]:
-        """What it holds, in order. Raises whatever a damaged file leads its reader to."""
+    def rows(self, columns: ColumnFilter) -> Iterator[Row] | Iterator[Features]:
+        """The rows in order. A damaged file can raise any exception of its reader."""
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that could not be cut into parts."""
+    """A file that could not be divided into parts."""
 
-    place: str
+    location: str
     reason: str
     count: int = 0
 
-    def rows(self, columns: Columns) -> Iterator[Row]:
+    def rows(self, columns: ColumnFilter) -> Iterator[Row]:
         raise ValueError(self.reason)
 
 
-def groups(items: Sequence[T], size: int = PART) -> Iterator[tuple[T, ...]]:
+def groups(items: Sequence[T], size: int = PART_SIZE) -> Iterator[tuple[T, ...]]:
     """`items` in order, `size` at a time."""
     for start in range(0, len(items), size):
         yield tuple(items[start : start + size])
 
 
 def batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    """`items` in order, `size` at a time, each batch as soon as it is there."""
+    """`items` in order, `size` at a time. Each batch is yielded as soon as it is complete."""
     while batch := list(itertools.islice(items, size)):
         yield batch

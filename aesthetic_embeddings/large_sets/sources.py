@@ -1,4 +1,4 @@
-"""Sources of pictures: told apart by what their names end in, and cut into parts."""
+"""Divides sources of pictures into parts. The suffix of a file tells its kind."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ..aesthetics.pictures import may_be_a_picture
 from ..errors import AestheticError
-from . import places
+from . import locations
 from .archives import parts_of_tar, parts_of_zip
 from .features import is_text, parts_of_features
 from .files import parts_of_files, parts_of_list
 from .parts import Part, Unreadable
 from .tables import parts_of_table
 
-#: How a file's name ends -> what cuts it into parts. Any other file is a picture.
+#: Suffix -> the function that divides such a file into parts. Any other file is a picture.
 READERS: Mapping[str, Callable[[str], Iterator[Part]]] = {
     ".tar": parts_of_tar,
     ".zip": parts_of_zip,
@@ -26,49 +26,49 @@ READERS: Mapping[str, Callable[[str], Iterator[Part]]] = {
     ".txt": parts_of_list,
     ".npy": parts_of_features,
 }
-#: What a folder without pictures is read for: the first of these that it holds. The rest lies beside it.
-_IN_FOLDERS = (".npy", ".tar", ".parquet", ".arrow", ".feather", ".zip")
+#: The kinds of files to look for in a folder without pictures. The first kind found is read, and others are ignored.
+_SHARD_SUFFIXES = (".npy", ".tar", ".parquet", ".arrow", ".feather", ".zip")
 
 
 def parts_of(sources: Sequence[str]) -> Iterator[Part]:
     """All parts of all sources, in order. Raises FileError for a source that does not exist."""
     pictures: list[str] = []
     for source in sources:
-        for place in places.matching(source):
-            if places.is_folder(place):
-                yield from _parts_of_folder(place)
-            elif places.suffix(place) in READERS:
-                yield from _cut(place, READERS[places.suffix(place)])
+        for location in locations.expand(source):
+            if locations.is_folder(location):
+                yield from _parts_of_folder(location)
+            elif locations.suffix(location) in READERS:
+                yield from _split(location, READERS[locations.suffix(location)])
             else:
-                pictures.append(place)
+                pictures.append(location)
     yield from parts_of_files(pictures)
 
 
 def _parts_of_folder(folder: str) -> Iterator[Part]:
-    files = list(places.below(folder))
-    shards = [file for file in files if places.suffix(file) in _IN_FOLDERS]
-    pictures = [file for file in files if places.suffix(file) not in READERS and _is_picture(file)]
+    files = list(locations.files_below(folder))
+    shards = [file for file in files if locations.suffix(file) in _SHARD_SUFFIXES]
+    pictures = [file for file in files if locations.suffix(file) not in READERS and _is_picture(file)]
     if pictures or not shards:
         yield from parts_of_files(pictures)
         return
-    kind = next(suffix for suffix in _IN_FOLDERS if any(places.suffix(shard) == suffix for shard in shards))
+    kind = next(suffix for suffix in _SHARD_SUFFIXES if any(locations.suffix(shard) == suffix for shard in shards))
     reader = READERS[kind]
     if kind == ".npy":
-        tables = [shard for shard in shards if places.suffix(shard) == ".parquet"]
-        reader = functools.partial(parts_of_features, beside=tables)
+        tables = [shard for shard in shards if locations.suffix(shard) == ".parquet"]
+        reader = functools.partial(parts_of_features, tables=tables)
     for shard in shards:
-        if places.suffix(shard) == kind and not is_text(shard):
-            yield from _cut(shard, reader)
+        if locations.suffix(shard) == kind and not is_text(shard):
+            yield from _split(shard, reader)
 
 
-def _cut(place: str, reader: Callable[[str], Iterator[Part]]) -> list[Part]:
+def _split(location: str, reader: Callable[[str], Iterator[Part]]) -> list[Part]:
     try:
-        return list(reader(place))
+        return list(reader(location))
     except AestheticError:
         raise
-    except Exception as error:  # a damaged file is counted, as a damaged picture is
-        return [Unreadable(place, str(error))]
+    except Exception as error:  # a damaged file counts as a damaged picture
+        return [Unreadable(location, str(error))]
 
 
-def _is_picture(place: str) -> bool:
-    return may_be_a_picture(Path(places.name(place)))
+def _is_picture(location: str) -> bool:
+    return may_be_a_picture(Path(locations.name(location)))

@@ -1,4 +1,4 @@
-"""What is done with one part, wherever it is done: read, filter, encode, add up."""
+"""The work on one part: read, filter, encode, add up. Engines run it anywhere."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .features import FeatureRows
 from .parts import Features, Part, Row, batches
 from .where import Where
 
-_FILTERED_AT_ONCE = 64
+_FILTER_BATCH = 64
 
-#: Of a picture: whether it is one of the aesthetic's, and whether it is one of those that it is told apart from.
+#: Whether a picture is one of the aesthetic's, and whether it is one of those that the aesthetic is told apart from.
 Sides: TypeAlias = tuple[bool, bool]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is wanted of every part; see `creation.create` for the fields."""
+    """The parameters that all parts share. See `creation.create` for the fields."""
 
     encoder: Encoder
     where: str = ""
@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Task:
-    """A part. against: whether all of it is what the aesthetic is told apart from, and none is filtered out."""
+    """A part. against: whether all its pictures, unfiltered, are those that the aesthetic is told apart from."""
 
     part: Part
     against: bool = False
@@ -46,9 +46,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """The sums of both sides, and which CLIP encoded them. Results of parts add up, in any order.
+    """The sums of both sides, and the encoder. The results of parts can be added in any order.
 
-    family, name, clips: of the encoder (see ImageEncoder); empty where no picture was encoded.
+    of: the aesthetic's pictures. against: those that it is told apart from.
+    family, name, clips: of the encoder (see ImageEncoder); empty if no picture was encoded.
     """
 
     of: Sums = field(default_factory=Sums)
@@ -58,17 +59,17 @@ class Result:
     clips: Mapping[str, str] | None = None
 
     def __add__(self, other: Result) -> Result:
-        known = self if self.family else other
-        return replace(known, of=self.of + other.of, against=self.against + other.against)
+        with_encoder = self if self.family else other
+        return replace(with_encoder, of=self.of + other.of, against=self.against + other.against)
 
 
 class Worker:
-    """Computes the result of one part after the other. on_batch: called with how many pictures were done since."""
+    """Computes the results of parts. on_batch: called with the number of pictures done since its last call."""
 
     def __init__(self, job: Job, on_batch: Callable[[int], object] | None = None) -> None:
         self._job, self._on_batch = job, on_batch or (lambda count: None)
         self._filters = [Where(text) if text else None for text in (job.where, job.against_where)]
-        self._encoder: ImageEncoder | None = None  # features need none
+        self._encoder: ImageEncoder | None = None  # not loaded for features
 
     def __call__(self, task: Task) -> Result:
         if isinstance(task.part, FeatureRows):
@@ -80,15 +81,15 @@ class Worker:
             job = self._job
             self._encoder = load_image_encoder(job.encoder, None, job.device, job.batch_size, job.allow_pickle)
         encoder, sums = self._encoder, [Sums(), Sums()]
-        with contextlib.closing(encoded(encoder, self._pictures(task, sums))) as found:
-            for batch in found:
+        with contextlib.closing(encoded(encoder, self._pictures(task, sums))) as encoded_batches:
+            for batch in encoded_batches:
                 for side in (0, 1):
-                    mine = [(label, x) for (label, sides), x in batch if sides[side]]
-                    if features := [x for _, x in mine if not isinstance(x, str)]:
+                    of_side = [(label, result) for (label, sides), result in batch if sides[side]]
+                    if features := [result for _, result in of_side if not isinstance(result, str)]:
                         sums[side] += Sums.of(torch.stack(features))
-                    for label, x in mine:
-                        if isinstance(x, str):
-                            sums[side] += Sums(skipped=Skipped.one(label, x))
+                    for label, result in of_side:
+                        if isinstance(result, str):
+                            sums[side] += Sums(skipped=Skipped.one(label, result))
                 self._on_batch(len(batch))
         if not all(bool(torch.isfinite(side.total).all()) for side in sums):
             raise EncoderError(f"{encoder.name} gave features that are not finite. Load it in float32.")
@@ -96,33 +97,33 @@ class Worker:
 
     def _pictures(self, task: Task, sums: list[Sums]) -> Iterator[tuple[tuple[str, Sides], Picture]]:
         rows: Iterator[Row] = self._readable(task, sums)
-        for batch in batches(rows, _FILTERED_AT_ONCE if self._is_filtered(task) else 1):
-            chosen = self._sides(task, len(batch), [row.metadata for row in batch])
-            for row, sides in zip(batch, chosen, strict=True):
+        for batch in batches(rows, _FILTER_BATCH if self._is_filtered(task) else 1):
+            sides_of_batch = self._sides(task, len(batch), [row.metadata for row in batch])
+            for row, sides in zip(batch, sides_of_batch, strict=True):
                 if any(sides):
                     yield (row.label, sides), row.picture
 
     def _add_features(self, task: Task) -> Result:
         sums = [Sums(), Sums()]
         blocks: Iterator[Features] = self._readable(task, sums)
-        for label, features, known in blocks:
+        for label, features, metadata in blocks:
             norms = features.float().norm(dim=1)
-            usable = torch.isfinite(norms) & (norms > 0)
-            chosen = torch.tensor(self._sides(task, len(features), known))
+            valid = torch.isfinite(norms) & (norms > 0)
+            sides = torch.tensor(self._sides(task, len(features), metadata))
             for side in (0, 1):
-                mine = chosen[:, side]
-                kept = features if bool(mine.all() and usable.all()) else features[mine & usable]
-                if len(kept):
-                    sums[side] += Sums.of(kept)
-                if count := int((mine & ~usable).sum()):
+                of_side = sides[:, side]
+                selected = features if bool(of_side.all() and valid.all()) else features[of_side & valid]
+                if len(selected):
+                    sums[side] += Sums.of(selected)
+                if count := int((of_side & ~valid).sum()):
                     reason = "a feature that is zero or not finite"
                     sums[side] += Sums(skipped=Skipped({reason: count}, ((label, reason),)))
             self._on_batch(len(features))
         return Result(sums[0], sums[1])
 
     def _readable(self, task: Task, sums: list[Sums]) -> Iterator[Any]:
-        """The rows up to where the file is damaged, which is counted as one of what could not be read."""
-        columns = self._mentioned if self._is_filtered(task) else None
+        """The rows of a part. A damaged file ends them, and counts as one picture that was skipped."""
+        columns = self._is_needed if self._is_filtered(task) else None
         rows: Iterator[Any] | None = None
         while True:
             try:
@@ -130,25 +131,25 @@ class Worker:
                 row = next(rows)
             except StopIteration:
                 return
-            except Exception as error:  # readers raise whatever a damaged file leads them to
+            except Exception as error:  # readers raise many kinds of errors for damaged files
                 if isinstance(error, AestheticError) and isinstance(error.__cause__, ImportError):
                     raise
-                place = str(getattr(task.part, "place", "") or getattr(task.part, "list", "") or "a list")
+                location = str(getattr(task.part, "location", "") or getattr(task.part, "list_file", "") or "a list")
                 reason = f"a file that is damaged or cannot be read: {error!s:.200}"
-                sums[task.against] += Sums(skipped=Skipped.one(place, reason))
+                sums[task.against] += Sums(skipped=Skipped.one(location, reason))
                 return
             yield row
 
     def _is_filtered(self, task: Task) -> bool:
         return not task.against and any(self._filters)
 
-    def _mentioned(self, column: str) -> bool:
+    def _is_needed(self, column: str) -> bool:
         return any(where.mentions(column) for where in self._filters if where)
 
-    def _sides(self, task: Task, count: int, known: Any) -> list[Sides]:
-        """known: the metadata of each, as `Where` takes it."""
+    def _sides(self, task: Task, count: int, metadata: Any) -> list[Sides]:
+        """The sides of each picture. metadata: of all, in a form that `Where` takes."""
         if task.against:
             return [(False, True)] * count
         where, against_where = self._filters
-        of = where(known) if where else [True] * count
-        return list(zip(of, against_where(known) if against_where else [False] * count, strict=True))
+        of = where(metadata) if where else [True] * count
+        return list(zip(of, against_where(metadata) if against_where else [False] * count, strict=True))

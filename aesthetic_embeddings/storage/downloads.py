@@ -1,4 +1,4 @@
-"""A few tensors of a file on the Hugging Face hub, by byte range: what is missing are MB of files of GB."""
+"""Downloads a few tensors of a file on the Hugging Face hub, by byte range: a few MB of a file of GB."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..errors import FileError
 from .paths import cache_folder
 
 FILE = "model.safetensors"
-_HEADER_LIMIT = 4 * 2**20  # CLIP's is 0.1 MB
+_HEADER_LIMIT = 4 * 2**20  # CLIP's header has 0.1 MB
 _CHUNK = 2**16
 
 
@@ -28,14 +28,15 @@ def fetch_tensors(
     on_progress: Callable[[int, int], object] | None = None,
     endpoint: str | None = None,
 ) -> bytes:
-    """A safetensors file, in memory, of the tensors named in `shapes`, from the repository's `model.safetensors`.
+    """Download the tensors named in `shapes` from the repository's `model.safetensors`.
 
-    what: what they are, to begin an error message with. shapes: those that they should have; all are fp32.
-    on_progress: called with bytes done and bytes in all; raise `Interrupted` from it to stop.
-    endpoint: the hub's address; by default that in HF_ENDPOINT, else https://huggingface.co. Proxies are used as the
-        environment says.
+    Returns a safetensors file with only these, in memory.
+    what: their description, which starts an error message. shapes: their expected shapes; all are fp32.
+    on_progress: called with the bytes done and their total. Raise `Interrupted` from it to stop.
+    endpoint: the hub's address; by default that in HF_ENDPOINT, else https://huggingface.co. Proxies are taken from the
+        environment.
 
-    Raises FileError, which names the address, where the hub does not answer, or not with these tensors.
+    Raises FileError, with the address, if the hub does not answer, or does not have these tensors.
     """
     url = address(repository, endpoint)
     sizes = {name: 4 * math.prod(shape) for name, shape in shapes.items()}
@@ -43,35 +44,35 @@ def fetch_tensors(
     header: dict[str, dict[str, object]] = {}
     parts = []
 
-    def progressed(arrived: int) -> None:
+    def report_bytes(arrived: int) -> None:
         if on_progress:
             on_progress(done + arrived, total)
 
     try:
-        length = int.from_bytes(_fetch(url, 0, 8), "little")
+        length = int.from_bytes(_fetch_range(url, 0, 8), "little")
         if not 2 <= length <= _HEADER_LIMIT:
-            raise ValueError("it is no safetensors")
-        about = json.loads(_fetch(url, 8, length))
+            raise ValueError("it is not a safetensors file")
+        tensors = json.loads(_fetch_range(url, 8, length))
         for name, size in sizes.items():
-            begin, end = about[name]["data_offsets"]
-            if (about[name]["dtype"], about[name]["shape"], end - begin) != ("F32", list(shapes[name]), size):
+            start, end = tensors[name]["data_offsets"]
+            if (tensors[name]["dtype"], tensors[name]["shape"], end - start) != ("F32", list(shapes[name]), size):
                 raise ValueError(f"its {name} has another size or dtype")
-            parts.append(_fetch(url, 8 + length + begin, size, progressed))
-            header[name] = about[name] | {"data_offsets": [done, done + size]}
+            parts.append(_fetch_range(url, 8 + length + start, size, report_bytes))
+            header[name] = tensors[name] | {"data_offsets": [done, done + size]}
             done += size
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FileError(
             f"{what} could not be fetched from {url}: {error}. Check the network and try again, or put the file into "
             f"{cache_folder()} yourself."
         ) from error
-    head = json.dumps(header).encode()
-    return b"".join([len(head).to_bytes(8, "little"), head, *parts])
+    new_header = json.dumps(header).encode()
+    return b"".join([len(new_header).to_bytes(8, "little"), new_header, *parts])
 
 
 def fetch_file(what: str, url: str, size: int, on_progress: Callable[[int, int], object] | None = None) -> bytes:
-    """A small file of exactly `size` bytes. what, on_progress: as in `fetch_tensors`.
+    """Download a small file of exactly `size` bytes. what, on_progress: as in `fetch_tensors`.
 
-    Raises FileError, which names the address, where it cannot be had, or has another size.
+    Raises FileError, with the address, if the download fails, or the file has another size.
     """
     try:
         received = bytearray()
@@ -96,17 +97,17 @@ def address(repository: str, endpoint: str | None = None) -> str:
 
 
 def in_cache(repository: str) -> Path | None:
-    """The repository's `model.safetensors`, where somebody has downloaded the whole of it."""
+    """The repository's `model.safetensors` in the hub's cache, or None."""
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return None
-    found = try_to_load_from_cache(repository, FILE)
-    return Path(found) if isinstance(found, str) else None
+    path = try_to_load_from_cache(repository, FILE)
+    return Path(path) if isinstance(path, str) else None
 
 
-def _fetch(url: str, start: int, length: int, on_progress: Callable[[int], object] | None = None) -> bytes:
-    """`length` bytes of the file at `url`, from `start` on, and never more, whatever the server would send."""
+def _fetch_range(url: str, start: int, length: int, on_progress: Callable[[int], object] | None = None) -> bytes:
+    """Download `length` bytes of the file at `url`, from `start` on. Never reads more, whatever the server sends."""
     if start < 0 or length <= 0:
         raise ValueError("its header makes no sense")
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-{start + length - 1}"})
@@ -125,7 +126,7 @@ def _fetch(url: str, start: int, length: int, on_progress: Callable[[int], objec
 
 
 def _certificates() -> ssl.SSLContext:
-    """The system's certificates, and certifi's where it is installed: some Pythons on macOS know of no others."""
+    """The system's certificates, and certifi's if it is installed, since some Pythons on macOS have no others."""
     context = ssl.create_default_context()
     with contextlib.suppress(ImportError, OSError):
         import certifi

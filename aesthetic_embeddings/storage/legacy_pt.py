@@ -1,12 +1,12 @@
 """Reads tensors from `.pt` and `.bin` files without `torch.load`, and without running anything they contain.
 
-Such a file is a zip archive: `data.pkl` is a pickle, a program for a small stack machine, and `data/0`, `data/1`, ...
-are the bytes of the storages it speaks of. `torch.load` is not used, since its `weights_only=True` could be bypassed up
-to torch 2.5.1 and hosts pin older ones. Neither is `pickle`, whose machine can be made to call anything, or, with the
-five bytes of a LONG_BINPUT, to take 64 GB of memory. `_run` below knows the few instructions that torch writes and no
-other, and what it builds are descriptions of tensors: a storage is read when a caller asks for that one tensor.
+Such a file is a zip archive. `data.pkl` is a pickle, a program for a small stack machine, and `data/0`, `data/1`, ...
+are the bytes of the tensors' storages. `torch.load` is not used, since its `weights_only=True` could be bypassed up to
+torch 2.5.1, and hosts pin older ones. `pickle` is not used either: a file can make it call anything, or take 64 GB of
+memory with the five bytes of a LONG_BINPUT. `_run` below knows only the few instructions that torch writes. It builds
+descriptions of tensors, and a storage is read only when a caller asks for its tensor.
 
-How long that takes, and how much memory, is bounded by the limits below, whatever a file of that size holds.
+The limits below bound the time and the memory that any file of a given size can take.
 """
 
 from __future__ import annotations
@@ -28,50 +28,50 @@ from torch import Tensor
 from ..errors import FileError
 from .paths import open_regular
 
-_DIRECTORY_LIMIT = 2**19  # bytes of the zip's list of members; that of 2500 tensors takes 0.3 MB
+_DIRECTORY_LIMIT = 2**19  # bytes of the zip's directory; that of 2500 tensors has 0.3 MB
 _DIMENSIONS_LIMIT = 8
 _INTEGER_LIMIT = 2**63
-_TEXT_LIMIT = 1024  # characters of a text in a pickle: names of tensors
+_TEXT_LIMIT = 1024  # characters of a string in a pickle, such as a tensor's name
 
 
 @dataclass(frozen=True)
 class _Limits:
-    """Of a pickle: bytes, and instructions. A tensor of a state dict takes about 150 and 30."""
+    """Limits of a pickle: bytes, and instructions. A tensor of a state dict takes about 150 and 30."""
 
     size: int
     instructions: int
 
 
-_OF_VECTOR = _Limits(2**18, 40_000)  # enough to tell a small LoRA from a vector
-_OF_MODEL = _Limits(2**21, 400_000)
+_VECTOR_LIMITS = _Limits(2**18, 40_000)  # enough to tell a small LoRA from a vector
+_MODEL_LIMITS = _Limits(2**21, 400_000)
 
 
 def read_vector(file: BinaryIO, path: Path) -> Tensor:
-    """The one tensor of a legacy aesthetic embedding, as stored: `[dim]` or `[1, dim]`, of its own dtype, on the CPU.
+    """Read the one tensor of a legacy aesthetic embedding as stored: `[dim]` or `[1, dim]`, in its own dtype.
 
-    path: what `file` is called in errors. Raises FileError, which names the file and says what is in it instead.
+    path: the name of `file` in errors. Raises FileError, which says what the file holds instead.
     """
-    with _archive(file, path, _OF_VECTOR) as archive:
-        if not isinstance(archive.content, _Description):
-            raise FileError(f"{path} {_instead(archive.content)}")
+    with _archive(file, path, _VECTOR_LIMITS) as archive:
+        if not isinstance(archive.content, _TensorDescription):
+            raise FileError(f"{path} {_describe_content(archive.content)}")
         return archive.tensor(archive.content)
 
 
 def read_named(path: Path, choose: Callable[[list[str]], str]) -> Tensor:
-    """One tensor of a file that holds several by name (a state dict); `choose` picks among the names.
+    """Read one tensor of a state dict. choose: returns a name, given all names.
 
     Only that tensor's bytes are read. Raises FileError, and what `choose` raises.
     """
-    with open_regular(path) as file, _archive(file, path, _OF_MODEL) as archive:
+    with open_regular(path) as file, _archive(file, path, _MODEL_LIMITS) as archive:
         tensors = _by_name(archive.content)
         return archive.tensor(tensors[choose(list(tensors))])
 
 
 def read_all(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a small state dict, by name. Raises FileError."""
-    with open_regular(path) as file, _archive(file, path, _OF_MODEL) as archive:
+    """Read all tensors of a small state dict, by name. Raises FileError."""
+    with open_regular(path) as file, _archive(file, path, _MODEL_LIMITS) as archive:
         tensors = _by_name(archive.content)
-        if sum(math.prod(each.shape) * each.storage.dtype.itemsize for each in tensors.values()) > archive.size:
+        if sum(math.prod(tensor.shape) * tensor.storage.dtype.itemsize for tensor in tensors.values()) > archive.size:
             raise ValueError("its tensors share storages, and are larger than the file in all")
         return {name: archive.tensor(tensor) for name, tensor in tensors.items()}
 
@@ -82,8 +82,8 @@ class _Storage(NamedTuple):
     numel: int
 
 
-class _Description(NamedTuple):
-    """A tensor that has not been read: where its numbers lie in which storage."""
+class _TensorDescription(NamedTuple):
+    """A tensor that is not read yet: its storage, and the layout of its numbers in it."""
 
     storage: _Storage
     offset: int
@@ -95,21 +95,25 @@ class _Description(NamedTuple):
 class _Archive:
     zip: zipfile.ZipFile
     size: int  # of the file
-    root: str  # every member's first folder; torch names it after the file it wrote
+    root: str  # the first folder of all members; torch names it after the file
     content: object
 
-    def tensor(self, wanted: _Description) -> Tensor:
-        dtype, key, numel = wanted.storage
+    def tensor(self, description: _TensorDescription) -> Tensor:
+        dtype, key, numel = description.storage
         raw = bytearray(_read(self.zip, f"{self.root}data/{key}", min(self.size, numel * dtype.itemsize)))
-        last = wanted.offset + sum((n - 1) * s for n, s in zip(wanted.shape, wanted.stride, strict=True))
-        inside = min(wanted.offset, last, *wanted.shape, *wanted.stride) >= 0 and last < numel
-        # a stride of 0 can blow a small storage up to any size; no file that we mean to read has one
-        if len(raw) != numel * dtype.itemsize or not inside or math.prod(wanted.shape) > numel:
+        last = description.offset + sum(
+            (n - 1) * stride for n, stride in zip(description.shape, description.stride, strict=True)
+        )
+        inside = min(description.offset, last, *description.shape, *description.stride) >= 0 and last < numel
+        # a stride of 0 could expand a small storage to any size; legitimate files have none
+        if len(raw) != numel * dtype.itemsize or not inside or math.prod(description.shape) > numel:
             raise ValueError("the sizes of a tensor and of its storage do not agree")
         numbers = torch.frombuffer(raw, dtype=torch.uint8).view(-1, dtype.itemsize)
         if self._byteorder() != sys.byteorder:
             numbers = numbers.flip(1)
-        return numbers.flatten().view(dtype).as_strided(wanted.shape, wanted.stride, wanted.offset).clone()
+        return (
+            numbers.flatten().view(dtype).as_strided(description.shape, description.stride, description.offset).clone()
+        )
 
     def _byteorder(self) -> str:
         name = f"{self.root}byteorder"  # absent from files older than torch 2.1, which were little-endian in practice
@@ -118,7 +122,7 @@ class _Archive:
 
 
 class _Bounded:
-    """A file of which no more than `limit` bytes are read in one go, which bounds what zipfile does with its list."""
+    """A file that refuses to read more than `limit` bytes at once, which bounds zipfile's work on its directory."""
 
     def __init__(self, file: BinaryIO, limit: int | None) -> None:
         self.file, self.limit = file, limit
@@ -138,41 +142,45 @@ def _archive(file: BinaryIO, path: Path, limits: _Limits) -> Iterator[_Archive]:
     size = file.seek(0, os.SEEK_END)
     try:
         bounded = _Bounded(file, _DIRECTORY_LIMIT)
-        with zipfile.ZipFile(bounded) as archive:  # it asks no more of a file
+        with zipfile.ZipFile(bounded) as archive:  # it needs only these methods
             bounded.limit = None
             pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
             if len(pickles) != 1:
                 raise FileError(f"{path} is a zip archive, but not one that torch.save wrote. Unpack it first.")
             pickled = _read(archive, pickles[0], min(size, limits.size))
-            if b"string_to_param" in pickled:  # said before any of it is run: old ones need classes that we refuse
+            if b"string_to_param" in pickled:  # checked before it is run: old ones need classes that are refused
                 raise FileError(f"{path} is a textual-inversion file. Move it to the folder embeddings/.")
             yield _Archive(archive, size, pickles[0].removesuffix("data.pkl"), _run(pickled, limits.instructions))
     except FileError:
         raise
-    except _Refused as why:
-        raise FileError(f"{path} was refused: {why} It holds more than numbers; nothing of it was run.") from why
+    except _Refused as reason:
+        raise FileError(f"{path} was refused: {reason} It holds more than numbers; nothing of it was run.") from reason
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except Exception as error:  # zipfile, pickletools and bad sizes raise a dozen kinds; the file chooses which
+    except Exception as error:  # zipfile, pickletools and bad sizes raise many kinds of errors
         raise FileError(f"{path} is damaged or cut short. Copy or download it again.") from error
 
 
 def _read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """A member's bytes. torch never compresses, so one that is compressed, hence perhaps a bomb, is refused."""
+    """A member's bytes. Compressed members are refused: torch never writes them, and they could be zip bombs."""
     member = archive.getinfo(name)
     if member.compress_type != zipfile.ZIP_STORED or member.file_size > limit:
         raise ValueError(f"{name} is larger than it should be, or compressed")
     return archive.read(member)
 
 
-def _by_name(content: object) -> Mapping[str, _Description]:
+def _by_name(content: object) -> Mapping[str, _TensorDescription]:
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    named = content if isinstance(content, dict) else {}
-    return {name: value for name, value in named.items() if isinstance(name, str) and isinstance(value, _Description)}
+    entries = content if isinstance(content, dict) else {}
+    return {
+        name: value
+        for name, value in entries.items()
+        if isinstance(name, str) and isinstance(value, _TensorDescription)
+    }
 
 
-def _instead(content: object) -> str:
+def _describe_content(content: object) -> str:
     names = _by_name(content)
     if any("lora" in name.lower() for name in names):
         return "is a LoRA, not an aesthetic embedding. Move it to the folder models/Lora."
@@ -188,10 +196,10 @@ class _Refused(Exception):
     pass
 
 
-def _tensor(storage: object, offset: object, shape: object, stride: object, *_: object) -> _Description:
+def _tensor(storage: object, offset: object, shape: object, stride: object, *_: object) -> _TensorDescription:
     if not isinstance(storage, _Storage) or not isinstance(offset, int) or not _ints(shape) or not _ints(stride):
         raise ValueError("a tensor is described wrongly")
-    return _Description(storage, offset, shape, stride)
+    return _TensorDescription(storage, offset, shape, stride)
 
 
 def _parameter(data: object, *_: object) -> object:
@@ -202,7 +210,7 @@ def _ordered_dict() -> dict[object, object]:
     return {}
 
 
-#: All the names a pickle may use. They stand for functions and values of ours: nothing of torch runs.
+#: The only names that a pickle may use. They map to functions and values of ours, so nothing of torch runs.
 _GLOBALS: Mapping[str, Any] = {
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": _parameter,
@@ -211,7 +219,7 @@ _GLOBALS: Mapping[str, Any] = {
     "torch FloatStorage": torch.float32,
     "torch HalfStorage": torch.float16,
     "torch BFloat16Storage": torch.bfloat16,
-    "torch LongStorage": torch.int64,  # this one and the following stand in state dicts, beside what we want
+    "torch LongStorage": torch.int64,  # this one and the next occur in state dicts, beside the tensors we want
     "torch IntStorage": torch.int32,
     "torch ByteStorage": torch.uint8,
     "torch BoolStorage": torch.bool,
@@ -219,12 +227,12 @@ _GLOBALS: Mapping[str, Any] = {
 
 
 def _run(pickled: bytes, limit: int) -> object:
-    """What the pickle builds: numbers, strings, containers, and `_Description`s in place of tensors.
+    """Run a pickle. Returns numbers, strings, containers, and a `_TensorDescription` for each tensor.
 
-    limit: of instructions.
+    limit: on the number of instructions.
 
-    Raises _Refused on a name or an instruction that a saved tensor or state dict does not need, and whatever Python
-    raises on a program that makes no sense.
+    Raises _Refused for a name or an instruction that a saved tensor or state dict does not need, and any exception for
+    a program that makes no sense.
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -280,7 +288,7 @@ def _run(pickled: bytes, limit: int) -> object:
             case "SETITEM" | "SETITEMS":
                 items = pop(2) if op.name == "SETITEM" else pop_to_mark()
                 keys, values = items[::2], items[1::2]
-                if not all(isinstance(key, (str, int)) for key in keys):  # hashing deep tuples can take for ever
+                if not all(isinstance(key, (str, int)) for key in keys):  # hashing deep tuples can take forever
                     raise ValueError("a dictionary has a key that is neither text nor a number")
                 _top(stack, dict).update(zip(keys, values, strict=True))
             case "GLOBAL":
@@ -289,7 +297,7 @@ def _run(pickled: bytes, limit: int) -> object:
                 stack.append(_global(" ".join(pop(2))))
             case "REDUCE":
                 function, arguments = pop(2)
-                stack.append(function(*arguments))  # only _GLOBALS puts something that can be called on the stack
+                stack.append(function(*arguments))  # only _GLOBALS can put a callable on the stack
             case "BUILD":
                 pop(1)  # the state of an OrderedDict: a state dict's version numbers
             case "BINPERSID":
@@ -308,7 +316,7 @@ def _global(name: str) -> object:
 def _storage(description: object) -> _Storage:
     match description:
         case ("storage", torch.dtype() as dtype, str(key), str(), int(numel)) if key.isdecimal() and numel >= 0:
-            return _Storage(dtype, key, numel)  # the device it was saved from does not matter
+            return _Storage(dtype, key, numel)  # the device that it was saved from does not matter
         case _:
             raise ValueError("a storage is described wrongly")
 

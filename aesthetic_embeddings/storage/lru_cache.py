@@ -15,28 +15,28 @@ V = TypeVar("V")
 
 
 class LRUCache(Generic[V]):
-    """Key -> value: the last used ones, `limit` bytes of them."""
+    """A cache that keeps the most recently used values, up to `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._kept: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
-        self._lock = Lock()  # hosts answer the page and the API from different threads
+        self._entries: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
+        self._lock = Lock()  # hosts serve the page and the API from different threads
 
     def get(self, key: Hashable) -> V | None:
         with self._lock:
-            if key not in self._kept:
+            if key not in self._entries:
                 return None
-            self._kept.move_to_end(key)
-            return self._kept[key][0]
+            self._entries.move_to_end(key)
+            return self._entries[key][0]
 
     def put(self, key: Hashable, value: V, size: int) -> None:
         with self._lock:
-            self._kept.pop(key, None)
-            self._kept[key] = (value, size)
+            self._entries.pop(key, None)
+            self._entries[key] = (value, size)
             self._shrink()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
     def resize(self, limit: int) -> None:
         with self._lock:
@@ -44,14 +44,14 @@ class LRUCache(Generic[V]):
             self._shrink()
 
     def _shrink(self) -> None:
-        while sum(size for _, size in self._kept.values()) > self.limit:
-            self._kept.popitem(last=False)
+        while sum(size for _, size in self._entries.values()) > self.limit:
+            self._entries.popitem(last=False)
 
 
 def fingerprint(*tensors: Tensor) -> bytes:
-    """Equal for tensors of equal values, shapes and dtypes, wherever they live."""
-    sha = hashlib.sha256()
-    for x in tensors:
-        sha.update(f"{x.dtype}{tuple(x.shape)}".encode())
-        sha.update(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return sha.digest()
+    """A hash of the tensors' values, shapes and dtypes. The device does not matter."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.digest()

@@ -1,4 +1,4 @@
-"""Where the user's files live, how they are found, and how one is written: whole, or not at all."""
+"""The user's folders, walking through them, safe opening, and atomic writing and renaming."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from typing import BinaryIO
 from ..errors import FileError
 
 _APP = "aesthetic-gradients"
-_HERE = -100  # AT_FDCWD: paths are relative to the working folder
+_AT_FDCWD = -100  # paths are relative to the working folder
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
 def data_folder() -> Path:
-    """The user's folder for what they made themselves; the system's usual place, not yet created."""
-    return _place("LOCALAPPDATA", "XDG_DATA_HOME", "Library/Application Support", ".local/share") / _APP
+    """The user's folder for their own data, in the system's usual place. It may not exist yet."""
+    return _system_folder("LOCALAPPDATA", "XDG_DATA_HOME", "Library/Application Support", ".local/share") / _APP
 
 
 def cache_folder() -> Path:
-    """The user's folder for what can be fetched again; `AESTHETIC_CACHE` in the environment overrides it."""
-    if chosen := os.environ.get("AESTHETIC_CACHE"):
-        return Path(chosen)
-    place = _place("LOCALAPPDATA", "XDG_CACHE_HOME", "Library/Caches", ".cache") / _APP
-    return place / "cache" if sys.platform == "win32" else place  # Windows has one place for both
+    """The user's folder for downloads. The environment variable `AESTHETIC_CACHE` overrides it."""
+    if override := os.environ.get("AESTHETIC_CACHE"):
+        return Path(override)
+    folder = _system_folder("LOCALAPPDATA", "XDG_CACHE_HOME", "Library/Caches", ".cache") / _APP
+    return folder / "cache" if sys.platform == "win32" else folder  # Windows has one folder for both
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file for reading; links are followed. Pipes, sockets and devices are refused, never waited for.
+    """Open a regular file for reading, and follow links. Pipes, sockets and devices are refused without waiting.
 
-    Raises FileError for these, and for what cannot be opened.
+    Raises FileError for these, and for files that cannot be opened.
     """
     try:
-        _check_regular(path, os.stat(path).st_mode)  # before it is opened: opening a device may do something
+        _check_regular(path, os.stat(path).st_mode)  # checked first: opening a device can have effects
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         try:
-            _check_regular(path, os.fstat(file).st_mode)  # again: it may be another by now
+            _check_regular(path, os.fstat(file).st_mode)  # again: the file may have been replaced
             return os.fdopen(file, "rb")
         except BaseException:
             os.close(file)
@@ -54,26 +54,26 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def write_atomically(path: Path, data: bytes, overwrite: bool = True) -> None:
-    """Write `data` as the file `path`, which appears, or changes, only once all of it is on the disk.
+    """Write a file atomically: `path` appears, or changes, only once all of `data` is on the disk.
 
-    overwrite: whether a file that is there is replaced. If not, one of several processes that write at once succeeds.
+    overwrite: whether to replace an existing file. If not, and several processes write at once, one of them succeeds.
 
-    Raises FileExistsError where there is a file and it may not be replaced, FileError where writing fails; `path` is
-    then as it was, and no other file is left behind.
+    Raises FileExistsError if the file exists and may not be replaced, FileError if writing fails. `path` is then
+    unchanged, and no other file is left behind.
     """
-    beside = temporary_name(path)  # same folder, hence same disk: os.replace is one step
+    temporary = temporary_name(path)  # in the same folder, hence on the same disk, so that os.replace is atomic
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
         try:
-            with open(beside, "xb") as file:
+            with open(temporary, "xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, path) if overwrite else move(beside, path)
-        except BaseException:  # Ctrl-C too leaves no half file
+            os.replace(temporary, path) if overwrite else move(temporary, path)
+        except BaseException:  # also Ctrl-C
             with contextlib.suppress(OSError):
-                beside.unlink()
+                temporary.unlink()
             raise
     except FileExistsError:
         raise
@@ -82,16 +82,18 @@ def write_atomically(path: Path, data: bytes, overwrite: bool = True) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename a file to a name that no file has. Raises FileExistsError where one has it, OSError where it fails.
+    """Rename a file without overwriting. Raises FileExistsError if the target exists, OSError if renaming fails.
 
-    Of several processes that move to one name, or move one file, one succeeds, and nothing is ever overwritten.
+    If several processes move to one name, or move one file, exactly one succeeds.
     """
-    same = source.name.casefold() == target.name.casefold() and source.parent == target.parent
-    same = same and target.exists() and os.path.samefile(source, target)  # "dark" to "Dark", where case is ignored
-    if same or sys.platform == "win32":  # whose rename does not overwrite
+    same_file = source.name.casefold() == target.name.casefold() and source.parent == target.parent
+    same_file = (
+        same_file and target.exists() and os.path.samefile(source, target)
+    )  # "dark" to "Dark", where case is ignored
+    if same_file or sys.platform == "win32":  # on Windows, rename does not overwrite
         os.rename(source, target)
     elif not _rename_without_replacing(source, target):
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # takes the name, by an empty file
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # an empty file reserves the name
         try:
             os.replace(source, target)
         except OSError:
@@ -102,7 +104,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def move_all(moves: Sequence[tuple[Path, Path]]) -> None:
-    """Move several files, in this order, or none. Raises what `move` raises."""
+    """Move several files in this order, or none of them. Raises what `move` raises."""
     done: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
@@ -116,40 +118,40 @@ def move_all(moves: Sequence[tuple[Path, Path]]) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """A new name in the folder of `path`. What is left under such names, by a crash, is swept after an hour."""
+    """A new temporary name in the folder of `path`. Files that a crash leaves under such names are deleted later."""
     return path.with_name(f".{uuid.uuid4().hex}.tmp")
 
 
 def walk(folder: Path, packages: bool = True, seen: set[tuple[int, int]] | None = None) -> Iterator[Path]:
-    """Every file below `folder` in alphabetical order, except what is hidden by a leading dot.
+    """All files below `folder`, sorted, without those hidden by a leading dot.
 
-    Links to folders are followed, and each folder is visited once, so that a link to its own parent ends.
-    packages: whether sub-folders of Python code (those with an `__init__.py`) are entered.
-    seen: the folders that were visited already; it grows by those below `folder`.
+    Links to folders are followed. Each folder is visited once, so that a link to a parent ends.
+    packages: whether to enter sub-folders of Python code (those with an `__init__.py`).
+    seen: the folders visited so far. Those below `folder` are added to it.
     """
     seen = set() if seen is None else seen
-    waiting = [folder]  # no recursion, as folders can be thousands deep
-    while waiting:
-        inner: list[Path] = []
-        here = waiting.pop()
+    pending = [folder]  # no recursion: folders can be thousands deep
+    while pending:
+        subfolders: list[Path] = []
+        current = pending.pop()
         try:
-            about = os.stat(here)
-            if (about.st_dev, about.st_ino) in seen:
+            status = os.stat(current)
+            if (status.st_dev, status.st_ino) in seen:
                 continue
-            seen.add((about.st_dev, about.st_ino))
-            with os.scandir(here) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError:  # it is gone, may not be read, or its path is too long for the system
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(current) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError:  # deleted, not readable, or its path is too long for the system
             continue
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            path = here / entry.name
+            path = current / entry.name
             if not entry.is_dir():
                 yield path
             elif packages or not (path / "__init__.py").exists():
-                inner.append(path)
-        waiting += reversed(inner)
+                subfolders.append(path)
+        pending += reversed(subfolders)
 
 
 def _check_regular(path: str | os.PathLike[str], mode: int) -> None:
@@ -159,11 +161,11 @@ def _check_regular(path: str | os.PathLike[str], mode: int) -> None:
 
 
 def _rename_without_replacing(source: Path, target: Path) -> bool:
-    """Rename in one step of the system, unless `target` is there; False where this system or disk has no such step."""
+    """Rename in one system call that fails if `target` exists. Returns False if the system or disk has no such call."""
     libc = ctypes.CDLL(None, use_errno=True)
     paths = os.fsencode(source), os.fsencode(target)
     if hasattr(libc, "renameat2"):  # Linux
-        failed = libc.renameat2(_HERE, paths[0], _HERE, paths[1], 1)
+        failed = libc.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], 1)
     elif hasattr(libc, "renamex_np"):  # macOS
         failed = libc.renamex_np(*paths, 4)
     else:
@@ -177,7 +179,7 @@ def _rename_without_replacing(source: Path, target: Path) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Delete what a crash has left in a folder, once it is so old that nobody can still be writing it."""
+    """Delete temporary files that a crash left in a folder, once they are too old to be still in use."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if _TEMPORARY.fullmatch(entry.name):
@@ -186,7 +188,7 @@ def _sweep(folder: Path) -> None:
                         os.unlink(entry.path)
 
 
-def _place(windows: str, linux: str, mac_folder: str, linux_folder: str) -> Path:
+def _system_folder(windows: str, linux: str, mac_folder: str, linux_folder: str) -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get(windows) or Path.home() / "AppData/Local")
     if sys.platform == "darwin":

@@ -1,6 +1,6 @@
-"""Reads small safetensors files from strangers, within limits that are checked before any work is done.
+"""Reads small safetensors files from untrusted sources, within limits that are checked before any work.
 
-The library `safetensors` reads the tensors. What it does not bound is how many there are, and how large the header is.
+The library `safetensors` reads the tensors. It does not limit their number, or the size of the header.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from typing import Any, NamedTuple
 import safetensors.torch
 from torch import Tensor
 
-_HEADER_LIMIT = 2**19  # bytes; a LoRA's, with its captions, may take 0.2 MB
+_HEADER_LIMIT = 2**19  # bytes; a LoRA's header with captions can have 0.2 MB
 _NAMES_LIMIT = 10_000
-_BRACKETS_LIMIT = 4 * _NAMES_LIMIT  # a tensor has three, and each costs Python an object
+_BRACKETS_LIMIT = 4 * _NAMES_LIMIT  # a tensor has three, and each costs a Python object
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_DIGITS_LIMIT = 20  # of a number; Python before 3.11 takes minutes for a million
+_DIGITS_LIMIT = 20  # of a number; Python before 3.11 takes minutes to parse a million digits
 
 
 class Header(NamedTuple):
-    """metadata: text by name. tensors: name -> (dtype as safetensors calls it, shape)."""
+    """A header. metadata: text by name. tensors: name -> (safetensors' name of the dtype, shape)."""
 
     metadata: Mapping[str, str]
     tensors: Mapping[str, tuple[str, tuple[int, ...]]]
 
 
 def is_safetensors(start: bytes) -> bool:
-    """Whether a file that starts with these 9 bytes is one: a length, and then JSON."""
+    """Whether a file is safetensors, by its first 9 bytes: a length, and then JSON."""
     return start[8:9] == b"{"
 
 
 def read_header(data: bytes) -> Header:
-    """What a file says of its tensors. Raises ValueError where it is damaged, or larger than such a file ever is."""
+    """Read a file's header. Raises ValueError if it is damaged, or larger than that of any embedding."""
     length = int.from_bytes(data[:8], "little")
     if not 2 <= length <= min(_HEADER_LIMIT, len(data) - 8):
         raise ValueError("its header is damaged, or larger than it should be")
     text = data[8 : 8 + length]
-    outside = _STRINGS.sub(b"", text)
-    if outside.count(b"[") + outside.count(b"{") > _BRACKETS_LIMIT:
+    outside_strings = _STRINGS.sub(b"", text)
+    if outside_strings.count(b"[") + outside_strings.count(b"{") > _BRACKETS_LIMIT:
         raise ValueError("its header names more tensors than it should")
     try:
         header = json.loads(text, parse_int=_integer, parse_constant=_integer)
@@ -50,16 +50,16 @@ def read_header(data: bytes) -> Header:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("its metadata is damaged")
-    return Header(metadata, {name: _described(about) for name, about in header.items()})
+    return Header(metadata, {name: _parse_tensor(entry) for name, entry in header.items()})
 
 
 def read_tensors(data: bytes) -> dict[str, Tensor]:
-    """All tensors by name. Raises what safetensors raises; the header's sizes are checked there."""
-    return safetensors.torch.load(data)  # not `load_file`, which Forge patches to rename the files it dislikes
+    """Read all tensors, by name. Raises what safetensors raises, which checks the header's sizes."""
+    return safetensors.torch.load(data)  # not `load_file`, which Forge patches to rename files that fail to load
 
 
-def _described(about: Any) -> tuple[str, tuple[int, ...]]:
-    match about:
+def _parse_tensor(entry: Any) -> tuple[str, tuple[int, ...]]:
+    match entry:
         case {"dtype": str(dtype), "shape": list(shape)} if len(shape) <= 8 and all(type(n) is int for n in shape):
             return dtype, tuple(shape)
     raise ValueError("a tensor is described wrongly")

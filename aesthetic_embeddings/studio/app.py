@@ -1,4 +1,4 @@
-"""The page of four tabs, and what it works with."""
+"""Builds the page with its four tabs, and opens the model, library and encoders behind it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio would ask the network for its newest version
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio would check for updates on the network
 
 import gradio as gr
 
@@ -18,7 +18,7 @@ from ..aesthetics.embedding import load
 from ..aesthetics.encoders import ENCODERS, encoder_of_family
 from ..aesthetics.image_encoder import Encoder
 from ..aesthetics.library import Library
-from ..diffusion.pipelines import beside
+from ..diffusion.pipelines import clip_folder
 from ..ui.family_names import label
 from .compare import tab as compare
 from .compare.vocabulary import KNOWN
@@ -38,28 +38,28 @@ def open_studio(
     encoders: Sequence[Encoder] = (),
     projection: Path | None = None,
 ) -> Iterator[Studio]:
-    """A studio with the model loaded, and with the bundled aesthetics where it is the pocket model.
+    """A studio with the model loaded. The pocket model comes with the bundled aesthetics.
 
-    encoders: what embeds pictures; by default the CLIP that is kept with the model, else those of its families.
+    encoders: the CLIPs that embed pictures; by default the CLIP in the model's folder, else those of its families.
     """
     from ..diffusion.sampling import load_pipeline
 
-    bundled = str(model) == str(pocket.MODEL)
-    engine = Engine(load_pipeline(model), "pocket" if bundled else str(model), projection)
+    is_pocket = str(model) == str(pocket.MODEL)
+    engine = Engine(load_pipeline(model), "pocket" if is_pocket else str(model), projection)
     if not encoders:
-        clip = beside(engine.pipeline)
-        known = list(filter(None, map(encoder_of_family, sorted(engine.families))))
-        encoders = [str(clip)] if clip else known or ENCODERS[:1]
+        clip = clip_folder(engine.pipeline)
+        encoders_of_families = list(filter(None, map(encoder_of_family, sorted(engine.families))))
+        encoders = [str(clip)] if clip else encoders_of_families or ENCODERS[:1]
     with tempfile.TemporaryDirectory(prefix="aesthetic-studio-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
-        os.environ["GRADIO_TEMP_DIR"] = str(folder / "served")  # what comes from pages, and what they are given
-        samples = [_embed_samples(folder / "samples")] if bundled else []
-        shown = Library([*folders, *samples], [load(pocket.NEUTRAL)])
-        yield Studio(shown, engine, encoders, folder, is_demo=bundled)
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / "served")  # uploads, and files that pages download
+        samples = [_embed_samples(folder / "samples")] if is_pocket else []
+        aesthetics = Library([*folders, *samples], [load(pocket.NEUTRAL)])
+        yield Studio(aesthetics, engine, encoders, folder, is_demo=is_pocket)
 
 
 def _embed_samples(folder: Path) -> Path:
-    """Make aesthetics of the bundled pictures in this folder."""
+    """Create the bundled pictures' aesthetics in this folder."""
     from transformers import CLIPModel
 
     library, clip = Library([folder]), CLIPModel.from_pretrained(pocket.MODEL)
@@ -71,12 +71,12 @@ def _embed_samples(folder: Path) -> Path:
 
 
 def build(studio: Studio) -> gr.Blocks:
-    """The page."""
+    """Build the page."""
     page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
-        studio.version, studio.trial = gr.State(0), gr.State(None)
+        studio.version, studio.aesthetic_to_try = gr.State(0), gr.State(None)
         gr.Markdown(
-            f"# {TITLE}\nAny prompt, in the taste of a folder of pictures. {_about_model(studio)}",
+            f"# {TITLE}\nAny prompt, in the taste of a folder of pictures. {_model_sentence(studio)}",
             elem_id=elem_id("title"),
         )
         with gr.Tabs(elem_id=elem_id("tabs")) as studio.tabs:
@@ -87,8 +87,8 @@ def build(studio: Studio) -> gr.Blocks:
     return page
 
 
-def _about_model(studio: Studio) -> str:
-    """Which model runs, and what it knows."""
+def _model_sentence(studio: Studio) -> str:
+    """A sentence on the model that runs."""
     if studio.is_demo:
         return f"This is the pocket model, a demo: {KNOWN}, in any look. Start with `--model` for yours."
     return f"The model is {Path(studio.engine.model).name} ({', '.join(map(label, sorted(studio.engine.families)))})."

@@ -1,4 +1,4 @@
-"""The model of the page: it does one job at a time, in the order in which they were asked for."""
+"""The model behind the page. It runs one job at a time, in the order in which they come in."""
 
 from __future__ import annotations
 
@@ -20,78 +20,79 @@ _REPORT_INTERVAL = 0.15  # seconds
 
 @dataclass(frozen=True, eq=False)
 class _Ticket:
-    """A job's place in the queue. owner: who asked for it."""
+    """A job's place in the queue. client: who requested it."""
 
-    owner: str
+    client: str
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 class Engine:
-    """A pipeline, and the queue before it.
+    """A pipeline and its queue of jobs.
 
-    model: the model's name, which pictures carry. projection: as for `personalized_prompt`.
+    model: the model's name, which is written into pictures. projection: as for `personalized_prompt`.
     """
 
     def __init__(self, pipeline: Any, model: str, projection: Path | None = None) -> None:
         self.pipeline, self.model, self.projection = pipeline, model, projection
         self.families = clip_families(pipeline, projection)
-        self._queue: list[_Ticket] = []  # the first one's job is being done
-        self._moved = threading.Condition()
+        self._queue: list[_Ticket] = []  # the first ticket's job is running
+        self._queue_changed = threading.Condition()
 
     def supports(self, embedding: AestheticEmbedding) -> bool:
         """Whether a text encoder of this model can be tuned towards it."""
         return not self.families.isdisjoint(embedding.vectors)
 
-    def busy(self, owner: str) -> bool:
-        """Whether a job of this owner is being done, or waits."""
-        with self._moved:
-            return any(ticket.owner == owner and not ticket.cancelled.is_set() for ticket in self._queue)
+    def busy(self, client: str) -> bool:
+        """Whether a job of this client is running or waiting."""
+        with self._queue_changed:
+            return any(ticket.client == client and not ticket.cancelled.is_set() for ticket in self._queue)
 
-    def cancel(self, owner: str) -> None:
-        """End the jobs of this owner, each at its next step."""
-        with self._moved:
+    def cancel(self, client: str) -> None:
+        """Cancel the jobs of this client. A running job ends at its next step."""
+        with self._queue_changed:
             for ticket in self._queue:
-                if ticket.owner == owner:
+                if ticket.client == client:
                     ticket.cancelled.set()
 
-    def run(self, job: Job, owner: str = "") -> Iterator[Progress]:
-        """Do the job, and yield its progress several times a second; the last one has all pictures. See `queue`."""
+    def run(self, job: Job, client: str = "") -> Iterator[Progress]:
+        """Run the job and yield its progress several times a second; the last has all pictures. See `queue`."""
         return self.queue(
-            lambda report: JobRun(job, self.pipeline, self.families, self.projection, report).run(), owner
+            lambda report: JobRun(job, self.pipeline, self.families, self.projection, report).run(), client
         )
 
-    def queue(self, work: Callable[[Callable[[Progress], None]], None], owner: str = "") -> Iterator[Progress]:
-        """Do work with the pipeline when its turn comes, and yield the progress that it reports.
+    def queue(self, work: Callable[[Callable[[Progress], None]], None], client: str = "") -> Iterator[Progress]:
+        """Run work that uses the pipeline when its turn comes, and yield the progress that it reports.
 
-        work: is called with a function to report progress to, often; that raises Interrupted once it is cancelled.
+        work: called with a function that it should report its progress to, often. That function raises Interrupted
+        once the work is cancelled.
 
-        Closing the iterator cancels the work, without waiting for its end. Raises AestheticError where the queue is
-        full, Interrupted where the work was cancelled, and what it raises.
+        Closing the iterator cancels the work, without waiting for its end. Raises AestheticError if the queue is full,
+        Interrupted if the work was cancelled, and whatever the work raises.
         """
-        ticket, finished = _Ticket(owner), threading.Event()
+        ticket, finished = _Ticket(client), threading.Event()
         progress, error = Progress("Starting"), None
 
-        def report(now: Progress) -> None:
+        def report(new_progress: Progress) -> None:
             nonlocal progress
             if ticket.cancelled.is_set():
                 raise Interrupted("Cancelled.")
-            progress = now
+            progress = new_progress
 
-        def do() -> None:
+        def run_work() -> None:
             nonlocal error
             try:
                 with self._turn(ticket, report):
                     work(report)
-            except BaseException as raised:
-                error = raised
+            except BaseException as exception:
+                error = exception
             finally:
                 finished.set()
 
-        with self._moved:
+        with self._queue_changed:
             if len(self._queue) >= _QUEUE_LIMIT:
                 raise AestheticError("Too many are waiting for pictures. Try again in a minute.")
             self._queue.append(ticket)
-        threading.Thread(target=do, daemon=True).start()
+        threading.Thread(target=run_work, daemon=True).start()
         try:
             while not finished.wait(_REPORT_INTERVAL):
                 yield progress
@@ -103,21 +104,21 @@ class Engine:
 
     @property
     def image_size(self) -> int:
-        """The width of the model's pictures, in pixels."""
+        """The model's own image width, in pixels."""
         model = getattr(self.pipeline, "unet", None) or getattr(self.pipeline, "transformer", None)
         size = getattr(getattr(model, "config", None), "sample_size", None)
         return size * self.pipeline.vae_scale_factor if isinstance(size, int) else 512
 
     @contextmanager
     def _turn(self, ticket: _Ticket, report: Callable[[Progress], None]) -> Iterator[None]:
-        """A block that is entered when the ticket is the first of the queue; it leaves the queue with the block."""
+        """A context that is entered once the ticket is first in the queue. The ticket leaves the queue on exit."""
         try:
-            with self._moved:
-                while ahead := self._queue.index(ticket):
-                    report(Progress(f"Waiting: {ahead} before you"))
-                    self._moved.wait(_REPORT_INTERVAL)
+            with self._queue_changed:
+                while position := self._queue.index(ticket):
+                    report(Progress(f"Waiting: {position} before you"))
+                    self._queue_changed.wait(_REPORT_INTERVAL)
             yield
         finally:
-            with self._moved:
+            with self._queue_changed:
                 self._queue.remove(ticket)
-                self._moved.notify_all()
+                self._queue_changed.notify_all()

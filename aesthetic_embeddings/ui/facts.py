@@ -11,9 +11,9 @@ from .family_names import models
 
 
 def facts(library: Library, entry: Entry, *, show_path: bool) -> str:
-    """What the file of `entry` says, and which others are nearest. show_path: also where it is on this machine.
+    """The metadata in the file of `entry`, and the nearest embeddings. show_path: include the file's path.
 
-    Raises FileError where the file is unreadable.
+    Raises FileError if the file is unreadable.
     """
     e = entry.embedding
     if e is None:
@@ -34,5 +34,5 @@ def facts(library: Library, entry: Entry, *, show_path: bool) -> str:
 
 
 def nearest(library: Library, e: AestheticEmbedding) -> str:
-    """The embeddings most like this one: a line for each CLIP family, as HTML."""
+    """The most similar embeddings: a line for each CLIP family, as HTML."""
     return "".join(f"<div>{escape(line)}</div>" for line in library.nearest_in_words(e))

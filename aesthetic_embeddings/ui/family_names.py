@@ -1,4 +1,4 @@
-"""What people call the CLIP families: by the models that have them."""
+"""Readable names of CLIP families: those of the models that have them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _NAMES = {"clip-vit-l-14": "SD1", "open-clip-vit-h-14": "SD2", "open-clip-vit-bi
 
 
 def label(family: str) -> str:
-    """For a list: the model that the family is best known for; the family's own name where there is none."""
+    """A short label: the model that the family is best known for, or the family's own name."""
     return "pocket model" if family == _pocket_family() else _NAMES.get(family, family)
 
 
 def models(names: Iterable[str]) -> str:
-    """In words, the models that an aesthetic with vectors for these families is for."""
+    """In words, the models that an aesthetic with vectors for these families works with."""
     return families.supported_models(names).replace(f"models with a {_pocket_family()}", "the pocket model")
 
 

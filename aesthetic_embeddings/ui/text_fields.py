@@ -1,4 +1,4 @@
-"""Limits of text fields. A page enforces them too, but whoever calls its handlers directly can send anything."""
+"""Checks text fields. The page enforces their limits too, but a direct call of its handlers can send anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PROMPT, NAME = 2000, 200  # characters
 
 
 def text(value: Any, label: str, limit: int) -> str:
-    """The value of a text field, stripped. Raises AestheticError where it is too long, or no text."""
+    """The value of a text field, stripped. Raises AestheticError if it is too long, or not text."""
     if value is None:
         return ""
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The settings as widgets, from the table in settings.py: for the WebUI's page and for the studio's."""
+"""Widgets for the settings, from the table in settings.py. The WebUI's page and the studio share them."""
 
 from __future__ import annotations
 
@@ -14,59 +14,68 @@ from ..settings import PRESETS, Settings
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
 
-#: Sliders that offer less than `Settings` accepts: low, high, step. Useful epsilons range from 1e-5 to 1, and a slider
-#: over all of them would have the published 1e-4 at its very end. Others can be typed, since the pages' scripts keep
-#: gradio from changing what is typed to the slider's nearest end.
+#: Sliders with a smaller range than `Settings` accepts: minimum, maximum, step. Useful epsilons range from 1e-5 to 1,
+#: and a slider over all of them would have the published 1e-4 at its very end. Larger values can be typed: the pages'
+#: scripts keep gradio from clamping them to the slider's range.
 RANGES = {"epsilon": (0.0, 1e-3, 1e-5)}
-#: Steps of sliders, where they are not 1 for whole numbers and 0.01 for others.
+#: Step sizes of sliders, where they differ from 1 for integers and 0.01 for floats.
 SLIDER_STEPS = {"preservation": 0.1}
 
 
-def setting(name: str, elem_id: str, **more: Any) -> Any:
-    """The widget of one setting, at its default."""
+def setting(name: str, elem_id: str, **kwargs: Any) -> Any:
+    """The widget of one setting, with its default value. kwargs: further arguments of the component."""
     f = FIELDS[name]
-    about, default = f.metadata, f.default
-    common = {"value": default, "label": about["label"], "info": about["help"], "elem_id": elem_id, **more}
-    if about["choices"]:
-        return gr.Dropdown(list(about["choices"]), **common)
+    info, default = f.metadata, f.default
+    common = {"value": default, "label": info["label"], "info": info["help"], "elem_id": elem_id, **kwargs}
+    if info["choices"]:
+        return gr.Dropdown(list(info["choices"]), **common)
     if isinstance(default, bool):
         return gr.Checkbox(**common)
     if isinstance(default, str):
         return gr.Textbox(lines=1, **common)
     step = SLIDER_STEPS.get(name, 1 if isinstance(default, int) else 0.01)
-    low, high, step = RANGES.get(name, (about["low"], about["high"], step))
-    kind = _open_slider() if name in RANGES else gr.Slider
-    return kind(low, high, step=step, **common)
+    minimum, maximum, step = RANGES.get(name, (info["low"], info["high"], step))
+    slider = _open_slider() if name in RANGES else gr.Slider
+    return slider(minimum, maximum, step=step, **common)
 
 
 @cache
 def _open_slider() -> Any:
-    """A slider that takes values beyond its ends, which gradio 6 refuses.
+    """A slider class that accepts values beyond its range.
 
-    Where gradio takes them it is gr.Slider, which is what hosts look for. Elsewhere it is a subclass, made without the
-    statement `class`, at which gradio would write a file beside this one.
+    Where gradio accepts them, as in gradio 3 and 4, it is gr.Slider itself, which hosts look for by type. For gradio 6
+    it is a subclass. It is built by hand: a `class` statement would make gradio write a .pyi file beside this module.
     """
     try:
         gr.Slider(0, 1, render=False).preprocess(2)
     except gr.Error:
-        own = {"preprocess": lambda self, payload: payload, "is_template": True}  # drawn as what it derives from
-        return ABCMeta.__new__(type(gr.Slider), "OpenSlider", (gr.Slider,), own)
+        members = {
+            "preprocess": lambda self, payload: payload,
+            "is_template": True,
+        }  # is_template: shown as its base class
+        return ABCMeta.__new__(type(gr.Slider), "OpenSlider", (gr.Slider,), members)
     return gr.Slider
 
 
 def settings(values: Mapping[str, Any]) -> Settings:
-    """The settings that widgets show, by name. Raises AestheticError where a value is not accepted."""
+    """Settings from the values of widgets, by name. Raises AestheticError if a value is not accepted."""
     return Settings(**{name: values[name] for name in FIELDS})
 
 
-def preset_buttons(elem_id: Callable[[str], str], **more: Any) -> dict[str, gr.Button]:
-    """A button for each preset of the settings, by the preset's name."""
-    return {name: gr.Button(name, size="sm", elem_id=elem_id(f"preset_{i}"), **more) for i, name in enumerate(PRESETS)}
+def preset_buttons(elem_id: Callable[[str], str], **kwargs: Any) -> dict[str, gr.Button]:
+    """A button for each preset of the settings, by the preset's name. kwargs: further arguments of the buttons."""
+    return {
+        name: gr.Button(name, size="sm", elem_id=elem_id(f"preset_{index}"), **kwargs)
+        for index, name in enumerate(PRESETS)
+    }
 
 
-def connect_presets(buttons: Mapping[str, gr.Button], parts: Mapping[str, Any], **event: Any) -> None:
-    """Let each button set the widgets of the settings, `parts`; what turns the aesthetic to a text stays as it is."""
+def connect_presets(buttons: Mapping[str, gr.Button], components: Mapping[str, Any], **kwargs: Any) -> None:
+    """Let each button set the settings' widgets. The text that the aesthetic turns towards stays as it is.
+
+    components: the widgets, by name. kwargs: further arguments of the click events.
+    """
     names = [name for name in FIELDS if not name.startswith("text")]
     for preset, button in buttons.items():
         values = [getattr(PRESETS[preset], name) for name in names]
-        button.click(lambda values=values: values, inputs=[], outputs=[parts[name] for name in names], **event)
+        button.click(lambda values=values: values, inputs=[], outputs=[components[name] for name in names], **kwargs)

@@ -1,13 +1,13 @@
-"""The accordion in txt2img and img2img, drawn from the table in ../settings.py.
+"""The accordion in txt2img and img2img, built from the table in ../settings.py.
 
-Only what gradio 3.41 and 4.40 both have is used, so one builder serves both hosts. Labels and element ids are what
-hosts keep the user's defaults by, so they do not change.
+It uses only features that gradio 3.41 and 4.40 share, so one builder serves both hosts. Labels and element ids must not
+change: hosts store the user's defaults under them.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -21,7 +21,7 @@ from ..ui import widgets
 from .request import HIRES, NONE
 
 START_FROM = "Start from"
-#: The settings under Advanced, in rows of one kind of widget each, so that they are level.
+#: The settings under Advanced. Each row has one kind of widget, so its labels line up.
 ADVANCED = (
     ("update", "blend"),
     ("contrast", "preservation"),
@@ -39,15 +39,15 @@ def build(
     tool_button: Callable[..., Any],
     is_img2img: bool,
     warning: str = "",
-    below: Callable[[dict[str, Any]], None] = lambda parts: None,
+    build_presets: Callable[[dict[str, Any]], None] = lambda parts: None,
     families: Callable[[], Collection[str]] = tuple,
 ) -> dict[str, Any]:
-    """Draw it, and return its components by their names in `request.ARGUMENTS`.
+    """Build the accordion and return its components by their names in `request.ARGUMENTS`.
 
-    Also returns `hint`, which says where files go, and `about`, the models that the chosen embeddings serve.
-    elem_id: makes the host's element id out of ours. input_accordion, tool_button: the host's widgets.
-    warning: a sentence for the top. below: draws the accordion's last part, given the others.
-    families: those of the loaded model's text encoders, where they are known.
+    Two more are returned: `hint` says where files go, and `about` which models the chosen embeddings work with.
+    elem_id: turns our element ids into the host's. input_accordion, tool_button: the host's widgets.
+    warning: a sentence shown at the top. build_presets: builds the last fold, given the other components.
+    families: returns the CLIP families of the loaded model, or nothing while they are unknown.
     """
     parts: dict[str, Any] = {}
 
@@ -102,56 +102,68 @@ def build(
                     elem_id=elem_id("pictures"),
                 )
             with fold("My presets"):
-                below(parts)
+                build_presets(parts)
 
-    def names() -> list[Any]:
-        library.refresh()
-        return [*offered(dropdowns, choices(library)), gr.update(value=hint(library))]
-
-    def strengths(*_: Any) -> list[Any]:
-        """Hide what the loaded model has no encoder for. Opening the accordion asks, and choosing an embedding."""
-        found = families()
-        return [gr.update(visible=not found or family in found) for family in STRENGTHS]
-
-    dropdowns = [parts["embedding"], parts["negative"]]
-    for dropdown in dropdowns:
-        dropdown.change(
-            lambda *chosen: about(library, *chosen), inputs=dropdowns, outputs=[parts["about"]], show_progress=False
-        )
-    for asking in (parts["enabled"], parts["embedding"]):
-        asking.change(strengths, inputs=[], outputs=[parts[name] for name in STRENGTHS.values()], show_progress=False)
-    refresh.click(names, inputs=[], outputs=[*dropdowns, parts["hint"]], show_progress=False)
+    _connect(parts, refresh, library, families)
     widgets.connect_presets(presets, parts, show_progress=False)
     return parts
+
+
+def _connect(parts: Mapping[str, Any], refresh: Any, library: Library, families: Callable[[], Collection[str]]) -> None:
+    """Connect the events of the components. refresh: the button beside the embedding."""
+    dropdowns = [parts["embedding"], parts["negative"]]
+
+    def refresh_choices() -> list[Any]:
+        library.refresh()
+        return [*choice_updates(dropdowns, choices(library)), gr.update(value=hint(library))]
+
+    def show_usable_strengths(*_: Any) -> list[Any]:
+        """Hide the strengths of encoders that the loaded model does not have.
+
+        Runs when the accordion is switched on or off, and when an embedding is chosen.
+        """
+        loaded = families()
+        return [gr.update(visible=not loaded or family in loaded) for family in STRENGTHS]
+
+    for dropdown in dropdowns:
+        dropdown.change(
+            lambda *chosen: models_of(library, *chosen), inputs=dropdowns, outputs=[parts["about"]], show_progress=False
+        )
+    for trigger in (parts["enabled"], parts["embedding"]):
+        trigger.change(
+            show_usable_strengths, inputs=[], outputs=[parts[name] for name in STRENGTHS.values()], show_progress=False
+        )
+    refresh.click(refresh_choices, inputs=[], outputs=[*dropdowns, parts["hint"]], show_progress=False)
 
 
 def choices(library: Library) -> list[str]:
     return [NONE, *library.names()]
 
 
-def offered(dropdowns: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    """The updates that give dropdowns these choices, at the page that asks and at those opened later.
+def choice_updates(dropdowns: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    """Gradio updates that give dropdowns these choices.
 
-    In place: later pages come of what gradio has written down once, which holds these very lists.
+    The components' own lists change too: gradio builds pages that are opened later from them.
     """
     for dropdown in dropdowns:
-        dropdown.choices[:] = gr.Dropdown(list(names), render=False).choices  # names or pairs, as this gradio has them
+        dropdown.choices[:] = gr.Dropdown(list(names), render=False).choices  # names in gradio 3, pairs in gradio 4
     return [gr.update(choices=list(names)) for _ in dropdowns]
 
 
-def about(library: Library, *chosen: str) -> str:
-    """Which models the chosen aesthetics serve."""
+def models_of(library: Library, *chosen: str) -> str:
+    """The models that the chosen aesthetics work with, as HTML."""
     lines = []
     for name in dict.fromkeys(name for name in chosen if name and name != NONE):
         try:
-            said = f"for {supported_models(library.blend(from_text(name, library)).vectors)}."
+            text = f"for {supported_models(library.blend(from_text(name, library)).vectors)}."
         except AestheticError as error:
-            said = str(error)
-        lines.append(f"<b>{html.escape(name)}</b>: {html.escape(said)}")
+            text = str(error)
+        lines.append(f"<b>{html.escape(name)}</b>: {html.escape(text)}")
     return f"<p class='aesthetic-about'>{'<br>'.join(lines)}</p>" if lines else ""
 
 
 def hint(library: Library) -> str:
+    """Unreadable files, and where to put files while the library is empty, as HTML."""
     faults = [f"<li>{html.escape(entry.fault)}</li>" for entry in library.entries if entry.fault]
     listed = f"<p>Unreadable files:</p><ul>{''.join(faults)}</ul>" if faults else ""
     if library.names():

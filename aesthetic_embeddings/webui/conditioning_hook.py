@@ -1,8 +1,9 @@
-"""Where a job's conditioning is made and cached, and how ours gets in, in both hosts.
+"""Wraps the two methods of a job that make and cache its conditioning, in both hosts.
 
 A job (the host's `p`) has one method that returns conditioning, through a cache, and one that returns the cache's key.
-Both are wrapped on the instance: nothing of the host's own is patched, and what is wrapped goes when the job goes. The
-key says nothing of scripts, so ours is appended: equal settings hit, others miss, and a plain job never sees ours.
+Both are wrapped on the instance: the host's classes stay as they are, and the wrappers end with the job. The host's key
+does not include scripts, so our targets are appended: equal settings hit, others miss, and a plain job never gets
+tuned conditioning.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ METHODS = ("get_conds_with_caching", "cached_params")
 
 @dataclass
 class CacheTag:
-    """Our part of a cache key. The cache keeps it, and with it the results to report when it is hit.
+    """Our part of a cache key. It also keeps the results, which are reported again on a cache hit.
 
-    targets: of each prompt of a batch, None for a plain one. results: of each prompt, those of its parts.
+    targets: one for each prompt of a batch, None for a plain one. results: for each prompt, those of its texts.
     """
 
     targets: tuple[Target | None, ...]
@@ -33,23 +34,23 @@ class CacheTag:
 
 @dataclass
 class PersonalizedFunction:
-    """A host's function that turns prompts into conditioning, with each prompt tuned towards its target."""
+    """A function of the host that turns prompts into conditioning, with each prompt tuned towards its target."""
 
     function: Callable[..., Any]
     tag: CacheTag
 
-    def __call__(self, model: Any, prompts: Any, *rest: Any, **more: Any) -> Any:
+    def __call__(self, model: Any, prompts: Any, *args: Any, **kwargs: Any) -> Any:
         targets = self.tag.targets
-        conds, self.tag.results = personalized_conditioning(self.function, model, prompts, targets, *rest, **more)
+        conds, self.tag.results = personalized_conditioning(self.function, model, prompts, targets, *args, **kwargs)
         return conds
 
 
 def install(p: Any, request: Request | None, report: PictureReport) -> ConditioningHook:
-    """Let `p` make its conditioning as requested, in place of what an earlier run of it installed.
+    """Let the job `p` make its conditioning as requested. Replaces the hook of an earlier run.
 
-    report: told of each conditioning of the job.
+    report: called with the results of each conditioning.
 
-    Raises AestheticError where the host has no such methods.
+    Raises AestheticError if the host does not have the two methods.
     """
     remove(p)
     if missing := [name for name in METHODS if not hasattr(p, name)]:
@@ -69,7 +70,7 @@ def hook_of(p: Any) -> ConditioningHook | None:
 
 
 def remove(p: Any) -> None:
-    """Take the hook off `p`: that of an earlier run, or one that came along when the job was copied."""
+    """Remove the hook of an earlier run from `p`, or the hook that came along when the job was copied."""
     hook = vars(p).pop("aesthetic_hook", None)
     if hook is None:
         return
@@ -77,15 +78,15 @@ def remove(p: Any) -> None:
         if vars(p).get(name) == getattr(hook, name):
             delattr(p, name)
         elif hook.p is p:
-            hook.request = None  # another extension has wrapped ours, which stays inside and does nothing
+            hook.request = None  # another extension wraps ours, so it stays and does nothing
 
 
 class ConditioningHook:
-    """The two methods of one job. Called as the host calls them (modules/processing.py, StableDiffusionProcessing)."""
+    """The two methods of one job, with the host's signatures (modules/processing.py, StableDiffusionProcessing)."""
 
     def __init__(self, p: Any, request: Request | None, report: PictureReport) -> None:
         self.p, self.request, self.report = p, request, report  # without a request, everything is plain
-        self._host_conds, self._host_key = (getattr(p, name) for name in METHODS)
+        self._host_get_conds, self._host_get_key = (getattr(p, name) for name in METHODS)
         self._tags: tuple[CacheTag, ...] = ()
         self._last_key: tuple[Any, ...] = ()
 
@@ -97,52 +98,57 @@ class ConditioningHook:
         caches: list[Any],
         extra_network_data: Any,
         hires_steps: int | None = None,
-        **others: Any,
+        **kwargs: Any,
     ) -> Any:
         if isinstance(function, PersonalizedFunction):
-            # of the hook of a copy of this job, on which another extension's wrapper still leads to this one
+            # a copy of this job has its own hook, and another extension's wrapper still calls this one
             arguments = (required_prompts, steps, caches, extra_network_data, hires_steps)
-            return self._tagged(function, *arguments, **others)
+            return self._call_with_tag(function, *arguments, **kwargs)
         negative, hires = bool(getattr(required_prompts, "is_negative_prompt", False)), hires_steps is not None
-        prompts, found = tags.of_prompts(self.p, required_prompts, negative, hires, extra_network_data)
+        prompts, tags_of_prompts = tags.split_prompts(self.p, required_prompts, negative, hires, extra_network_data)
         arguments = (prompts, steps, caches, extra_network_data, hires_steps)
-        targets = self._targets(negative, hires, found)
+        targets = self._targets(negative, hires, tags_of_prompts)
         if not any(targets):
             self.report([], False, negative, hires)
-            return self._host_conds(function, *arguments, **others)
+            return self._host_get_conds(function, *arguments, **kwargs)
         tag, self._last_key = CacheTag(targets), ()
-        conds = self._tagged(PersonalizedFunction(function, tag), *arguments, **others)
-        results = tag.results or self._cached(tag, caches)
+        conds = self._call_with_tag(PersonalizedFunction(function, tag), *arguments, **kwargs)
+        results = tag.results or self._cached_results(tag, caches)
         if not all(result.tuned for row in results for result in row):
-            caches[0][0] = None  # plain where it should have been tuned: it must not pass for tuned the next time
+            caches[0][0] = None  # plain after a failure: it must not be reused as tuned
         self.report(results, results is not tag.results, negative, hires)
         return conds
 
-    def _tagged(self, function: PersonalizedFunction, *arguments: Any, **others: Any) -> Any:
+    def _call_with_tag(self, function: PersonalizedFunction, *args: Any, **kwargs: Any) -> Any:
         self._tags = (function.tag,)
         try:
-            return self._host_conds(function, *arguments, **others)
+            return self._host_get_conds(function, *args, **kwargs)
         finally:
             self._tags = ()
 
     def cached_params(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        self._last_key = (*self._host_key(*args, **kwargs), *self._tags)
+        self._last_key = (*self._host_get_key(*args, **kwargs), *self._tags)
         return self._last_key
 
-    def _targets(self, negative: bool, hires: bool, found: list[list[list[str]]]) -> tuple[Target | None, ...]:
-        """Of each prompt. Where one of its tags is wrong, all prompts stay plain, and the report says why."""
+    def _targets(
+        self, negative: bool, hires: bool, tags_of_prompts: list[list[list[str]]]
+    ) -> tuple[Target | None, ...]:
+        """The target of each prompt. If one tag is wrong all prompts stay plain, and the report says why."""
         if self.request is None:
             return ()
         if self.p.disable_extra_networks:
-            found = [[] for _ in found]
+            tags_of_prompts = [[] for _ in tags_of_prompts]
         try:
-            return tuple(tags.target(self.request, negative, hires, each, host.library) for each in found)
+            return tuple(
+                tags.combined_target(self.request, negative, hires, prompt_tags, host.library)
+                for prompt_tags in tags_of_prompts
+            )
         except AestheticError as error:
             self.report.add_error(str(error))
             return ()
 
-    def _cached(self, tag: CacheTag, caches: list[Any]) -> list[list[PromptResult]]:
-        """The results kept with the key of this call, to which another extension may have added."""
+    def _cached_results(self, tag: CacheTag, caches: list[Any]) -> list[list[PromptResult]]:
+        """The results in the cache under the key of this call. Another extension may have appended to that key."""
         n = len(self._last_key)
         keys = [cache[0] for cache in caches if cache[0] and cache[0][:n] == self._last_key]
         return next((part.results for key in keys for part in key if isinstance(part, CacheTag) and part == tag), [])

@@ -1,4 +1,4 @@
-"""What the tab does, without gradio: create, blend, export and preview embeddings, and find or download encoders."""
+"""The tab's actions, without gradio: create, blend, export and preview embeddings, and find or download encoders."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ from . import host
 
 __all__ = ["ENCODERS", "IF_EXISTS", "KnownEncoder"]  # for the page and the API
 
-#: Called during work: how much is done, of how much (0 if unknown), and in words.
-Report: TypeAlias = Callable[[float, float, str], object]
+#: A callback for progress: the amount done, the total (0 if unknown), and a text.
+OnProgress: TypeAlias = Callable[[float, float, str], object]
 
-_stop = threading.Event()  # the tab's own Interrupt: the host's would hit whatever job runs at the time
+_stop = threading.Event()  # set by the tab's Interrupt; the host's would stop whatever job is running
 
 
 def interrupt() -> None:
-    """Stop what the tab has under way, or has waiting in the host's queue."""
+    """Stop the tab's current work, also if it still waits in the host's queue."""
     _stop.set()
 
 
 # ---------------------------------------------------------------- encoders
 
 
-def located(encoder: KnownEncoder) -> Path | None:
-    """The folder that holds it on this machine: that of the host, or one in the hub's cache."""
+def encoder_path(encoder: KnownEncoder) -> Path | None:
+    """The encoder's folder on this machine: the host's, or one in the hub's cache. None if there is neither."""
     return encoder.located(host.encoder_folder())
 
 
-def how_to_get(encoder: KnownEncoder) -> str:
+def download_instructions(encoder: KnownEncoder) -> str:
     return (
         f"Download it ({encoder.gigabytes:.2f} GB) in the tab Create aesthetic embedding. Without a network, put "
         f"{encoder.file_names} of https://huggingface.co/{encoder.repository} into "
@@ -57,192 +57,199 @@ def how_to_get(encoder: KnownEncoder) -> str:
     )
 
 
-def usable(encoders: Sequence[KnownEncoder | Path], folder: str = "") -> list[str]:
-    """The folders of these encoders. folder: one that people at the page have typed; it stands for all.
+def encoder_folders(encoders: Sequence[KnownEncoder | Path], folder: str = "") -> list[str]:
+    """The folders of these encoders. folder: typed by the user; if given, it is used instead of `encoders`.
 
-    Raises AestheticError where an encoder is not here.
+    Raises AestheticError if an encoder is not on this machine.
     """
     if folder.strip():
-        return [str(_typed(folder))]
+        return [str(_server_path(folder))]
     if not encoders:
         raise AestheticError("Choose an encoder, or several for several models.")
-    found = []
+    paths = []
     for encoder in encoders:
         if isinstance(encoder, Path):
-            found.append(str(encoder))
-        elif place := located(encoder):
-            found.append(str(place))
+            paths.append(str(encoder))
+        elif path := encoder_path(encoder):
+            paths.append(str(path))
         else:
             raise AestheticError(
-                f"{encoder.label} is not on this machine yet. {how_to_get(encoder)} Or type the folder of another CLIP "
-                "into Encoder folder."
+                f"{encoder.label} is not on this machine yet. {download_instructions(encoder)} Or type the folder of "
+                "another CLIP into Encoder folder."
             )
-    return found
+    return paths
 
 
-def download(encoder: KnownEncoder, report: Report) -> None:
-    """Fetch the encoder's files into the hub's cache. What is there already is not fetched again, nor half of it.
+def download(encoder: KnownEncoder, on_progress: OnProgress) -> None:
+    """Download the encoder's files into the hub's cache. Files that are there are kept, and partial ones completed.
 
-    By a process of its own, which can be ended at any time; and not in the host's queue: it takes minutes of network,
-    and nothing of the host.
+    It runs in a separate process, which can be stopped at any time. It does not wait in the host's queue, since it
+    takes minutes and needs only the network.
     """
     from huggingface_hub import constants
 
     code = "import sys, huggingface_hub as hub\nfor name in sys.argv[2:]: hub.hf_hub_download(sys.argv[1], name)"
-    arriving = Path(constants.HF_HUB_CACHE, "models--" + encoder.repository.replace("/", "--"), "blobs")
-    no_bars = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}  # xet's parts would not be counted below
+    blobs = Path(constants.HF_HUB_CACHE, "models--" + encoder.repository.replace("/", "--"), "blobs")
+    no_bars = {
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_XET": "1",
+    }  # progress below does not see xet's files
     _stop.clear()
-    clock, size = Clock(), encoder.gigabytes
+    time_left, size = TimeLeft(), encoder.gigabytes
     with tempfile.TemporaryFile() as errors:
         command = [sys.executable, "-c", code, encoder.repository, *encoder.files]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=os.environ | no_bars) as process:
             try:
                 while process.poll() is None:
-                    done = sum(file.stat().st_size for file in arriving.glob("*.incomplete")) / 1e9
-                    report(done, size, f"{encoder.label}: {done:.2f} of {size:.2f} GB{clock.left(done, size)}")
+                    done = sum(file.stat().st_size for file in blobs.glob("*.incomplete")) / 1e9
+                    on_progress(done, size, f"{encoder.label}: {done:.2f} of {size:.2f} GB{time_left.text(done, size)}")
                     if _stop.wait(0.5):
                         raise Interrupted("Interrupted. What has arrived is kept: Download goes on from there.")
             finally:
                 process.kill()
         if process.returncode:
             errors.seek(0)
-            said = errors.read().decode(errors="replace").strip().splitlines() or ["no reason was given"]
+            lines = errors.read().decode(errors="replace").strip().splitlines() or ["no reason was given"]
             raise FileError(
-                f"{encoder.label} could not be downloaded: {said[-1]} Check the network and try again. "
-                f"{how_to_get(encoder)}"
+                f"{encoder.label} could not be downloaded: {lines[-1]} Check the network and try again. "
+                f"{download_instructions(encoder)}"
             )
 
 
-# ---------------------------------------------------------------- what checkpoints lack
+# ---------------------------------------------------------------- parts that checkpoints lack
 
 
-#: What may be missing in this host.
+#: The parts that this host may need.
 PARTS: list[Part | NeutralEmbedding] = [
     TEXT_PROJECTION,
-    *([LAST_LAYER] if host.LEAVES_LAST_LAYER_OUT else []),
+    *([LAST_LAYER] if host.DROPS_LAST_LAYER else []),
     NEUTRAL,
 ]
 
 
-def download_part(part: Part | NeutralEmbedding, report: Report) -> Path:
-    """Fetch a part into our cache folder."""
+def download_part(part: Part | NeutralEmbedding, on_progress: OnProgress) -> Path:
+    """Download a part into our cache folder."""
     _stop.clear()
 
-    def on_progress(done: int, total: int) -> None:
+    def on_bytes(done: int, total: int) -> None:
         if _stop.is_set():
             raise Interrupted("Interrupted. Nothing was saved.")
-        report(done, total, f"{done / 1e6:.1f} of {total / 1e6:.1f} MB")
+        on_progress(done, total, f"{done / 1e6:.1f} of {total / 1e6:.1f} MB")
 
-    return part.fetch(on_progress)
+    return part.fetch(on_bytes)
 
 
 # ---------------------------------------------------------------- creating
 
 
 def pictures(uploads: Iterable[Any], path: str = "") -> list[Path]:
-    """All that was chosen: uploaded files, in the order of their names, and a file or folder of the server.
+    """The chosen files: uploads in the order of their names, then a file or folder of the server.
 
-    Of uploads, what cannot be a picture is left out, as it is of folders: browsers send all that a folder holds.
+    Uploads that cannot be pictures are left out, since browsers send every file of a folder.
     """
     files = [Path(getattr(upload, "name", upload)) for upload in uploads]
-    chosen = [file for file in files if may_be_a_picture(file) and not file.name.startswith(".")]
-    chosen.sort(key=lambda file: (file.name, str(file)))
-    return [*chosen, *([_typed(path)] if path.strip() else [])]
+    selected = [file for file in files if may_be_a_picture(file) and not file.name.startswith(".")]
+    selected.sort(key=lambda file: (file.name, str(file)))
+    return [*selected, *([_server_path(path)] if path.strip() else [])]
 
 
 def create(
     name: str,
-    chosen: list[Path],
+    files: list[Path],
     encoders: Sequence[KnownEncoder | Path],
     encoder_folder: str,
     batch_size: int,
     if_exists: str,
-    report: Report,
+    on_progress: OnProgress,
     against: Sequence[Path] = (),
 ) -> tuple[tuple[Creation, ...], AestheticEmbedding, Path]:
-    """Make an embedding of some pictures and save it, in the host's queue; also returns what each encoder made.
+    """Create an embedding from pictures, in the host's queue, and save it.
 
-    if_exists: of IF_EXISTS. encoder_folder: see `usable`. against: ordinary pictures (see `create_with_report`).
-    Checks the name and all inputs before any work.
+    Returns the result of each encoder, the embedding and its file. The name and all inputs are checked first.
+    if_exists: one of IF_EXISTS. encoder_folder: see `encoder_folders`. against: ordinary pictures (see
+    `create_with_report`).
     """
-    if not chosen:
+    if not files:
         raise AestheticError("There are no pictures yet. Upload some, or give a folder on the server.")
     if not name:
         raise AestheticError("Give the new embedding a name.")
     host.library.get(name) if if_exists == "add" else check_name(name)
     if if_exists == "refuse":
         host.library.check_free(name)
-    sources = usable(encoders, encoder_folder)
+    folders = encoder_folders(encoders, encoder_folder)
     _stop.clear()
-    report(0, 0, "Waiting until the host is free")
-    with host.job(f"Create aesthetic embedding {name}"):
-        made, file = create_in_library(
+    on_progress(0, 0, "Waiting until the host is free")
+    with host.queued_job(f"Create aesthetic embedding {name}"):
+        creations, file = create_in_library(
             host.library,
             name,
-            chosen,
-            sources,
+            files,
+            folders,
             batch_size,
-            _counting(report, several=len(sources) > 1),
+            _progress_callback(on_progress, name_encoders=len(folders) > 1),
             against=list(against) or None,
             if_exists=if_exists,
-            device=host.image_device(),
+            device=host.image_encoder_device(),
             allow_pickle=host.allow_pickle(),
         )
-        return made, host.library.get(name), file
+        return creations, host.library.get(name), file
 
 
-def _counting(report: Report, several: bool) -> Callable[[str, int, int], None]:
-    """Tells of pictures done, and ends on Interrupt, the tab's or the host's. several: whether encoders are named."""
-    clocks: dict[str, Clock] = {}
+def _progress_callback(on_progress: OnProgress, name_encoders: bool) -> Callable[[str, int, int], None]:
+    """A callback that reports the pictures done, and raises Interrupted after the tab's or the host's Interrupt.
 
-    def on_progress(who: str, done: int, total: int) -> None:
+    name_encoders: whether the text starts with the encoder's name.
+    """
+    times_left: dict[str, TimeLeft] = {}
+
+    def on_pictures(encoder: str, done: int, total: int) -> None:
         if _stop.is_set() or host.interrupted():
             raise Interrupted("Interrupted. Nothing was saved.")
-        clock = clocks.setdefault(who, Clock())
-        words = f"{done} of {total} pictures{clock.left(done, total)}" if done else "Loading the encoder"
-        report(done, total, f"{who}: {words}" if several else words)
+        time_left = times_left.setdefault(encoder, TimeLeft())
+        text = f"{done} of {total} pictures{time_left.text(done, total)}" if done else "Loading the encoder"
+        on_progress(done, total, f"{encoder}: {text}" if name_encoders else text)
 
-    return on_progress
+    return on_pictures
 
 
-class Clock:
-    """Guesses the time that is left from the pace since the first news."""
+class TimeLeft:
+    """Estimates the remaining time from the speed since the first progress."""
 
     def __init__(self) -> None:
         self._first: tuple[float, float] | None = None
 
-    def left(self, done: float, total: float) -> str:
-        """ ", about 12 s left", or nothing while there is no pace yet."""
+    def text(self, done: float, total: float) -> str:
+        """Such as ", about 12 s left". Empty while the speed is unknown."""
         now = time.monotonic()
         if self._first is None and done:
             self._first = now, done
-        start, before = self._first or (now, done)
-        if done <= before or total <= done:
+        start, done_before = self._first or (now, done)
+        if done <= done_before or total <= done:
             return ""
-        seconds = (now - start) / (done - before) * (total - done)
+        seconds = (now - start) / (done - done_before) * (total - done)
         return f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"
 
 
-def thumbnails(found: Creation, count: int = 36, size: int = 256) -> list[tuple[Image.Image, str]]:
-    """The first pictures, with their similarity to the mean, and their names."""
-    shown = []
-    for file, similarity in list(zip(found.files, found.similarities.tolist(), strict=True))[:count]:
-        with suppress(OSError, AestheticError):  # it could be read a moment ago
-            small = thumbnail(Path(file), size)
-            shown.append((small, f"{similarity:.2f} {Path(file).name}"))
-    return shown
+def thumbnails(creation: Creation, count: int = 36, size: int = 256) -> list[tuple[Image.Image, str]]:
+    """The first pictures, each with a caption: its similarity to the mean, and its name."""
+    result = []
+    for file, similarity in list(zip(creation.files, creation.similarities.tolist(), strict=True))[:count]:
+        with suppress(OSError, AestheticError):  # the file may have changed since it was encoded
+            image = thumbnail(Path(file), size)
+            result.append((image, f"{similarity:.2f} {Path(file).name}"))
+    return result
 
 
 # ---------------------------------------------------------------- managing
 
 
 def names() -> list[str]:
-    """All names in the library, also those that cannot be chosen elsewhere: unreadable files and duplicates."""
+    """All names in the library. Unreadable files and duplicates, which cannot be chosen elsewhere, are included."""
     return sorted({entry.name for entry in host.library.entries}, key=str.casefold)
 
 
 def cards(size: int = 128) -> list[tuple[Image.Image, str]]:
-    """A small picture of each of `names()`, and the name: the preview, or a color of its own."""
+    """A small picture for each of `names()`, and the name. Without a preview it is a plain color."""
     return [(_small_preview(name, size) or Image.new("RGB", (size, size), _color(name)), name) for name in names()]
 
 
@@ -257,22 +264,22 @@ def _color(name: str) -> str:
     return f"hsl({zlib.crc32(name.encode()) % 360}, 30%, 60%)"
 
 
-def blend(new: str, recipe: str, overwrite: bool) -> Path:
-    """Save the mix that `dusk:0.7 dawn:-0.3` means."""
+def blend(name: str, recipe: str, overwrite: bool) -> Path:
+    """Save a mix as an embedding. recipe: such as `dusk:0.7 dawn:-0.3`."""
     if not recipe.strip():
         raise AestheticError("Write what to blend, such as: dusk:0.7 pale sea:-0.3")
-    check_name(new)
-    return host.library.save(host.library.blend(from_text(recipe, host.library), new), overwrite=overwrite)
+    check_name(name)
+    return host.library.save(host.library.blend(from_text(recipe, host.library), name), overwrite=overwrite)
 
 
 def export(name: str) -> Path:
-    """A copy of the embedding as safetensors, in a new folder of the system's temporary one."""
+    """Save a copy of the embedding as safetensors, in a new temporary folder."""
     path = Path(tempfile.mkdtemp(), name.split("/")[-1] + SUFFIX)
     return host.library.get(name).save(path)
 
 
 def set_preview(name: str, picture: Image.Image | None) -> Path:
-    """Save a picture, reduced, as the embedding's preview."""
+    """Save a picture, scaled down, as the embedding's preview."""
     if picture is None:
         raise AestheticError("There is no picture yet. Drop one into the frame first.")
     small = to_rgb(picture)
@@ -289,8 +296,8 @@ def preview(name: str) -> Image.Image | None:
     return None
 
 
-def _typed(path: str) -> Path:
-    """A path of the server, as people paste it."""
-    if not host.paths_are_open():
+def _server_path(path: str) -> Path:
+    """The path that a user typed or pasted, perhaps in quotation marks."""
+    if not host.allows_server_paths():
         raise AestheticError("This host was started with --hide-ui-dir-config, so it takes no paths of the server.")
     return Path(path.strip().strip("\"'")).expanduser()

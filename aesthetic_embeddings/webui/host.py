@@ -1,7 +1,7 @@
-"""All that is asked of the host: AUTOMATIC1111's WebUI, Forge, and what came of both.
+"""Everything the extension uses of its host: AUTOMATIC1111's WebUI, Forge, or a fork of either.
 
-The only module that imports the host's `modules`. What not every host has is looked for, never a version; a host
-without it lacks one convenience. Each function names the place in A1111 v1.10.1 and in Forge that it relies on.
+This is the only module that imports the host's `modules`. It tests for features, never for versions, and a host without
+one lacks only what depends on it. Each function names the code in A1111 v1.10.1 and in Forge that it relies on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..text_encoder.missing_parts import PARTS
 
 
 def _optional(name: str) -> Any:
-    """A module that not every host has, or None."""
+    """A module that only some hosts have, or None."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -32,9 +32,9 @@ def _optional(name: str) -> Any:
 extra_networks = _optional("modules.extra_networks")
 metadata_editor = _optional("modules.ui_extra_networks_user_metadata")
 ui_extra_networks = _optional("modules.ui_extra_networks")
-sd_hijack = _optional("modules.sd_hijack")  # gone from Forge Neo
+sd_hijack = _optional("modules.sd_hijack")  # not in Forge Neo
 sd_models = _optional("modules.sd_models")
-classic_engine = _optional("backend.text_processing.classic_engine")  # Forge's and Neo's
+classic_engine = _optional("backend.text_processing.classic_engine")  # Forge and Neo
 dynamic_args = getattr(_optional("backend.args"), "dynamic_args", None)
 
 __all__ = [
@@ -49,70 +49,81 @@ __all__ = [
 ]
 
 #: Forge drops the last layer of SD2's text encoder (backend/huggingface/stabilityai/stable-diffusion-2-1).
-LEAVES_LAST_LAYER_OUT = classic_engine is not None
+DROPS_LAST_LAYER = classic_engine is not None
 
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDER = "aesthetic_embeddings"
 
 
 def _folders() -> list[Path]:
-    """Where aesthetics are looked for. New ones go to the first: `models/aesthetic_embeddings`.
+    """The folders of aesthetics. New ones go to the first, by default `models/aesthetic_embeddings`.
 
-    Then the host's root, where Civitai's pages tell people to put them; the old extension, under either name; and our
-    own package, which is named like the old extension's folder of files.
+    The others: the host's root, where Civitai's pages tell people to put them; the old extension's folder, under either
+    of its names; and our own package, since it has the name of that folder and people copy files into it.
     """
     root, extensions = Path(paths.data_path), Path(paths.extensions_dir)
-    old = [extensions / name / FOLDER for name in ("stable-diffusion-webui-aesthetic-gradients", "aesthetic-gradients")]
+    of_old_extension = [
+        extensions / name / FOLDER for name in ("stable-diffusion-webui-aesthetic-gradients", "aesthetic-gradients")
+    ]
     chosen = getattr(shared.cmd_opts, "aesthetic_embeddings_dir", None)
-    folders = [Path(paths.models_path) / FOLDER, root / FOLDER, Path(paths.script_path) / FOLDER, *old, PACKAGE]
+    folders = [
+        Path(paths.models_path) / FOLDER,
+        root / FOLDER,
+        Path(paths.script_path) / FOLDER,
+        *of_old_extension,
+        PACKAGE,
+    ]
     return list(dict.fromkeys([*([Path(chosen)] if chosen else []), *folders]))
 
 
 library = Library(_folders())
 
-#: The accordions' dropdowns of embeddings, and their hints on where files go: a new name goes to all of them at once.
+#: The accordions' dropdowns of embeddings and their hints. The tab updates all of them when the library changes.
 dropdowns: list[Any] = []
 hints: list[Any] = []
-#: Of txt2img's accordion, the box and the dropdown of embeddings: the tab chooses there what it has made.
-txt2img: list[Any] = []
+#: The checkbox and the embedding dropdown of txt2img's accordion. The tab's "Use it in txt2img" sets them.
+txt2img_widgets: list[Any] = []
 
 
-def look_in(more: list[str]) -> None:
-    """Let the library have these folders too; relative ones begin where the host keeps the user's files."""
-    chosen = [Path(paths.data_path, Path(line.strip().strip("\"'")).expanduser()) for line in more if line.strip()]
-    library.folders = [folder.absolute() for folder in dict.fromkeys([*_folders(), *chosen])]
+def set_extra_folders(lines: list[str]) -> None:
+    """Add these folders to the library's. Relative ones start at the host's folder of the user's files."""
+    extra = [Path(paths.data_path, Path(line.strip().strip("\"'")).expanduser()) for line in lines if line.strip()]
+    library.folders = [folder.absolute() for folder in dict.fromkeys([*_folders(), *extra])]
     library.refresh()
 
 
-#: Where prompts are tuned, if not where the encoder is.
+#: The device that prompts are tuned on; None for the encoder's.
 tuning_device: str | None = None
 
 
 def encoder_folder() -> Path:
-    """Where hosts keep CLIPs: `models/CLIP` (modules/paths_internal.py, models_path)."""
+    """The host's folder for CLIP models: `models/CLIP` (modules/paths_internal.py, models_path)."""
     return Path(paths.models_path) / "CLIP"
 
 
 def clip_folders() -> list[Path]:
-    """Those of whole CLIPs, which hold the parts that checkpoints lack."""
+    """Folders of whole CLIP models, which hold the parts that checkpoints lack."""
     return [encoder_folder() / part.folder for part in PARTS.values()]
 
 
 def presets_file() -> Path:
-    """Beside the host's own styles.csv (modules/paths_internal.py, data_path)."""
+    """The file of the user's presets, beside the host's styles.csv (modules/paths_internal.py, data_path)."""
     return Path(paths.data_path) / "aesthetic_gradients_presets.json"
 
 
 def make_folder_for_pictures() -> None:
-    """To be called before a page with pictures is built: Forge Neo saves them into its option `temp_dir`, a folder that
-    it makes after its first page (modules/ui_tempdir.py). In A1111 and Forge the option is empty."""
+    """Create the folder of the host's option `temp_dir`. Call it before a page with pictures is built.
+
+    Forge Neo saves the page's pictures there, but creates the folder only after its first page (modules/ui_tempdir.py).
+    In A1111 and Forge the option is empty.
+    """
     with contextlib.suppress(OSError):
         if folder := getattr(shared.opts, "temp_dir", ""):
             Path(folder).mkdir(parents=True, exist_ok=True)
 
 
-def paths_are_open() -> bool:
-    """Whether people at the page may name files of the server (--hide-ui-dir-config, modules/cmd_args.py)."""
+def allows_server_paths() -> bool:
+    """Whether users of the page may enter paths of the server (--hide-ui-dir-config, modules/cmd_args.py)."""
     return not getattr(shared.cmd_opts, "hide_ui_dir_config", False)
 
 
@@ -138,38 +149,43 @@ def loaded_model() -> Any:
     return getattr(getattr(sd_models, "model_data", None), "sd_model", None)
 
 
-def checkpoint(model: Any) -> str | None:
+def checkpoint_path(model: Any) -> str | None:
     """The file that a model was loaded from (modules/sd_models.py, `sd_checkpoint_info`)."""
     return getattr(getattr(model, "sd_checkpoint_info", None), "filename", None)
 
 
-def like(texts: Any, others: list[str]) -> Any:
-    """Other texts with all that the host's list knows beside its own (modules/prompt_parser.py, SdConditioning)."""
-    return type(texts)(others, copy_from=texts)
+def copy_with_texts(original: Any, new_texts: list[str]) -> Any:
+    """A copy of the host's list of prompts with other texts and the same attributes, such as the picture's size.
+
+    See modules/prompt_parser.py, SdConditioning.
+    """
+    return type(original)(new_texts, copy_from=original)
 
 
-def joined(each: list[Any]) -> Any:
-    """The conditioning of several prompts as if made in one call (modules/prompt_parser.py): lists, or objects with a
-    `batch` (MulticondLearnedConditioning)."""
-    if isinstance(each[0], list):
-        return [row for conds in each for row in conds]
-    whole = copy.copy(each[0])
-    whole.batch = [row for conds in each for row in conds.batch]
-    whole.shape = (len(whole.batch),)
-    return whole
+def join_conditioning(conds: list[Any]) -> Any:
+    """Join the conditioning of single prompts into that of a batch.
+
+    It comes as lists, or as objects with a `batch` (modules/prompt_parser.py, MulticondLearnedConditioning).
+    """
+    if isinstance(conds[0], list):
+        return [row for prompt_conds in conds for row in prompt_conds]
+    joined = copy.copy(conds[0])
+    joined.batch = [row for prompt_conds in conds for row in prompt_conds.batch]
+    joined.shape = (len(joined.batch),)
+    return joined
 
 
 def prompts_with_tags(p: Any, hires: bool) -> list[str]:
-    """The prompts of a job's batch under way, before their tags were taken out (modules/processing.py)."""
-    whole = getattr(p, "all_hr_prompts" if hires else "all_prompts", None) or []
+    """The prompts of a job's current batch, before the host removed their tags (modules/processing.py)."""
+    prompts = getattr(p, "all_hr_prompts" if hires else "all_prompts", None) or []
     start = getattr(p, "iteration", 0) * p.batch_size
-    return list(whole[start : start + p.batch_size])
+    return list(prompts[start : start + p.batch_size])
 
 
-def adetailer_leaves_us_out(p: Any) -> bool:
-    """Whether ADetailer will encode a job's prompts again without us (Bing-su/adetailer, scripts/!adetailer.py).
+def adetailer_skips_us(p: Any) -> bool:
+    """Whether ADetailer will encode a job's prompts without this extension (Bing-su/adetailer, scripts/!adetailer.py).
 
-    Its inner jobs have the scripts that its option `ad_script_names` lists by file name, unless told to have all.
+    Its inner jobs run the scripts that its option `ad_script_names` lists by file name, or all if it is set so.
     """
     scripts_of_job = getattr(getattr(p, "scripts", None), "alwayson_scripts", [])
     adetailer = next((script for script in scripts_of_job if _title(script) == "ADetailer"), None)
@@ -192,30 +208,33 @@ def _title(script: Any) -> str:
 
 @contextlib.contextmanager
 def without_infotext() -> Iterator[None]:
-    """Encoding again adds what it used to the infotext again (sd_hijack_clip.py and classic_engine.py): undo that."""
+    """Keep the infotext as it is while a prompt is encoded again.
+
+    Hosts collect infotext and comments during encoding (sd_hijack_clip.py and classic_engine.py).
+    """
     hijack = getattr(sd_hijack, "model_hijack", None)
-    places = [
+    holders = [
         (classic_engine, "last_extra_generation_params"),
         (dynamic_args, "last_extra_generation_params"),  # Neo
         (hijack, "extra_generation_params"),
         (hijack, "comments"),
     ]
-    notes = [getattr(place, name) for place, name in places if hasattr(place, name)]
-    before = [x.copy() for x in notes]
+    records = [getattr(holder, name) for holder, name in holders if hasattr(holder, name)]
+    copies = [record.copy() for record in records]
     try:
         yield
     finally:
-        for x, was in zip(notes, before, strict=True):
-            x.clear()
-            x.update(was) if isinstance(x, dict) else x.extend(was)
+        for record, before in zip(records, copies, strict=True):
+            record.clear()
+            record.update(before) if isinstance(record, dict) else record.extend(before)
 
 
 def interrupted() -> bool:
     return bool(shared.state.interrupted or shared.state.skipped)
 
 
-def tell(text: str) -> None:
-    """Say what is going on above the host's progress bar. Raises Interrupted where the user wants it to end."""
+def show_progress(text: str) -> None:
+    """Show a line above the host's progress bar. Raises Interrupted if the user pressed Interrupt or Skip."""
     shared.state.textinfo = text
     if interrupted():
         raise Interrupted("Interrupted.")
@@ -223,10 +242,10 @@ def tell(text: str) -> None:
 
 @contextlib.contextmanager
 def progress(steps: int) -> Iterator[Callable[[int, float], None]]:
-    """A callback for each step of tuning: says so above the host's progress bar, and ends on Interrupt and Skip."""
+    """A callback for the steps of tuning. It shows each step above the host's progress bar, as `show_progress` does."""
 
     def on_step(done: int, similarity: float) -> None:
-        tell(f"Aesthetic gradients: step {done} of {steps}, similarity {similarity:.3f}")
+        show_progress(f"Aesthetic gradients: step {done} of {steps}, similarity {similarity:.3f}")
 
     before = shared.state.textinfo
     try:
@@ -239,14 +258,14 @@ def free_memory() -> None:
     devices.torch_gc()
 
 
-# ---------------------------------------------------------------- jobs of our own
+# ---------------------------------------------------------------- our own jobs
 
 
 @contextlib.contextmanager
-def job(title: str) -> Iterator[None]:
-    """A job in the host's queue (modules/call_queue.py, wrap_gradio_gpu_call), with a state of its own.
+def queued_job(title: str) -> Iterator[None]:
+    """Run a job in the host's queue, with its own state (modules/call_queue.py, wrap_gradio_gpu_call).
 
-    `state.begin` clears the interrupt that an earlier job may have left (modules/shared_state.py).
+    `state.begin` clears an interrupt that an earlier job may have left (modules/shared_state.py).
     """
     with call_queue.queue_lock:
         shared.state.begin(job=title)
@@ -258,27 +277,28 @@ def job(title: str) -> Iterator[None]:
 
 
 def allow_pickle() -> bool:
-    """Whether encoders may be loaded from pytorch_model.bin, which can run code: a flag of ours, not for the page."""
+    """Whether encoders may be loaded from pytorch_model.bin, which can run code. Only a command-line flag allows it."""
     return bool(getattr(shared.cmd_opts, "aesthetic_allow_pickle", False))
 
 
-def image_device() -> Any:
-    """Where the host would run a picture through a model."""
+def image_encoder_device() -> Any:
+    """The device that the host runs image models on."""
     return devices.device
 
 
 # ---------------------------------------------------------------- the old extension
 
 
-def old_extension() -> bool:
+def old_extension_is_loaded() -> bool:
     """Whether AUTOMATIC1111/stable-diffusion-webui-aesthetic-gradients is loaded (its aesthetic_clip.py)."""
     return any(data.module.__name__ == "aesthetic.py" for data in scripts.scripts_data)
 
 
-def old_extension_is_on(model: Any) -> bool:
-    """Whether it tunes this job's prompts: it takes the place of the encoder's `process_tokens`.
+def old_extension_is_active(model: Any) -> bool:
+    """Whether the old extension tunes this job's prompts. It replaces the encoder's `process_tokens`.
 
-    To be asked when prompts are encoded: its own callback, which says what this job wants, may come after ours.
+    Call it only when prompts are encoded: the old extension's callback, which reads the job's values, may run after
+    ours.
     """
     hook = getattr(getattr(model, "cond_stage_model", None), "process_tokens", None)
     names = ("aesthetic_steps", "aesthetic_lr", "aesthetic_weight", "image_embs_name")

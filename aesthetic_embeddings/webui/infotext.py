@@ -1,9 +1,10 @@
-"""What is written into a picture about its aesthetic, and read back: the same keys in every host.
+"""Writes a picture's aesthetic into its infotext and reads it back, with the same keys in every host.
 
-One key for each value, and none for a default, so these names and the defaults are a file format. Embeddings come with
-the first digits of their content hash, in the order of a mix, by which a renamed file is found.
+Each value has a key, and defaults are left out, so the keys and the defaults are a file format. Each embedding comes
+with the first digits of its content hash, in the order of the mix, so that a renamed file is found.
 
-The old extension wrote eight keys, some of them called as ours, and always "Aesthetic LR", which is not ours.
+The old extension wrote eight keys. Some have the same names as ours. "Aesthetic LR", which it always wrote, tells its
+infotext apart.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ HASHES = {"embedding": "Aesthetic hash", "negative": "Aesthetic negative hash"}
 SETTINGS = {f.name: f"Aesthetic {f.name.replace('_', ' ')}" for f in dataclasses.fields(Settings)}
 HIRES_PASS, SIMILARITY, ERROR = "Aesthetic hires", "Aesthetic similarity", "Aesthetic error"
 TAGS = "Aesthetic tag hashes"
-OURS = (*SIDES.values(), *HASHES.values(), *SETTINGS.values(), HIRES_PASS, SIMILARITY, ERROR, TAGS)
+OUR_KEYS = (*SIDES.values(), *HASHES.values(), *SETTINGS.values(), HIRES_PASS, SIMILARITY, ERROR, TAGS)
 
-OLD = "Aesthetic LR"
+OLD_EXTENSION_KEY = "Aesthetic LR"
 
 T = TypeVar("T", bool, int, float, str)
 
@@ -40,22 +41,22 @@ T = TypeVar("T", bool, int, float, str)
 
 
 def clear(params: dict[str, Any]) -> None:
-    """Take out what an earlier run of the job wrote; a picture that the old extension makes is its own."""
-    if OLD not in params:
-        for key in OURS:
+    """Remove what an earlier run of the job wrote. Infotext of the old extension stays."""
+    if OLD_EXTENSION_KEY not in params:
+        for key in OUR_KEYS:
             params.pop(key, None)
 
 
 def write(params: dict[str, Any], request: Request, library: Library) -> None:
-    """Write down what is requested."""
+    """Write the request's embeddings and settings."""
     for side, target in {"embedding": request.positive, "negative": request.negative}.items():
         if side == "embedding" and request.from_pictures and target is not None:
-            params[SIDES[side]] = target.embedding.name  # without a hash: nobody else has it
+            params[SIDES[side]] = target.embedding.name  # no hash: it is stored nowhere
         elif target is not None:
             text = target.embedding.name
             names = library.resolve(from_text(text, library)).names
             hashes = " ".join(library.get(name).content_hash[:HASH] for name in names)
-            params |= {SIDES[side]: _text(text), HASHES[side]: hashes}
+            params |= {SIDES[side]: _quoted(text), HASHES[side]: hashes}
     write_settings(params, request)
 
 
@@ -63,24 +64,27 @@ def write_settings(params: dict[str, Any], request: Request) -> None:
     for f in dataclasses.fields(Settings):
         value = getattr(request.settings, f.name)
         if value != f.default:
-            params[SETTINGS[f.name]] = _text(value) if isinstance(value, str) else str(value)
+            params[SETTINGS[f.name]] = _quoted(value) if isinstance(value, str) else str(value)
     if not request.hires:
         params[HIRES_PASS] = "off"
 
 
 def write_tags(params: dict[str, Any], names: list[str], library: Library) -> None:
-    """The contents behind the names in a prompt's tags, as hosts write those of LoRAs."""
-    parts = [(name, library.resolve(from_text(name, library))) for name in dict.fromkeys(names)]
-    each = [f"{name}: {library.get(mix.names[0]).content_hash[:HASH]}" for name, mix in parts]
-    params[TAGS] = ", ".join(each)
+    """Write the content hashes of the names in a prompt's tags, in the format that hosts use for LoRAs."""
+    mixes = [(name, library.resolve(from_text(name, library))) for name in dict.fromkeys(names)]
+    entries = [f"{name}: {library.get(mix.names[0]).content_hash[:HASH]}" for name, mix in mixes]
+    params[TAGS] = ", ".join(entries)
 
 
-def write_similarity(params: dict[str, Any], each: list[str]) -> None:
-    """Before and after, of each picture of a batch. For people, not read back; some tools drop arrows."""
-    texts = [text.replace("→", "->") or None for text in each]
+def write_similarity(params: dict[str, Any], lines: list[str]) -> None:
+    """Write the similarity before and after tuning for each picture of a batch.
+
+    It is for people and never read back. Arrows become ASCII, since some tools drop them.
+    """
+    texts = [text.replace("→", "->") or None for text in lines]
     params.pop(SIMILARITY, None)
     if len(set(texts)) > 1:
-        # hosts call it for each picture (modules/processing.py, create_infotext), and leave out what is None
+        # hosts call this for each picture (modules/processing.py, create_infotext) and leave out None
         params[SIMILARITY] = lambda index=0, **_: texts[index] if index < len(texts) else None
     elif any(texts):
         params[SIMILARITY] = texts[0]
@@ -92,9 +96,12 @@ def write_errors(params: dict[str, Any], sentences: list[str]) -> None:
         params[ERROR] = " ".join(dict.fromkeys(sentences))
 
 
-def _text(value: str) -> str:
-    """As hosts read it back. They quote what has a comma, a colon or a newline (modules/infotext_utils.py, quote), but
-    drop quotation marks and spaces around anything else."""
+def _quoted(value: str) -> str:
+    """The value, quoted where hosts would not read it back as it is.
+
+    Hosts quote a value with a comma, a colon or a newline (modules/infotext_utils.py, quote), and strip quotation marks
+    and spaces from all others.
+    """
     quoted = any(mark in value for mark in ",:\n")
     return value if quoted or value.strip(' "') == value else json.dumps(value, ensure_ascii=False)
 
@@ -104,46 +111,46 @@ def _text(value: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Pasted:
-    """What an infotext means. values: the accordion's, by name. unreadable: keys whose value was not understood."""
+    """A parsed infotext. values: the accordion's, by name. unreadable: keys whose values could not be parsed."""
 
     values: dict[str, Any]
     unreadable: tuple[str, ...] = ()
 
 
 def read(params: Mapping[str, Any], library: Library) -> Pasted:
-    """The accordion's values from a picture's parameters, as the host has parsed them.
+    """The accordion's values from a picture's parameters, as parsed by the host.
 
-    Where they mention no aesthetic it is off, and the rest is left as it is.
+    Without any aesthetic key the accordion is switched off, and its other values stay as they are.
     """
-    if not any(_raw(params, key) is not None for key in (OLD, *OURS)):
+    if not any(_raw(params, key) is not None for key in (OLD_EXTENSION_KEY, *OUR_KEYS)):
         return Pasted({"enabled": False})
     library.refresh()
-    if OLD in params:
-        return _read_old(params)
-    values, fields = dict(DEFAULTS), _Fields(params)
+    if OLD_EXTENSION_KEY in params:
+        return _read_old_extension(params)
+    values, parameters = dict(DEFAULTS), _Fields(params)
     for f in dataclasses.fields(Settings):
         default: Any = f.default
-        values[f.name] = fields.get(SETTINGS[f.name], default)
+        values[f.name] = parameters.get(SETTINGS[f.name], default)
     for side in SIDES:
         if text := _raw(params, SIDES[side]):
             values[side] = _current_names(text, _raw(params, HASHES[side]) or "", library)
             values["enabled"] = True
-    if made_of_pictures(params):
+    if is_from_pictures(params):
         values |= {"enabled": False, "embedding": NONE}
     if _raw(params, HIRES_PASS) == "off":
         values["hires"] = HIRES[1]
-    return Pasted(values, tuple(fields.unreadable))
+    return Pasted(values, tuple(parameters.unreadable))
 
 
 class _Fields:
-    """Values by key, of their default's type."""
+    """The parameters, converted to the types of their defaults."""
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         self._params = params
         self.unreadable: list[str] = []
 
     def get(self, key: str, default: T) -> T:
-        """The default where there is none, or none that is finite and of the default's type."""
+        """The value of `key` in the default's type, or the default if it is missing, unreadable or not finite."""
         raw = _raw(self._params, key)
         if raw is None:
             return default
@@ -159,31 +166,31 @@ class _Fields:
         return value
 
 
-def made_of_pictures(params: Mapping[str, Any]) -> bool:
-    """Whether it was made with reference pictures, which nobody else has."""
+def is_from_pictures(params: Mapping[str, Any]) -> bool:
+    """Whether the picture was made with reference pictures, which are not stored."""
     name = re.fullmatch(r"\d+ pictures?", str(params.get(SIDES["embedding"], "")))
-    return name is not None and HASHES["embedding"] not in params and OLD not in params
+    return name is not None and HASHES["embedding"] not in params and OLD_EXTENSION_KEY not in params
 
 
 # ---------------------------------------------------------------- pasting
 
-#: The last paste: hosts ask for each field's value by itself, with the same parameters.
-_last: tuple[Mapping[str, Any], dict[str, Any], Pasted] | None = None
+#: The last paste: its parameters, our part of them, and the result. Hosts ask for the value of each field in turn.
+_last_paste: tuple[Mapping[str, Any], dict[str, Any], Pasted] | None = None
 
 
 def _pasted(params: Mapping[str, Any]) -> Pasted:
-    """What these parameters mean, read once for all fields of one paste."""
-    global _last
+    """`read`, done once for all fields of a paste."""
+    global _last_paste
     ours = {key: value for key, value in params.items() if key.startswith("Aesthetic")}
-    if _last is None or _last[0] is not params or _last[1] != ours:
-        _last = params, ours, read(params, host.library)
-    return _last[2]
+    if _last_paste is None or _last_paste[0] is not params or _last_paste[1] != ours:
+        _last_paste = params, ours, read(params, host.library)
+    return _last_paste[2]
 
 
-def fields(parts: Mapping[str, Any]) -> list[tuple[Any, Callable[[Mapping[str, Any]], Any]]]:
-    """What hosts want as a script's `infotext_fields`: components, and functions that return their values.
+def paste_fields(parts: Mapping[str, Any]) -> list[tuple[Any, Callable[[Mapping[str, Any]], Any]]]:
+    """The components and the functions that return their pasted values, for a script's `infotext_fields`.
 
-    Functions, since a default must be set as well, for which there is no key.
+    Functions rather than keys, since a value without a key must be set to its default.
     """
 
     def reader(name: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -193,27 +200,30 @@ def fields(parts: Mapping[str, Any]) -> list[tuple[Any, Callable[[Mapping[str, A
     return [(parts[name], READERS.setdefault(name, reader(name))) for name in names]
 
 
-def without_pictures(params: Mapping[str, Any]) -> Any:
-    """For the field of the accordion's own pictures: they would take the place of the pasted embedding."""
+def cleared_pictures(params: Mapping[str, Any]) -> Any:
+    """An update that clears the accordion's reference pictures, which would override the pasted embedding."""
     return gr.update(value=None) if "embedding" in _pasted(params).values else None
 
 
-#: By name. "Send to" finds the other tab's field of the same value by its function, so both tabs have the same ones.
+#: Name -> function. The accordions of both tabs share them: "Send to" matches the tabs' fields by their functions.
 READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
 
 
 def on_paste(infotext: str, params: dict[str, Any]) -> None:
-    """Called before the fields are asked for. Gives tags the names that files have now; warns of what is missing."""
-    global _last
-    _last = None  # the files may be others by now
+    """Update the names in tags to those that the files have now, and warn of what is missing.
+
+    Hosts call it before they ask for the fields.
+    """
+    global _last_paste
+    _last_paste = None  # the library may have changed since
     pasted, library = _pasted(params), host.library
-    names = {name: library.pinned(name, content) for name, content in _tag_hashes(str(params.get(TAGS, ""))).items()}
+    names = {name: library.pinned(name, digest) for name, digest in _tag_hashes(str(params.get(TAGS, ""))).items()}
     for key in ("Prompt", "Negative prompt", "Hires prompt", "Hires negative prompt"):
         if key in params:
-            params[key] = tags.renamed(params[key], names)
+            params[key] = tags.rename_in_prompt(params[key], names)
     if pasted.unreadable:
         gr.Warning(f"Aesthetic gradients: unreadable, so the default is used: {', '.join(pasted.unreadable)}.")
-    if made_of_pictures(params):
+    if is_from_pictures(params):
         gr.Warning(
             f"Aesthetic gradients: made with {params[SIDES['embedding']]}, which are not stored. Drop them in again."
         )
@@ -227,14 +237,14 @@ def on_paste(infotext: str, params: dict[str, Any]) -> None:
 
 def _tag_hashes(text: str) -> dict[str, str]:
     """Name -> content hash, from "dusk: 1a2b3c4d5e, pale, sea: 0123456789". In linear time."""
-    found, parts = {}, []
+    hashes, parts = {}, []
     for part in text.split(", "):
         parts.append(part)
-        name, _, content = part.rpartition(": ")
-        if name and _is_hash(content):
-            found[", ".join([*parts[:-1], name])] = content
+        name, _, digest = part.rpartition(": ")
+        if name and _is_hash(digest):
+            hashes[", ".join([*parts[:-1], name])] = digest
             parts = []
-    return found
+    return hashes
 
 
 def _is_hash(text: str) -> bool:
@@ -242,58 +252,58 @@ def _is_hash(text: str) -> bool:
 
 
 def _raw(params: Mapping[str, Any], key: str) -> Any:
-    """Hosts take a text such as 512x512 apart, under two keys (modules/infotext_utils.py)."""
+    """The text under `key`, or None. Hosts split a text such as 512x512 into two keys (modules/infotext_utils.py)."""
     if f"{key}-1" in params and f"{key}-2" in params:
         return f"{params[f'{key}-1']}x{params[f'{key}-2']}"
     return params.get(key)
 
 
 def _current_names(text: str, hashes: str, library: Library) -> str:
-    """The same aesthetics by the names that they have here."""
-    contents = [content for content in hashes.split() if _is_hash(content)]
+    """The mix with the names that its aesthetics have in this library."""
+    content_hashes = [digest for digest in hashes.split() if _is_hash(digest)]
     try:
         parts = from_text(text, library).parts
-    except AestheticError:  # not a mix: the generation's report says so
+    except AestheticError:  # not a mix: the report of the generation says so
         return text
-    if len(parts) != len(contents):
+    if len(parts) != len(content_hashes):
         return text
-    each = zip(parts, contents, strict=True)
-    return str(Mix(tuple((library.pinned(name, content), weight) for (name, weight), content in each)))
+    pairs = zip(parts, content_hashes, strict=True)
+    return str(Mix(tuple((library.pinned(name, digest), weight) for (name, weight), digest in pairs)))
 
 
 # ---------------------------------------------------------------- the old extension's pictures
 
 
-def _read_old(params: Mapping[str, Any]) -> Pasted:
-    """Its eight keys. It tuned another encoder, so the picture will not be the same, but what was asked for is."""
-    fields, text = _Fields(params), str(_raw(params, "Aesthetic text") or "")
-    negative = fields.get("Aesthetic text negative", False)
-    angle = fields.get("Aesthetic slerp angle", 0.1)
+def _read_old_extension(params: Mapping[str, Any]) -> Pasted:
+    """Read the old extension's eight keys. It tuned another encoder, so the picture will not be the same."""
+    parameters, text = _Fields(params), str(_raw(params, "Aesthetic text") or "")
+    negative = parameters.get("Aesthetic text negative", False)
+    angle = parameters.get("Aesthetic slerp angle", 0.1)
     values = {
         "enabled": True,
         "embedding": _raw(params, "Aesthetic embedding") or NONE,
-        "steps": fields.get("Aesthetic steps", 5),
-        "epsilon": fields.get(OLD, 1e-4),
-        "weight": fields.get("Aesthetic weight", 0.9),
-        "blend": "slerp" if fields.get("Aesthetic slerp", False) else "lerp",
+        "steps": parameters.get("Aesthetic steps", 5),
+        "epsilon": parameters.get(OLD_EXTENSION_KEY, 1e-4),
+        "weight": parameters.get("Aesthetic weight", 0.9),
+        "blend": "slerp" if parameters.get("Aesthetic slerp", False) else "lerp",
         "text": text,
         "text_negative": negative,
     }
     if text:
-        values["text_strength"] = round(old_strength(angle, negative), 2)
-    return Pasted(DEFAULTS | values, tuple(fields.unreadable))
+        values["text_strength"] = round(text_strength_of_angle(angle, negative), 2)
+    return Pasted(DEFAULTS | values, tuple(parameters.unreadable))
 
 
-def old_strength(angle: float, negative: bool) -> float:
+def text_strength_of_angle(angle: float, negative: bool) -> float:
     """The old extension's slerp angle as our `text_strength`, the fraction of the arc from e to the text t.
 
-    It turned the unit vector e towards t as it came from CLIP, n = 10 long: to `sin((1 - a) w) e + sin(a w) n t`, which
-    lies at `atan2(n sin(a w) sin w, sin((1 - a) w) + n sin(a w) cos w)` of the arc w: a = 0.1 is 0.6 of the way. Away
-    from the text it went a of the arc to `e - n t`, which is a little short of ours, to -t. w is taken for that of a
-    picture and a text in CLIP, cos w = 0.2.
+    The old extension used t as CLIP returns it, with a norm of about n = 10. It turned the unit vector e to
+    `sin((1 - a) w) e + sin(a w) n t`, which lies at `atan2(n sin(a w) sin w, sin((1 - a) w) + n sin(a w) cos w)` of the
+    arc w: a = 0.1 is 0.6 of the way. With a negative text it went the fraction a of the arc to `e - n t`, which is a
+    little shorter than ours, to -t. The arc w is assumed to be that of a picture and a text in CLIP: cos w = 0.2.
     """
-    n, w = 10.0, math.acos(0.2)
+    norm, arc = 10.0, math.acos(0.2)
     if negative:
-        return angle * math.atan2(n * math.sin(w), 1 - n * math.cos(w)) / (math.pi - w)
-    far, near = n * math.sin(angle * w), math.sin((1 - angle) * w)
-    return math.atan2(far * math.sin(w), near + far * math.cos(w)) / w
+        return angle * math.atan2(norm * math.sin(arc), 1 - norm * math.cos(arc)) / (math.pi - arc)
+    along_text, along_e = norm * math.sin(angle * arc), math.sin((1 - angle) * arc)
+    return math.atan2(along_text * math.sin(arc), along_e + along_text * math.cos(arc)) / arc

@@ -1,4 +1,4 @@
-"""A section in the host's Settings. Changes take effect at once, without a restart."""
+"""Our section in the host's settings. Changes take effect at once, without a restart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEVICES = ("auto", "CPU")
 
 
 def register() -> None:
-    """To be called when the host gathers its settings (modules/options.py), each time that it builds its page."""
+    """Add the section. Call it when the host collects its settings (modules/options.py), for each page it builds."""
     opts, section = host.shared.opts, ("aesthetic_gradients", "Aesthetic gradients")
     for name, (default, label, help, component, arguments) in _options().items():
         info = host.shared.OptionInfo(default, label, component, arguments, section=section).info(help)
@@ -23,14 +23,14 @@ def register() -> None:
 
 
 def _options() -> dict[str, tuple[Any, str, str, Any, dict[str, Any]]]:
-    """Name -> default, label, help, component and its arguments."""
+    """Name -> default, label, help, component, and the component's arguments."""
     return {
         "folders": (
             "",
             "More folders of aesthetic embeddings",
             "one per line; new embeddings go to the first folder as before",
             gr.Textbox,
-            {"lines": 3, "visible": host.paths_are_open()},  # hosts do not let what is invisible be changed
+            {"lines": 3, "visible": host.allows_server_paths()},  # hosts refuse changes of invisible ones
         ),
         "memory": (
             conditioner.tuned_prompts.limit // MEGABYTE,
@@ -50,10 +50,11 @@ def _options() -> dict[str, tuple[Any, str, str, Any, dict[str, Any]]]:
 
 
 def _apply() -> None:
-    value = {name: getattr(host.shared.opts, _key(name)) for name in _options()}
-    host.look_in(value["folders"].splitlines())
-    conditioner.tuned_prompts.resize(int(value["memory"]) * MEGABYTE)
-    host.tuning_device = "cpu" if value["device"] == "CPU" else None
+    """Let the current values take effect."""
+    values = {name: getattr(host.shared.opts, _key(name)) for name in _options()}
+    host.set_extra_folders(values["folders"].splitlines())
+    conditioner.tuned_prompts.resize(int(values["memory"]) * MEGABYTE)
+    host.tuning_device = "cpu" if values["device"] == "CPU" else None
 
 
 def _key(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures instead of an embedding: dropped into the accordion, encoded once, and not stored as a file."""
+"""Reference pictures instead of an embedding: dropped into the accordion, encoded once, and not stored as a file."""
 
 from __future__ import annotations
 
@@ -13,45 +13,48 @@ from ..errors import AestheticError
 from ..storage.lru_cache import LRUCache
 from . import creation, host
 
-LIMIT = 200  # more belong into a file
+MAX_PICTURES = 200  # larger sets should become a file
 
-_cache: LRUCache[AestheticEmbedding] = LRUCache(2**20)  # some 150 sets
+_cache: LRUCache[AestheticEmbedding] = LRUCache(2**20)  # about 150 sets of pictures
 
 
 def embedding(files: Any) -> AestheticEmbedding:
-    """The aesthetic of these pictures, by every CLIP of the tab that is on this machine. Its name is their number.
+    """The aesthetic of these pictures, with a vector by each known CLIP on this machine. Its name is their number.
 
-    files: from the page; or base64 text from the API, where a path could name any file of the server.
-    Raises AestheticError if a picture cannot be read, or without a CLIP.
+    files: uploads from the page, or base64 text from the API; a path from the API could name any file of the server.
+    Raises AestheticError if a picture cannot be read, or if no CLIP is on this machine.
     """
-    pictures = [_bytes(each) for each in (files if isinstance(files, (list, tuple)) else [files])]
-    if len(pictures) > LIMIT:
+    pictures = [_bytes(file) for file in (files if isinstance(files, (list, tuple)) else [files])]
+    if len(pictures) > MAX_PICTURES:
         raise AestheticError(f"{len(pictures)} pictures are too many for the accordion. Make an embedding of them.")
-    here = [encoder for encoder in creation.ENCODERS if creation.located(encoder)]
-    if not here:
-        needed = creation.ENCODERS[0]
+    encoders = [encoder for encoder in creation.ENCODERS if creation.encoder_path(encoder)]
+    if not encoders:
+        missing = creation.ENCODERS[0]
         raise AestheticError(
-            f"Reference pictures need {needed.label}, which is not on this machine yet. {creation.how_to_get(needed)}"
+            f"Reference pictures need {missing.label}, which is not on this machine yet. "
+            f"{creation.download_instructions(missing)}"
         )
-    sources = creation.usable(here)
+    sources = creation.encoder_folders(encoders)
     key = (*sorted(hashlib.sha256(picture).hexdigest() for picture in pictures), *sources)
-    found = _cache.get(key)
-    if found is None:
+    result = _cache.get(key)
+    if result is None:
         name = f"{len(pictures)} picture{'s' * (len(pictures) > 1)}"
-        made = create_each(pictures, sources, name, on_progress=_tell, device=host.image_device())
-        for label, fault in made[0].skipped:
+        creations = create_each(pictures, sources, name, on_progress=_show_progress, device=host.image_encoder_device())
+        for label, fault in creations[0].skipped:
             raise AestheticError(f"{label} cannot be read: {fault}. Remove it.")
-        found = merge([each.embedding for each in made], name)
-        _cache.put(key, found, 6 * 2**10)
-    return found
+        result = merge([made.embedding for made in creations], name)
+        _cache.put(key, result, 6 * 2**10)
+    return result
 
 
-def _tell(_: str, done: int, total: int) -> None:
-    host.tell(f"Aesthetic gradients: {done} of {total} pictures" if done else "Aesthetic gradients: loading CLIP")
+def _show_progress(_: str, done: int, total: int) -> None:
+    host.show_progress(
+        f"Aesthetic gradients: {done} of {total} pictures" if done else "Aesthetic gradients: loading CLIP"
+    )
 
 
 def _bytes(file: Any) -> bytes:
-    """The page hands gradio 3's temporary file, or gradio 4's NamedString: both have a name, which is the path."""
+    """The picture's bytes. Gradio 3 passes a temporary file and gradio 4 a NamedString; `name` is the path of both."""
     path = getattr(file, "name", None)
     try:
         return Path(path).read_bytes() if path else base64.b64decode(str(file).rpartition(",")[2], validate=True)

@@ -1,4 +1,4 @@
-"""What the user requests for one job: the accordion's values, checked."""
+"""Checks the accordion's values and turns them into the request for one job."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
 from ..settings import Settings
 
-NONE = "None"  # the dropdowns' choice of no aesthetic
+NONE = "None"  # the dropdowns' choice for no aesthetic
 HIRES = ("same", "off")
-LONGEST = 1000  # characters of an embedding's name or a mix
+MAX_MIX_LENGTH = 1000  # characters of a name or a mix
 
-#: The accordion's values in the order in which hosts and their API pass them. Released, so a new one goes to the end.
+#: The accordion's values in the order in which hosts and their API pass them. It is released: add new ones at the end.
 ARGUMENTS = (
     "enabled",
     "embedding",
@@ -51,14 +51,14 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-ALIASES = {"step_size": "epsilon"}  # its name until 0.2
+ALIASES = {"step_size": "epsilon"}  # epsilon's name before 0.2
 
 
 @dataclass(frozen=True)
 class Target:
-    """The aesthetic that one side's prompts are tuned towards, and how.
+    """The aesthetic that the prompts, or the negative prompts, are tuned towards, and the settings for it.
 
-    Equal targets give equal conditioning: they compare by the aesthetic's content, whatever its file is called.
+    Equal targets give equal conditioning: targets compare by the aesthetic's content, not by its file's name.
     """
 
     embedding: AestheticEmbedding = dataclasses.field(compare=False)
@@ -71,10 +71,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Request:
-    """The targets of a job's prompts and of its negative prompts, either of which may stay plain.
+    """The targets of a job's prompts and of its negative prompts. Without a target they stay plain.
 
-    settings: the accordion's, also where it chooses no aesthetic.
-    from_pictures: the positive target was made from reference pictures, so that no one else has it.
+    settings: the accordion's, even if it has no aesthetic.
+    from_pictures: whether the positive target was made from reference pictures, which are not stored.
     """
 
     positive: Target | None = None
@@ -90,11 +90,11 @@ class Request:
         return None if target.settings.changes_nothing or target.settings.weight == 0 else target
 
 
-def by_name(arguments: Sequence[Any]) -> dict[str, Any]:
-    """The accordion's values by name, from what hosts pass: in the order of ARGUMENTS, the last ones perhaps missing.
+def values_by_name(arguments: Sequence[Any]) -> dict[str, Any]:
+    """The accordion's values by name, from the arguments that hosts pass: in the order of ARGUMENTS, perhaps fewer.
 
-    The API may give a dict of some of them in place of the first. What it leaves out is the page's default, and it is
-    on where it has an aesthetic and does not say otherwise. Raises AestheticError for an unknown name.
+    API users may pass a dict as the first argument, with any of the values. Missing ones have the page's defaults, and
+    `enabled` defaults to whether there is an aesthetic. Raises AestheticError for an unknown name.
     """
     values = DEFAULTS | dict(zip(ARGUMENTS, arguments, strict=False))
     if isinstance(values["enabled"], Mapping):
@@ -105,11 +105,11 @@ def by_name(arguments: Sequence[Any]) -> dict[str, Any]:
     return values
 
 
-def as_epsilon(value: Any) -> Any:
-    """Epsilon as it was asked for. A negative number is a power of ten, as the page once had it: -4 is 1e-4."""
+def parse_epsilon(value: Any) -> Any:
+    """Epsilon itself. A negative number is a power of ten, as on the page of version 0.1: -4 means 1e-4."""
     if not isinstance(value, (int, float)) or not -math.inf < value < 0:
-        return value  # Settings says what is wrong with anything else
-    digits = 2 if round(value, 2) == value else 12  # -3.3 meant 5e-4, the slider's stops being round numbers
+        return value  # Settings rejects anything invalid
+    digits = 2 if round(value, 2) == value else 12  # -3.3 meant 5e-4: the slider rounded it
     return float(f"{10.0**value:.{digits - 1}e}")
 
 
@@ -118,39 +118,41 @@ def has_aesthetic(values: Mapping[str, Any]) -> bool:
 
 
 def setting_name(name: str, names: Collection[str]) -> str:
-    """`name` if it is one of these, or what an old name is called now. Raises AestheticError, with the nearest."""
+    """The current name of a setting. Raises AestheticError with a suggestion if it is not one of `names`."""
     name = ALIASES.get(name, name)
     if name in names:
         return name
     close = difflib.get_close_matches(name.lower(), [*names, *ALIASES], n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(names)}."
-    raise AestheticError(f"There is no setting called {name[:LONGEST]!r}. {hint}")
+    raise AestheticError(f"There is no setting called {name[:MAX_MIX_LENGTH]!r}. {hint}")
 
 
 def read_request(values: Mapping[str, Any], library: Library) -> Request | None:
-    """What the accordion's values request; None where its box is not ticked.
+    """The request that the accordion's values make; None if its box is not ticked.
 
-    Raises AestheticError where a value is wrong, or an aesthetic is not there.
+    Raises AestheticError if a value is wrong, or an aesthetic is not in the library.
     """
     if not isinstance(values["enabled"], bool):
         raise AestheticError(f"The first argument should be true or false, or a dict, not {values['enabled']!r}.")
     if not values["enabled"]:
         return None
-    request = without_embeddings(values)
+    request = request_without_embeddings(values)
     if not has_aesthetic(values):
         raise AestheticError("No embedding is chosen, so the picture is plain. Choose one, or untick the box.")
     library.refresh()
 
     def target(side: str) -> Target | None:
         if side == "embedding" and values["pictures"]:
-            from . import reference_pictures  # it asks the host, which the page's own tests have not
+            from . import (
+                reference_pictures,
+            )  # not at the top: it imports the host, and tests of the page run without one
 
             return Target(
                 with_neutral(reference_pictures.embedding(values["pictures"]), library.neutral), request.settings
             )
         text = str(values[side] or NONE)
-        if len(text) > LONGEST:
-            raise AestheticError(f"An embedding or a mix may have {LONGEST} characters, not {len(text)}.")
+        if len(text) > MAX_MIX_LENGTH:
+            raise AestheticError(f"An embedding or a mix may have {MAX_MIX_LENGTH} characters, not {len(text)}.")
         if text == NONE:
             return None
         return Target(library.blend(from_text(text, library)), request.settings)
@@ -160,11 +162,11 @@ def read_request(values: Mapping[str, Any], library: Library) -> Request | None:
     )
 
 
-def without_embeddings(values: Mapping[str, Any]) -> Request:
-    """The accordion's settings without its aesthetics: what a tag in the prompt starts from."""
+def request_without_embeddings(values: Mapping[str, Any]) -> Request:
+    """A request with the accordion's settings and no aesthetics, to which the prompt's tags add theirs."""
     settings = Settings(
         **{f.name: values[f.name] for f in dataclasses.fields(Settings) if f.name != "epsilon"},
-        epsilon=as_epsilon(values["epsilon"]),
+        epsilon=parse_epsilon(values["epsilon"]),
     )
     if values["hires"] not in HIRES:
         raise AestheticError(f"hires should be one of {', '.join(HIRES)}, not {values['hires']!r}.")

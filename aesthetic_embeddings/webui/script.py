@@ -1,4 +1,4 @@
-"""The host's callbacks: what it calls, and when."""
+"""Our script and our callbacks, as the host calls them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 from ..errors import AestheticError
 from . import accordion, api, conditioner, conditioning_hook, host, infotext, options, presets, tab, xyz
 from .picture_report import PictureReport
-from .request import ARGUMENTS, by_name, read_request
+from .request import ARGUMENTS, read_request, values_by_name
 
-OLD_IS_THERE = (
+OLD_EXTENSION_INSTALLED = (
     "The old aesthetic gradients extension is installed too. Disable it under Extensions; this one replaces it."
 )
 
 
-#: Modules that derive from classes of the host's, and what is missing where it has none of these.
-BUILT_ON_HOSTS_CLASSES = {"extra_network": "tags in the prompt", "cards": "cards"}
+#: Modules with subclasses of the host's classes -> the feature that is missing if the host lacks those.
+OPTIONAL_PARTS = {"extra_network": "tags in the prompt", "cards": "cards"}
 
 
 def register() -> None:
-    """Register the host's callbacks. To be called each time it loads its scripts: it forgets them on "Reload UI"."""
+    """Register all callbacks. Call it each time the host loads its scripts: "Reload UI" clears its callbacks."""
     host.script_callbacks.on_before_ui(forget_page)
-    for name, what in BUILT_ON_HOSTS_CLASSES.items():
-        if part := _part(name, what):
+    for name, feature in OPTIONAL_PARTS.items():
+        if part := _import_part(name, feature):
             host.script_callbacks.on_before_ui(part.register)
     host.script_callbacks.on_before_ui(xyz.register)
     host.script_callbacks.on_infotext_pasted(infotext.on_paste)
@@ -40,23 +40,26 @@ def _tabs() -> list[tuple[Any, str, str]]:
     return [(tab.build(), "Create aesthetic embedding", "aesthetic_gradients_tab")]
 
 
-def _part(name: str, what: str) -> ModuleType | None:
+def _import_part(name: str, feature: str) -> ModuleType | None:
     try:
         return importlib.import_module(f".{name}", __package__)
     except (ImportError, AttributeError) as error:
-        print(f"Aesthetic gradients: no {what} in this WebUI ({error}). All else works.", file=sys.stderr)
+        print(f"Aesthetic gradients: no {feature} in this WebUI ({error}). All else works.", file=sys.stderr)
         return None
 
 
 def forget_page() -> None:
-    """Called before the host builds its page. (It builds components for the API later, which are on no page.)"""
+    """Clear the lists of the page's components. Called before the host builds its page.
+
+    The host also builds components for its API later. Those are on no page, so this is not called for them.
+    """
     host.dropdowns.clear()
     host.hints.clear()
-    host.txt2img.clear()
+    host.txt2img_widgets.clear()
 
 
 class AestheticGradients(host.scripts.Script):  # type: ignore[misc]
-    """One per tab. Hosts know it by its title, in the API too: `alwayson_scripts: {"aesthetic gradients": ...}`."""
+    """The script; one instance for each tab. Its title is its key in the API's `alwayson_scripts`, in lower case."""
 
     def title(self) -> str:
         return "Aesthetic gradients"
@@ -65,31 +68,31 @@ class AestheticGradients(host.scripts.Script):  # type: ignore[misc]
         return host.scripts.AlwaysVisible
 
     def ui(self, is_img2img: bool) -> list[Any]:
-        warning = OLD_IS_THERE if host.old_extension() else ""
-        widgets = host.InputAccordion, host.ToolButton
+        warning = OLD_EXTENSION_INSTALLED if host.old_extension_is_loaded() else ""
         parts = accordion.build(
             self.elem_id,
             host.library,
-            *widgets,
+            host.InputAccordion,
+            host.ToolButton,
             is_img2img,
             warning,
-            below=lambda parts: presets.build(parts, self.elem_id),
+            build_presets=lambda parts: presets.build(parts, self.elem_id),
             families=conditioner.loaded_families,
         )
         host.dropdowns.extend([parts["embedding"], parts["negative"]])
         host.hints.append(parts["hint"])
         if not is_img2img:
-            host.txt2img[:] = [parts["enabled"], parts["embedding"]]
-        self.infotext_fields = infotext.fields(parts)
+            host.txt2img_widgets[:] = [parts["enabled"], parts["embedding"]]
+        self.infotext_fields = infotext.paste_fields(parts)
         self.paste_field_names = [reader for _, reader in self.infotext_fields]
-        self.infotext_fields.append((parts["pictures"], infotext.without_pictures))
+        self.infotext_fields.append((parts["pictures"], infotext.cleared_pictures))
         return [parts[name] for name in ARGUMENTS]
 
     def process(self, p: Any, *arguments: Any) -> None:
-        """Once for each job, before its batches. A job that some extension starts inside has its own call, or none.
+        """Prepare a job. Called once for each, before its first batch.
 
-        Extensions call it for copies of a job, too (ADetailer, after each picture). A copy shares the job's infotext,
-        which goes on to tell what happened to the picture: so this job gets its own first.
+        Extensions also call it for copies of a job (ADetailer, after each picture). A copy shares its infotext with the
+        original, which must keep what it has: so the copy gets a dict of its own.
         """
         p.extra_generation_params = dict(p.extra_generation_params)
         conditioning_hook.remove(p)
@@ -97,15 +100,15 @@ class AestheticGradients(host.scripts.Script):  # type: ignore[misc]
         p.aesthetic_values = None
         report = PictureReport(p)
         try:
-            values = xyz.cell_values(p, by_name(arguments))
+            values = xyz.cell_values(p, values_by_name(arguments))
             request = read_request(values, host.library)
-            p.aesthetic_values = values  # also for a tag in the prompt (extra_network.py), unless one of them is wrong
+            p.aesthetic_values = values  # for the prompt's tags (extra_network.py); None while a value is wrong
             if request is None:
                 return
             infotext.write(p.extra_generation_params, request, host.library)
             conditioning_hook.install(p, request, report)
         except AestheticError as error:
             report.add_error(str(error))
-        except Exception as error:  # never in the way of a picture
+        except Exception as error:  # a fault of ours must not stop the picture
             traceback.print_exc(file=sys.stderr)
             report.add_error(f"something unexpected went wrong: {error!r}. The console has more.")

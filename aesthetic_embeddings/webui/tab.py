@@ -1,6 +1,6 @@
-"""The page "Create aesthetic embedding": what creation.py does, as widgets and HTML.
+"""The tab "Create aesthetic embedding": widgets and HTML for the actions of creation.py.
 
-Only what gradio 3.41 and 4.40 both have is used, so one builder serves both hosts.
+It uses only features that gradio 3.41 and 4.40 share, so one builder serves both hosts.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from ..ui.messages import errors_as_text
 from . import accordion, creation, host
 from .creation import ENCODERS, IF_EXISTS, PARTS, KnownEncoder
 
-MAX_FILES = 10_000  # that a dropped folder brings
+MAX_FILES = 10_000  # of a dropped folder
 FOLDERS = "With a folder, if you like: seas/dusk"
 LABELS = {f"{encoder.label}, for {supported_models([encoder.family])}": encoder for encoder in ENCODERS}
 
 
 def build() -> gr.Blocks:
-    """Draw it. To be called after the accordions are drawn: their dropdowns follow the changes made here."""
+    """Build the tab. Call it after the accordions are built, so that their dropdowns follow changes made here."""
     page = gr.Blocks(analytics_enabled=False)
     with page:
-        made = gr.State("")  # the name of what was created last
+        created_name = gr.State("")  # of the embedding that was created last
         with gr.Tabs(elem_id=_id("parts")):
             with gr.TabItem("Create", elem_id=_id("create_part")):
-                created, use = _create(page, made)
+                created, use_button = _build_create_part(page, created_name)
             with gr.TabItem("Manage", elem_id=_id("manage_part")):
-                changed, chosen, cards = _manage()
+                changed, chosen, cards = _build_manage_part()
         dropdowns, hints = list(host.dropdowns), list(host.hints)
 
         def update_page() -> list[Any]:
             host.library.refresh()
             names, hint = accordion.choices(host.library), accordion.hint(host.library)
             return [
-                *accordion.offered(dropdowns, names),
+                *accordion.choice_updates(dropdowns, names),
                 *(gr.update(value=hint) for _ in hints),
-                *accordion.offered([chosen], creation.names()),
+                *accordion.choice_updates([chosen], creation.names()),
                 creation.cards(),
             ]
 
-        shown = [*dropdowns, *hints, chosen, cards]
+        outputs = [*dropdowns, *hints, chosen, cards]
         for event in changed:
-            event.then(update_page, inputs=[], outputs=shown, show_progress="hidden")
-        created.then(update_page, inputs=[], outputs=shown, show_progress="hidden").then(
+            event.then(update_page, inputs=[], outputs=outputs, show_progress="hidden")
+        created.then(update_page, inputs=[], outputs=outputs, show_progress="hidden").then(
             lambda name: [gr.update(visible=bool(name)), gr.update(value=name or None)],
-            inputs=[made],
-            outputs=[use, chosen],  # Manage shows what was just made
+            inputs=[created_name],
+            outputs=[use_button, chosen],  # Manage shows the new embedding
             show_progress="hidden",
         )
-        # the page that a browser loads is the one that was built at the start
-        page.load(update_page, inputs=[], outputs=shown, show_progress="hidden")
+        # the page was built when the host started, and the library may have changed since
+        page.load(update_page, inputs=[], outputs=outputs, show_progress="hidden")
     return page
 
 
@@ -70,8 +70,8 @@ def _id(name: str) -> str:
 # ---------------------------------------------------------------- Create
 
 
-def _create(page: gr.Blocks, made: gr.State) -> tuple[Any, gr.Button]:
-    """Draw it, and return the event after which `made` is the name of what was created, and the button that uses it."""
+def _build_create_part(page: gr.Blocks, created_name: gr.State) -> tuple[Any, gr.Button]:
+    """Build the part, and return the event that sets `created_name`, and the button "Use it in txt2img"."""
     with gr.Row():
         with gr.Column():
             pictures = gr.File(
@@ -82,7 +82,7 @@ def _create(page: gr.Blocks, made: gr.State) -> tuple[Any, gr.Button]:
                 name = gr.Textbox(
                     label="Name of the new embedding", info=FOLDERS, lines=1, max_lines=1, elem_id=_id("name")
                 )
-                taken = gr.Radio(
+                if_exists = gr.Radio(
                     list(IF_EXISTS),
                     value=IF_EXISTS[0],
                     label="If the name exists",
@@ -96,70 +96,76 @@ def _create(page: gr.Blocks, made: gr.State) -> tuple[Any, gr.Button]:
                 info="One vector from each, so that one embedding serves several models.",
                 elem_id=_id("encoders"),
             )
-            rows, state, fetch, parts = _what_is_missing()
+            rows, encoders_html, download_button, part_buttons = _build_missing_parts()
             with gr.Row():
-                go = gr.Button("Create", variant="primary", elem_id=_id("create"))
-                stop = gr.Button("Interrupt", elem_id=_id("interrupt"))
-            more = _more()
+                create_button = gr.Button("Create", variant="primary", elem_id=_id("create"))
+                interrupt_button = gr.Button("Interrupt", elem_id=_id("interrupt"))
+            more_options = _build_more_options()
         with gr.Column():
             message = gr.HTML(elem_id=_id("created"), elem_classes="aesthetic-message")
-            use = gr.Button("Use it in txt2img", visible=False, elem_id=_id("use"))
+            use_button = gr.Button("Use it in txt2img", visible=False, elem_id=_id("use"))
             gallery = gr.Gallery(label="Pictures, with their similarity to the mean", columns=4, elem_id=_id("gallery"))
 
     scripts.accept_folders(page, _id("pictures"), MAX_FILES)
-    stop.click(creation.interrupt, inputs=[], outputs=[], show_progress="hidden")
-    folder.upload(uploaded, inputs=[pictures, folder], outputs=[pictures], show_progress="hidden")
-    state_of: dict[str, Any] = {"fn": encoder_state, "inputs": [encoders], "outputs": [state, *rows]}
-    page.load(**state_of, show_progress="hidden")
-    encoders.change(**state_of, show_progress="hidden")
-    fetched = [fetch.click(download, inputs=[encoders], outputs=[message])]
-    for part, button in zip(PARTS, parts, strict=True):
-        fetched.append(button.click(downloading(part), inputs=[], outputs=[message]))
-    for event in fetched:
-        event.then(**state_of, show_progress="hidden")
-    if host.txt2img:
-        use.click(lambda name: [True, name], inputs=[made], outputs=[*host.txt2img], show_progress="hidden")
-    inputs = [pictures, name, taken, encoders, *more]
-    return go.click(create, inputs=inputs, outputs=[message, gallery, made]), use
+    interrupt_button.click(creation.interrupt, inputs=[], outputs=[], show_progress="hidden")
+    folder.upload(dropped_and_uploaded, inputs=[pictures, folder], outputs=[pictures], show_progress="hidden")
+    update_missing: dict[str, Any] = {
+        "fn": missing_parts_state,
+        "inputs": [encoders],
+        "outputs": [encoders_html, *rows],
+    }
+    page.load(**update_missing, show_progress="hidden")
+    encoders.change(**update_missing, show_progress="hidden")
+    downloads = [download_button.click(download, inputs=[encoders], outputs=[message])]
+    for part, button in zip(PARTS, part_buttons, strict=True):
+        downloads.append(button.click(part_download_handler(part), inputs=[], outputs=[message]))
+    for event in downloads:
+        event.then(**update_missing, show_progress="hidden")
+    if host.txt2img_widgets:
+        use_button.click(
+            lambda name: [True, name], inputs=[created_name], outputs=[*host.txt2img_widgets], show_progress="hidden"
+        )
+    inputs = [pictures, name, if_exists, encoders, *more_options]
+    return create_button.click(create, inputs=inputs, outputs=[message, gallery, created_name]), use_button
 
 
-def _what_is_missing() -> tuple[list[gr.Row], gr.HTML, gr.Button, list[gr.Button]]:
-    """Draw a row for each part that may be missing, with the button that fetches it.
+def _build_missing_parts() -> tuple[list[gr.Row], gr.HTML, gr.Button, list[gr.Button]]:
+    """Build a row for missing encoders and one for each other part that may be missing, with download buttons.
 
-    Returns the rows, what says which encoders are missing, their button, and the other parts' buttons.
+    Returns the rows, the HTML that lists missing encoders, the encoders' button, and the other parts' buttons.
     """
-    rows, parts = [], []
+    rows, part_buttons = [], []
     with gr.Row(visible=False, elem_classes="aesthetic-missing") as row:
-        state = gr.HTML(elem_id=_id("encoder_state"))
-        fetch = gr.Button("Download missing encoders", size="sm", elem_id=_id("download"))
+        encoders_html = gr.HTML(elem_id=_id("encoder_state"))
+        download_button = gr.Button("Download missing encoders", size="sm", elem_id=_id("download"))
         rows.append(row)
-    for i, part in enumerate(PARTS):
+    for index, part in enumerate(PARTS):
         with gr.Row(visible=False, elem_classes="aesthetic-missing") as row:
             gr.HTML(f"<p>The {part.label}, {part.needed_by}, is <b>missing</b>.</p>")
-            parts.append(gr.Button(f"Download ({part.size})", size="sm", elem_id=_id(f"download_{i}")))
+            part_buttons.append(gr.Button(f"Download ({part.size})", size="sm", elem_id=_id(f"download_{index}")))
             rows.append(row)
-    return rows, state, fetch, parts
+    return rows, encoders_html, download_button, part_buttons
 
 
-def _more() -> list[Any]:
-    """Draw what few people need, and return it in the order in which `create` takes it."""
-    open_paths = host.paths_are_open()
-    line: dict[str, Any] = {"lines": 1, "max_lines": 1, "visible": open_paths}
+def _build_more_options() -> list[Any]:
+    """Build the fold of rarely needed options, and return them in the order in which `create` takes them."""
+    allows_paths = host.allows_server_paths()
+    path_field: dict[str, Any] = {"lines": 1, "max_lines": 1, "visible": allows_paths}
     with gr.Accordion("More", open=False, elem_id=_id("more")):
-        path = gr.Textbox(label="Folder on the server", **line, elem_id=_id("path"))
-        ordinary = gr.File(
+        path = gr.Textbox(label="Folder on the server", **path_field, elem_id=_id("path"))
+        ordinary_files = gr.File(
             label="Ordinary pictures to tell them apart from", file_count="multiple", elem_id=_id("ordinary")
         )
         ordinary_path = gr.Textbox(
             label="Folder of ordinary pictures on the server",
             info="Optional, as the files above: what the setting Contrast takes out.",
-            **line,
+            **path_field,
             elem_id=_id("ordinary_path"),
         )
-        other = gr.Textbox(
+        encoder_folder = gr.Textbox(
             label="Encoder folder",
             info="Another CLIP in transformers format, on the server. Empty: the encoders above.",
-            **line,
+            **path_field,
             elem_id=_id("encoder_folder"),
         )
         batch_size = gr.Slider(
@@ -171,73 +177,73 @@ def _more() -> list[Any]:
             info="Pictures encoded at once. Halved when memory runs out.",
             elem_id=_id("batch_size"),
         )
-    return [path, other, batch_size, ordinary, ordinary_path]
+    return [path, encoder_folder, batch_size, ordinary_files, ordinary_path]
 
 
-def uploaded(before: list[Any] | None, more: list[Any] | None) -> list[str]:
-    """The files of the drop zone, and a chosen folder's."""
-    return [str(file) for file in creation.pictures([*(before or []), *(more or [])])]
+def dropped_and_uploaded(dropped: list[Any] | None, folder: list[Any] | None) -> list[str]:
+    """The files of the drop zone together with those of a chosen folder."""
+    return [str(file) for file in creation.pictures([*(dropped or []), *(folder or [])])]
 
 
-def _report(progress: gr.Progress) -> creation.Report:
-    def report(done: float, total: float, words: str) -> None:
-        progress(done / total if total else 0, desc=words)
+def _on_progress(progress: gr.Progress) -> creation.OnProgress:
+    def on_progress(done: float, total: float, text: str) -> None:
+        progress(done / total if total else 0, desc=text)
 
-    return report
+    return on_progress
 
 
 @errors_as_text(outputs=3)
 def create(
     files: list[Any] | None,
     name: str,
-    taken: str,
+    if_exists: str,
     encoders: list[str],
     path: str = "",
     encoder_folder: str = "",
     batch_size: int = 8,
     ordinary: list[Any] | None = None,
     ordinary_path: str = "",
-    progress: Any = gr.Progress(),  # noqa: B008  # gradio's way to ask for it
+    progress: Any = gr.Progress(),  # noqa: B008  # gradio passes a progress bar to this default
 ) -> list[Any]:
-    """What was made, in words; its pictures; and its name."""
-    seen, e, file = creation.create(
+    """Create an embedding. Returns its summary as HTML, its pictures and its name."""
+    creations, e, file = creation.create(
         name.strip(),
         creation.pictures(files or [], path),
         [LABELS[label] for label in encoders],
         encoder_folder,
         int(batch_size),
-        taken,
-        _report(progress),
+        if_exists,
+        _on_progress(progress),
         against=creation.pictures(ordinary or [], ordinary_path),
     )
-    return [summary(seen, e, str(file)), creation.thumbnails(seen[0]), e.name]
+    return [summary(creations, e, str(file)), creation.thumbnails(creations[0]), e.name]
 
 
 @errors_as_text(outputs=1)
 def download(encoders: list[str], progress: Any = gr.Progress()) -> str:  # noqa: B008
-    absent = [LABELS[label] for label in encoders if not creation.located(LABELS[label])]
-    for encoder in absent:
-        creation.download(encoder, _report(progress))
-    return "".join(f"<p>{encoder.label} is on this machine now.</p>" for encoder in absent)
+    missing = [LABELS[label] for label in encoders if not creation.encoder_path(LABELS[label])]
+    for encoder in missing:
+        creation.download(encoder, _on_progress(progress))
+    return "".join(f"<p>{encoder.label} is on this machine now.</p>" for encoder in missing)
 
 
-def downloading(part: Any) -> Callable[..., str]:
-    """The handler of the button that fetches it."""
+def part_download_handler(part: Any) -> Callable[..., str]:
+    """The handler of the button that downloads `part`."""
 
     @errors_as_text(outputs=1)
     def handle(progress: Any = gr.Progress()) -> str:  # noqa: B008
-        file = creation.download_part(part, _report(progress))
+        file = creation.download_part(part, _on_progress(progress))
         return f"<p>The {part.label} is on this machine now: {_code(file)}.</p>"
 
     return handle
 
 
-def encoder_state(labels: list[str]) -> list[Any]:
-    """What it takes to get the encoders that are missing; and which rows of missing parts to show."""
-    missing = [LABELS[label] for label in labels if not creation.located(LABELS[label])]
-    said = "".join(f"<p>{_how_to_get(encoder)}</p>" for encoder in missing)
+def missing_parts_state(labels: list[str]) -> list[Any]:
+    """How to get the encoders that are missing, as HTML, and the visibility of each row of missing parts."""
+    missing = [LABELS[label] for label in labels if not creation.encoder_path(LABELS[label])]
+    instructions = "".join(f"<p>{_how_to_get(encoder)}</p>" for encoder in missing)
     rows = [bool(missing), *(not part.is_here(host.clip_folders()) for part in PARTS)]
-    return [f"<div class='aesthetic-state'>{said}</div>", *(gr.update(visible=shown) for shown in rows)]
+    return [f"<div class='aesthetic-state'>{instructions}</div>", *(gr.update(visible=visible) for visible in rows)]
 
 
 def _how_to_get(encoder: KnownEncoder) -> str:
@@ -249,29 +255,30 @@ def _how_to_get(encoder: KnownEncoder) -> str:
     )
 
 
-def summary(seen: Sequence[Creation], e: AestheticEmbedding, file: str) -> str:
-    """How similar each encoder found the pictures, what was skipped, and which embeddings are near."""
+def summary(creations: Sequence[Creation], e: AestheticEmbedding, file: str) -> str:
+    """A new embedding in words, as HTML: the similarity of its pictures, skipped files, and its nearest embeddings."""
     lines = [f"<b>{escape(e.name)}</b> was made from {e.images} pictures and saved as {_code(file)}."]
-    twin = next((entry.duplicate_of for entry in host.library.entries if entry.name == e.name), "")
-    if twin:
-        lines.append(f"It equals <b>{escape(twin)}</b>, so the dropdowns show only that name.")
-    for found in seen:
-        each = found.similarities
-        if len(each) > 1:
-            least = _file_name(found.files[int(each.argmin())])
-            who = f", by {escape(found.embedding.encoder)}" if len(seen) > 1 else ""
+    duplicate_of = next((entry.duplicate_of for entry in host.library.entries if entry.name == e.name), "")
+    if duplicate_of:
+        lines.append(f"It equals <b>{escape(duplicate_of)}</b>, so the dropdowns show only that name.")
+    for result in creations:
+        similarities = result.similarities
+        if len(similarities) > 1:
+            lowest = _file_name(result.files[int(similarities.argmin())])
+            by_encoder = f", by {escape(result.embedding.encoder)}" if len(creations) > 1 else ""
+            mean, deviation = similarities.mean(), similarities.std()
             lines.append(
-                f"Similarity to their mean{who}: <b>{each.mean():.2f} ± {each.std():.2f}</b>, lowest {each.min():.2f} "
-                f"({escape(least)})."
+                f"Similarity to their mean{by_encoder}: <b>{mean:.2f} ± {deviation:.2f}</b>, "
+                f"lowest {similarities.min():.2f} ({escape(lowest)})."
             )
-    if len(seen[0].similarities) > 1:
+    if len(creations[0].similarities) > 1:
         lines.append(
             "1 means identical pictures. The lower it is, and the more it varies, the less the pictures have in "
             "common, and the weaker the aesthetic."
         )
     lines.append(nearest(host.library, e))
-    if seen[0].skipped:
-        skipped = [f"<li>{escape(_file_name(name))}: {escape(reason)}</li>" for name, reason in seen[0].skipped]
+    if creations[0].skipped:
+        skipped = [f"<li>{escape(_file_name(name))}: {escape(reason)}</li>" for name, reason in creations[0].skipped]
         lines.append(f"Skipped: {len(skipped)}<ul>{''.join(skipped)}</ul>")
     return "".join(f"<div>{line}</div>" for line in lines)
 
@@ -279,8 +286,8 @@ def summary(seen: Sequence[Creation], e: AestheticEmbedding, file: str) -> str:
 # ---------------------------------------------------------------- Manage
 
 
-def _manage() -> tuple[list[Any], gr.Dropdown, gr.Gallery]:
-    """Draw it, and return the events that may change the library, the dropdown of all names, and their cards."""
+def _build_manage_part() -> tuple[list[Any], gr.Dropdown, gr.Gallery]:
+    """Build the part. Returns the events that may change the library, the dropdown of all names, and the cards."""
     cards = gr.Gallery(
         creation.cards(),
         label="Aesthetics",
@@ -293,19 +300,19 @@ def _manage() -> tuple[list[Any], gr.Dropdown, gr.Gallery]:
     with gr.Row():
         with gr.Column():
             chosen = gr.Dropdown(creation.names(), label="Aesthetic embedding", elem_id=_id("chosen"))
-            about = gr.HTML(elem_id=_id("facts"))
-            export_it = gr.Button("Export", size="sm", elem_id=_id("export"))
+            facts_html = gr.HTML(elem_id=_id("facts"))
+            export_button = gr.Button("Export", size="sm", elem_id=_id("export"))
             file = gr.File(label="Exported file", interactive=False, visible=False, elem_id=_id("exported"))
             message = gr.HTML(elem_id=_id("managed"), elem_classes="aesthetic-message")
         with gr.Column():
             picture = gr.Image(label="Preview picture", type="pil", height=256, elem_id=_id("preview"))
-            keep = gr.Button("Save as preview", size="sm", elem_id=_id("save_preview"))
+            save_preview_button = gr.Button("Save as preview", size="sm", elem_id=_id("save_preview"))
     with gr.Row():
         with gr.Column():
-            new = gr.Textbox(label="New name", info=FOLDERS, lines=1, max_lines=1, elem_id=_id("new_name"))
-            rename_it = gr.Button("Rename", size="sm", elem_id=_id("rename"))
-            sure = gr.Checkbox(False, label="Confirm deletion", elem_id=_id("sure"))
-            delete_it = gr.Button("Delete", size="sm", variant="stop", elem_id=_id("delete"))
+            new_name = gr.Textbox(label="New name", info=FOLDERS, lines=1, max_lines=1, elem_id=_id("new_name"))
+            rename_button = gr.Button("Rename", size="sm", elem_id=_id("rename"))
+            confirmed = gr.Checkbox(False, label="Confirm deletion", elem_id=_id("sure"))
+            delete_button = gr.Button("Delete", size="sm", variant="stop", elem_id=_id("delete"))
         with gr.Column():
             recipe = gr.Textbox(
                 label="Blend",
@@ -315,32 +322,32 @@ def _manage() -> tuple[list[Any], gr.Dropdown, gr.Gallery]:
                 max_lines=1,
                 elem_id=_id("recipe"),
             )
-            blended = gr.Textbox(label="Name of the blend", lines=1, max_lines=1, elem_id=_id("blend_name"))
-            again = gr.Checkbox(False, label="Replace an existing embedding", elem_id=_id("blend_overwrite"))
-            blend_it = gr.Button("Blend", size="sm", elem_id=_id("blend"))
+            blend_name = gr.Textbox(label="Name of the blend", lines=1, max_lines=1, elem_id=_id("blend_name"))
+            overwrite = gr.Checkbox(False, label="Replace an existing embedding", elem_id=_id("blend_overwrite"))
+            blend_button = gr.Button("Blend", size="sm", elem_id=_id("blend"))
 
-    cards.select(card_name, inputs=[], outputs=[chosen], show_progress="hidden")
-    chosen.change(show, inputs=[chosen], outputs=[about, picture], show_progress="hidden")
-    keep.click(save_preview, inputs=[chosen, picture], outputs=[message])
-    export_it.click(export, inputs=[chosen], outputs=[message, file])
+    cards.select(clicked_card, inputs=[], outputs=[chosen], show_progress="hidden")
+    chosen.change(show, inputs=[chosen], outputs=[facts_html, picture], show_progress="hidden")
+    save_preview_button.click(save_preview, inputs=[chosen, picture], outputs=[message])
+    export_button.click(export, inputs=[chosen], outputs=[message, file])
     return (
         [
-            rename_it.click(rename, inputs=[chosen, new], outputs=[message, chosen]),
-            delete_it.click(delete, inputs=[chosen, sure], outputs=[message, chosen, sure]),
-            blend_it.click(blend, inputs=[blended, recipe, again], outputs=[message, chosen]),
+            rename_button.click(rename, inputs=[chosen, new_name], outputs=[message, chosen]),
+            delete_button.click(delete, inputs=[chosen, confirmed], outputs=[message, chosen, confirmed]),
+            blend_button.click(blend, inputs=[blend_name, recipe, overwrite], outputs=[message, chosen]),
         ],
         chosen,
         cards,
     )
 
 
-def card_name(event: gr.SelectData) -> str:
+def clicked_card(event: gr.SelectData) -> str:
     """The name of the card that was clicked."""
     return str(creation.names()[event.index])
 
 
 def show(name: str | None) -> list[Any]:
-    """The facts of an embedding, and its preview."""
+    """The facts of an embedding as HTML, and its preview."""
     if not name:
         return ["", None]
     return [facts(name), creation.preview(name)]
@@ -348,45 +355,45 @@ def show(name: str | None) -> list[Any]:
 
 @errors_as_text(outputs=1)
 def facts(name: str) -> str:
-    host.library.get(name)  # raises where it is unknown or unreadable
+    host.library.get(name)  # raises if it is unknown or unreadable
     entry = next(entry for entry in host.library.entries if entry.name == name and entry.embedding)
     return embedding_facts(host.library, entry, show_path=True)
 
 
 @errors_as_text(outputs=1)
 def save_preview(name: str | None, picture: Any) -> str:
-    return f"<p>The preview was saved as {_code(creation.set_preview(_named(name), picture))}.</p>"
+    return f"<p>The preview was saved as {_code(creation.set_preview(_required(name), picture))}.</p>"
 
 
 @errors_as_text(outputs=2)
 def export(name: str | None) -> list[Any]:
-    return ["", gr.update(value=str(creation.export(_named(name))), visible=True)]
+    return ["", gr.update(value=str(creation.export(_required(name))), visible=True)]
 
 
 @errors_as_text(outputs=2)
-def rename(name: str | None, new: str) -> list[Any]:
-    path = host.library.rename(_named(name), new.strip())
-    return [f"<p>The file is {_code(path)} now.</p>", _choose(new.strip())]
+def rename(name: str | None, new_name: str) -> list[Any]:
+    path = host.library.rename(_required(name), new_name.strip())
+    return [f"<p>The file is {_code(path)} now.</p>", _select(new_name.strip())]
 
 
 @errors_as_text(outputs=3)
-def delete(name: str | None, sure: bool) -> list[Any]:
-    if not sure:
+def delete(name: str | None, confirmed: bool) -> list[Any]:
+    if not confirmed:
         raise AestheticError("Tick Confirm deletion first: a deleted file cannot be restored.")
-    return [f"<p>Deleted {_code(host.library.delete(_named(name)))}.</p>", _choose(None), gr.update(value=False)]
+    return [f"<p>Deleted {_code(host.library.delete(_required(name)))}.</p>", _select(None), gr.update(value=False)]
 
 
 @errors_as_text(outputs=2)
-def blend(new: str, recipe: str, overwrite: bool) -> list[Any]:
-    path = creation.blend(new.strip(), recipe, overwrite)
-    return [f"<p>The blend was saved as {_code(path)}.</p>", _choose(new.strip())]
+def blend(name: str, recipe: str, overwrite: bool) -> list[Any]:
+    path = creation.blend(name.strip(), recipe, overwrite)
+    return [f"<p>The blend was saved as {_code(path)}.</p>", _select(name.strip())]
 
 
-def _choose(name: str | None) -> Any:
+def _select(name: str | None) -> Any:
     return gr.update(choices=creation.names(), value=name)
 
 
-def _named(name: str | None) -> str:
+def _required(name: str | None) -> str:
     if not name:
         raise AestheticError("Choose an aesthetic embedding first.")
     return name
@@ -396,7 +403,7 @@ def _named(name: str | None) -> str:
 
 
 def _file_name(path: str) -> str:
-    """Without its folder: uploads lie in temporary ones."""
+    """A file's name without its folder, since uploads are in temporary folders."""
     return path.replace("\\", "/").split("/")[-1]
 
 

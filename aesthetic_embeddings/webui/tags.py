@@ -1,12 +1,12 @@
 """`<aesthetic:NAME:WEIGHT>` in a prompt, any number of them, perhaps with settings: `<aesthetic:dusk:1:steps=5>`.
 
-The tags' aesthetics are added to the accordion's, which counts with weight 1. A tag works without the accordion's box;
-what it does not set is set as in the accordion, and where several tags set the same, the last one counts. Where all
-weights together are less than 1 the result is as much nearer to the plain one: a single tag of 0.5 is half of it, and
-of 0 nothing. Each prompt of a batch has its own tags.
+The tags' aesthetics are added to the accordion's, which has weight 1. A tag works even if the accordion's box is not
+ticked. Settings come from the accordion unless a tag sets them, and the last tag wins. If all weights add up to less
+than 1, the blend with the plain conditioning shrinks in proportion: a single tag of 0.5 has half the effect, and one of
+0 has none. Each prompt of a batch has its own tags.
 
-Hosts take the tags out of the prompts, but parse only the first prompt's of a batch (modules/extra_networks.py). They
-leave the negative prompts alone, so their tags are taken out here.
+Hosts remove the tags from the prompts, but parse only those of a batch's first prompt (modules/extra_networks.py). They
+leave negative prompts as they are, so this module removes the tags there.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
 from ..settings import Settings
 from . import host
-from .request import Request, Target, as_epsilon, setting_name
+from .request import Request, Target, parse_epsilon, setting_name
 
 NAME = "aesthetic"
 START, END = f"<{NAME}:", ">"  # as modules/extra_networks.py, re_extra_net
-LONGEST = 1000  # characters between START and END
+MAX_TAG_LENGTH = 1000  # characters between START and END
 _TYPES: dict[str, type] = {f.name: type(f.default) for f in fields(Settings)}
 
 
@@ -37,10 +37,12 @@ class Tag:
 
 
 def parse(arguments: Sequence[str]) -> Tag:
-    """What stands between the colons. Raises AestheticError where it is not as it should be."""
-    if sum(map(len, arguments)) > LONGEST:
-        raise AestheticError(f"A tag may have {LONGEST} characters, and one here has more: {arguments[0][:50]}...")
-    by_position = [each for each in arguments if "=" not in each]
+    """Parse a tag's arguments, the texts between its colons. Raises AestheticError if they are wrong."""
+    if sum(map(len, arguments)) > MAX_TAG_LENGTH:
+        raise AestheticError(
+            f"A tag may have {MAX_TAG_LENGTH} characters, and one here has more: {arguments[0][:50]}..."
+        )
+    by_position = [argument for argument in arguments if "=" not in argument]
     if not 1 <= len(by_position) <= 2:
         raise AestheticError(f"<{NAME}:{':'.join(arguments)}> should be written like <{NAME}:dusk:0.7:steps=5>.")
     try:
@@ -48,86 +50,88 @@ def parse(arguments: Sequence[str]) -> Tag:
     except ValueError:
         raise AestheticError(f"The weight in <{NAME}:{':'.join(by_position)}> should be a number.") from None
     settings = {}
-    for each in arguments:
-        key, equals, text = each.partition("=")
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
         if equals:
             name = setting_name(key, _TYPES)
             settings[name] = _value(name, text)
     return Tag(by_position[0], weight, settings)
 
 
-def in_text(text: str) -> list[list[str]]:
+def arguments_in(text: str) -> list[list[str]]:
     """The arguments of each tag in `text`."""
-    return [text[start + len(START) : end].split(":") for start, end in _places(text)]
+    return [text[start + len(START) : end].split(":") for start, end in _spans(text)]
 
 
-def of_prompts(
+def split_prompts(
     p: Any, prompts: Any, negative: bool, hires: bool, extra_network_data: Mapping[str, Any] | None
 ) -> tuple[Any, list[list[list[str]]]]:
-    """The prompts, for the host to encode, and the arguments of each one's tags."""
+    """The prompts for the host to encode, without tags, and for each prompt the arguments of its tags."""
     if negative:
-        each = [in_text(prompt) for prompt in prompts]
-        if not any(each):
-            return prompts, each
-        return host.like(prompts, [_substituted(prompt, lambda arguments: "") for prompt in prompts]), each
-    first = [list(params.items) for params in (extra_network_data or {}).get(NAME, [])]
-    own = [in_text(prompt) for prompt in host.prompts_with_tags(p, hires)]
-    if len(own) == len(prompts) and own[:1] == [first]:
-        return prompts, own
-    return prompts, [first for _ in prompts]  # another extension has put its own prompts in their place
+        by_prompt = [arguments_in(prompt) for prompt in prompts]
+        if not any(by_prompt):
+            return prompts, by_prompt
+        without_tags = [_replace_tags(prompt, lambda arguments: "") for prompt in prompts]
+        return host.copy_with_texts(prompts, without_tags), by_prompt
+    of_first = [list(params.items) for params in (extra_network_data or {}).get(NAME, [])]
+    by_prompt = [arguments_in(prompt) for prompt in host.prompts_with_tags(p, hires)]
+    if len(by_prompt) == len(prompts) and by_prompt[:1] == [of_first]:
+        return prompts, by_prompt
+    return prompts, [of_first for _ in prompts]  # another extension has replaced the prompts
 
 
-def target(
+def combined_target(
     request: Request, negative: bool, hires: bool, arguments: Iterable[Sequence[str]], library: Library
 ) -> Target | None:
-    """The request's target together with that of the tags. Raises AestheticError where one of them is wrong."""
-    tags = [parse(each) for each in arguments]
+    """The request's target with the tags' aesthetics and settings added. Raises AestheticError if a tag is wrong."""
+    tags = [parse(tag_arguments) for tag_arguments in arguments]
     if not tags or (hires and not request.hires):
         return request.target(negative, hires)
     settings = replace(request.settings, **{name: value for tag in tags for name, value in tag.settings.items()})
-    chosen = request.negative if negative else request.positive
-    parts = [(chosen.embedding, 1.0)] if chosen else []
+    base = request.negative if negative else request.positive
+    parts = [(base.embedding, 1.0)] if base else []
     parts += [(library.blend(from_text(tag.name, library)), tag.weight) for tag in tags]
     total = min(1.0, sum(abs(weight) for _, weight in parts))
     settings = replace(settings, weight=settings.weight * total)
     if settings.changes_nothing or settings.weight == 0:
         return None
-    if len(parts) == 1 and parts[0][1] > 0:  # the same content as from the accordion
+    if len(parts) == 1 and parts[0][1] > 0:  # the same content hash as from the accordion
         return Target(parts[0][0], settings)
-    name = " + ".join([*([chosen.embedding.name] if chosen else []), *(f"{tag.name}:{tag.weight:g}" for tag in tags)])
+    name = " + ".join([*([base.embedding.name] if base else []), *(f"{tag.name}:{tag.weight:g}" for tag in tags)])
     return Target(blend(parts, name), settings)
 
 
-def renamed(text: str, names: Mapping[str, str]) -> str:
-    """A prompt with other names in its tags: old -> new."""
+def rename_in_prompt(text: str, names: Mapping[str, str]) -> str:
+    """The prompt with the names in its tags replaced. names: old -> new."""
 
-    def tag(arguments: list[str]) -> str:
+    def with_new_name(arguments: list[str]) -> str:
         return START + ":".join([names.get(arguments[0], arguments[0]), *arguments[1:]]) + END
 
-    return _substituted(text, tag)
+    return _replace_tags(text, with_new_name)
 
 
-def _places(text: str) -> Iterator[tuple[int, int]]:
-    """Where tags start, and where their END is. In linear time, also where a tag never ends."""
-    at = 0
-    while (start := text.find(START, at)) >= 0 and (end := text.find(END, start)) >= 0:
-        at = end + len(END)
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """The positions of each tag's START and END. It takes linear time even if a tag never ends."""
+    position = 0
+    while (start := text.find(START, position)) >= 0 and (end := text.find(END, start)) >= 0:
+        position = end + len(END)
         if end > start + len(START):
             yield start, end
 
 
-def _substituted(text: str, tag: Callable[[list[str]], str]) -> str:
-    parts, at = [], 0
-    for start, end in _places(text):
-        parts += [text[at:start], tag(text[start + len(START) : end].split(":"))]
-        at = end + len(END)
-    return "".join([*parts, text[at:]])
+def _replace_tags(text: str, replacement: Callable[[list[str]], str]) -> str:
+    """The text with each tag replaced. replacement: returns the new text, given the tag's arguments."""
+    parts, position = [], 0
+    for start, end in _spans(text):
+        parts += [text[position:start], replacement(text[start + len(START) : end].split(":"))]
+        position = end + len(END)
+    return "".join([*parts, text[position:]])
 
 
 def _value(name: str, text: str) -> Any:
-    kind = _TYPES[name]
+    value_type = _TYPES[name]
     try:
-        value = {"true": True, "false": False}[text.strip().lower()] if kind is bool else kind(text)
+        value = {"true": True, "false": False}[text.strip().lower()] if value_type is bool else value_type(text)
     except (ValueError, KeyError):
-        return text  # Settings says what is wrong with it
-    return as_epsilon(value) if name == "epsilon" else value
+        return text  # Settings reports what is wrong
+    return parse_epsilon(value) if name == "epsilon" else value

@@ -1,7 +1,7 @@
 """The accordion's values as axes of the host's X/Y/Z plot (scripts/xyz_grid.py): `[Aesthetic] Steps`, and so on.
 
-An axis of embeddings turns the accordion on in its cells, or off for None. The others count where it is
-on, and for the prompt's tags.
+An axis of embeddings turns the accordion on in its cells, or off for None. The other axes have an effect if the
+accordion is on, or if the prompt has tags.
 """
 
 from __future__ import annotations
@@ -14,59 +14,68 @@ from ..aesthetics.mixes import from_text
 from ..errors import AestheticError
 from ..settings import Settings
 from . import accordion, host, tags
-from .request import NONE, as_epsilon, has_aesthetic
+from .request import NONE, has_aesthetic, parse_epsilon
 
 PREFIX = "[Aesthetic] "
-COST = 0.6  # between a sampler's and a VAE's: the plot has the costlier axis outside, so each value is tuned for once
+COST = 0.6  # between a sampler's and a VAE's: the plot puts costly axes in the outer loop, so each value is tuned once
 SWITCHES = [f.name for f in fields(Settings) if isinstance(f.default, bool)]
 SIDES = {"embedding": "Embedding", "negative": "Negative embedding"}
 
 
 def register() -> None:
-    """To be called when the host builds its page. The plot's module stays, so our axes may be there already."""
+    """Add our axes. Call it before the host builds its page; the plot's module outlives a reload, and may have them."""
     for data in host.scripts.scripts_data:
         if data.script_class.__module__ in ("xyz_grid.py", "scripts.xyz_grid"):
             known = {option.label for option in data.module.axis_options}
             data.module.axis_options += [axis for axis in axes(data.module.AxisOption) if axis.label not in known]
 
 
-def axes(option: Callable[..., Any]) -> list[Any]:
-    """option: the plot's AxisOption."""
+def axes(axis_option: Callable[..., Any]) -> list[Any]:
+    """Our axes. axis_option: the plot's class AxisOption."""
 
-    def names() -> list[str]:
+    def embedding_choices() -> list[str]:
         host.library.refresh()
         return accordion.choices(host.library)
 
-    made = [
-        option(PREFIX + label, str, _apply(side), confirm=_embeddings, cost=COST, choices=names)
+    result = [
+        axis_option(
+            PREFIX + label, str, _set_value(side), confirm=_check_embeddings, cost=COST, choices=embedding_choices
+        )
         for side, label in SIDES.items()
     ]
     for f in fields(Settings):
-        kind: Any = _epsilon if f.name == "epsilon" else type(f.default)
+        value_type: Any = _epsilon if f.name == "epsilon" else type(f.default)
         choices = f.metadata["choices"]
         if f.name in SWITCHES:
-            kind, choices = str, ("False", "True")
-        more = {"choices": lambda choices=choices: list(choices)} if choices else {}
-        confirm = _settings(f.name)
-        made.append(option(PREFIX + f.metadata["label"], kind, _apply(f.name), confirm=confirm, cost=COST, **more))
-    return made
+            value_type, choices = str, ("False", "True")
+        kwargs = {"choices": lambda choices=choices: list(choices)} if choices else {}
+        confirm = _check_settings(f.name)
+        result.append(
+            axis_option(
+                PREFIX + f.metadata["label"], value_type, _set_value(f.name), confirm=confirm, cost=COST, **kwargs
+            )
+        )
+    return result
 
 
 def cell_values(p: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The accordion's values, changed by the axes of this cell of a plot."""
+    """The accordion's values with those of this cell's axes."""
     axes: dict[str, Any] = vars(p).get("aesthetic_axes", {})
-    changed = {**values, **axes}
+    cell = {**values, **axes}
     if axes.keys() & SIDES.keys():
-        changed |= {"pictures": None} if "embedding" in axes else {}
-        changed["enabled"] = has_aesthetic(changed)
-    elif axes and not changed["enabled"] and not any(tags.in_text(str(p.prompt) + str(p.negative_prompt))):
+        cell |= {"pictures": None} if "embedding" in axes else {}
+        cell["enabled"] = has_aesthetic(cell)
+    elif axes and not cell["enabled"] and not any(tags.arguments_in(str(p.prompt) + str(p.negative_prompt))):
         raise AestheticError(f"An {PREFIX}axis changes nothing while no embedding is chosen. Choose one, tick the box.")
-    return changed
+    return cell
 
 
-def _apply(name: str) -> Callable[[Any, Any, Any], None]:
+def _set_value(name: str) -> Callable[[Any, Any, Any], None]:
     def apply(p: Any, value: Any, values: Any) -> None:
-        p.aesthetic_axes = {**vars(p).get("aesthetic_axes", {}), name: _value(name, value)}  # cells are shallow copies
+        p.aesthetic_axes = {
+            **vars(p).get("aesthetic_axes", {}),
+            name: _value(name, value),
+        }  # a new dict: cells are shallow copies
 
     return apply
 
@@ -78,20 +87,20 @@ def _value(name: str, value: Any) -> Any:
 
 
 def _epsilon(text: str) -> float:
-    """Not `float`, of which the plot takes 1e-4 for a range."""
-    epsilon: float = as_epsilon(float(text))
+    """The type of the epsilon axis. With plain `float` the plot would read 1e-4 as a range."""
+    epsilon: float = parse_epsilon(float(text))
     return epsilon
 
 
-def _embeddings(p: Any, values: list[str]) -> None:
-    """Raises AestheticError, which the host shows, before the first cell is made."""
+def _check_embeddings(p: Any, values: list[str]) -> None:
+    """Check the axis before the first cell is generated. Raises AestheticError, which the host shows."""
     host.library.refresh()
     for value in values:
         if value != NONE:
             host.library.blend(from_text(value, host.library))
 
 
-def _settings(name: str) -> Callable[[Any, list[Any]], None]:
+def _check_settings(name: str) -> Callable[[Any, list[Any]], None]:
     def confirm(p: Any, values: list[Any]) -> None:
         for value in values:
             Settings(**{name: _value(name, value)})

@@ -1,1 +1,1 @@
-"""How the pocket model is made, one stage a module; `pocket_model.train` runs them in order."""
+"""The training stages of the pocket model, one per module. `pocket_model.train` runs them in order."""

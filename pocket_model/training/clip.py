@@ -1,4 +1,4 @@
-"""The pocket CLIP: pictures and captions into one space, by InfoNCE alone."""
+"""The pocket CLIP: maps pictures and captions into one space, trained with InfoNCE."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from transformers import CLIPConfig, CLIPModel
 from ..looks import PLAIN_LOOK
 from ..scene import SETTINGS, STYLES, SUBJECTS, Scene
 from . import data, tokenizer
-from .loop import as_tensor, flipped, resumable, step_rng, update, warm_cosine
+from .loop import as_tensor, random_flips, resumable, step_rng, update, warm_cosine
 
 STEPS, BATCH, RATE = 1_300, 128, 1.2e-3
-WIDTH, SHARED = 192, 64  # of the text tower, and of the space that pictures and captions share
+WIDTH, SHARED = 192, 64  # of the text tower, and of the shared space
 MAX_SCALE = 100.0
-ASIDE = 0.3  # weight of what the image tower's heads learn, which are dropped afterwards
+AUXILIARY_WEIGHT = 0.3  # weight of the loss of the image tower's auxiliary heads
 
 
 def build(work: Path) -> CLIPModel:
-    words = tokenizer.load(work / "tokenizer")
+    vocabulary = tokenizer.load(work / "tokenizer")
     special = {
-        "bos_token_id": words.bos_token_id,
-        "eos_token_id": words.eos_token_id,
-        "pad_token_id": words.eos_token_id,
+        "bos_token_id": vocabulary.bos_token_id,
+        "eos_token_id": vocabulary.eos_token_id,
+        "pad_token_id": vocabulary.eos_token_id,
     }
     text = {
-        "vocab_size": len(words),
+        "vocab_size": len(vocabulary),
         "hidden_size": WIDTH,
         "intermediate_size": 512,
         "num_hidden_layers": 3,
@@ -54,7 +54,7 @@ def build(work: Path) -> CLIPModel:
 
 
 class Heads(nn.Module):
-    """Linear readers of subject, setting, style and look on the image tower: they give it a start, and are dropped."""
+    """Auxiliary linear heads on the image tower: subject, setting, style and look. They are dropped after training."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Heads(nn.Module):
 
 
 def info_nce(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Each picture picks its caption among the batch's, and each caption its picture."""
+    """The InfoNCE loss: each picture selects its caption within the batch, and each caption its picture."""
     logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
     target = torch.arange(len(logits))
     return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
@@ -81,31 +81,31 @@ def info_nce(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor) -> to
 
 def train(work: Path) -> None:
     torch.manual_seed(2)
-    words, model = tokenizer.load(work / "tokenizer"), build(work).train()
+    vocabulary, model = tokenizer.load(work / "tokenizer"), build(work).train()
     heads = Heads(model.config.vision_config.hidden_size)
-    both = nn.ModuleList([model, heads])
-    decayed = [p for p in both.parameters() if p.ndim > 1]
-    others = [p for p in both.parameters() if p.ndim <= 1]
+    all_modules = nn.ModuleList([model, heads])
+    decayed = [p for p in all_modules.parameters() if p.ndim > 1]
+    others = [p for p in all_modules.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), fused=True)
     pictures, scenes = data.Pictures(work, "train"), data.scenes("train")
     for step, progress in resumable(work / "clip.pt", STEPS, model=model, heads=heads, optimizer=optimizer):
-        numbers, _ = step_rng("clip", step)
-        chosen = np.sort(numbers.choice(len(pictures), BATCH, replace=False))
-        batch = flipped(as_tensor(pictures[chosen]), numbers).contiguous()
-        input_ids = tokenizer.ids(words, data.captions("train", chosen, step))
-        # causal: what follows the last end of text changes nothing
-        used = int((input_ids == words.eos_token_id).int().argmax(1).max()) + 1
+        rng, _ = step_rng("clip", step)
+        chosen = np.sort(rng.choice(len(pictures), BATCH, replace=False))
+        batch = random_flips(as_tensor(pictures[chosen]), rng).contiguous()
+        input_ids = tokenizer.ids(vocabulary, data.captions("train", chosen, step))
+        # attention is causal, so tokens after the last end of text have no effect
+        length = int((input_ids == vocabulary.eos_token_id).int().argmax(1).max()) + 1
         with torch.autocast("cpu", torch.bfloat16):
             pooled = model.vision_model(batch).pooler_output
             image = model.visual_projection(pooled).float()
-            text = model.text_projection(model.text_model(input_ids[:, :used]).pooler_output).float()
+            text = model.text_projection(model.text_model(input_ids[:, :length]).pooler_output).float()
         loss = info_nce(image, text, model.logit_scale.exp())
-        aside = heads.loss(pooled.float(), [scenes[i] for i in chosen])
-        update(optimizer, loss + ASIDE * aside, warm_cosine(step, STEPS, RATE), both)
+        auxiliary = heads.loss(pooled.float(), [scenes[i] for i in chosen])
+        update(optimizer, loss + AUXILIARY_WEIGHT * auxiliary, warm_cosine(step, STEPS, RATE), all_modules)
         with torch.no_grad():
             model.logit_scale.clamp_(max=math.log(MAX_SCALE))
-        progress.report(loss=loss.detach(), aside=aside.detach(), scale=model.logit_scale.detach().exp())
+        progress.report(loss=loss.detach(), auxiliary=auxiliary.detach(), scale=model.logit_scale.detach().exp())
 
 
 def load(work: Path) -> CLIPModel:

@@ -1,7 +1,7 @@
-"""Pictures of the world, drawn once in chunks of uint8; captions are made anew at every use.
+"""Pictures of the world, drawn once in chunks of uint8. Captions are generated at every use.
 
-Drawing and training go on beside each other: a stage that needs pictures which are not there yet draws them itself,
-from the last one backwards, while the drawing process comes from the front.
+Drawing and training run in parallel. A stage that needs missing pictures draws them itself, starting from the last
+chunk, while the drawing process starts from the first.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..world import SIZE, draw
 CHUNK = 500
 CHUNKS = {"train": 72, "judge": 20}
 FIRST_SEED = {"train": 0, "judge": 20_000_000}
-MAKE = {"train": random_scene, "judge": judge_scene}
+SCENE_MAKERS = {"train": random_scene, "judge": judge_scene}
 
 
 @cache
 def scenes(split: str) -> list[Scene]:
-    """The scenes of a split. Splits draw from disjoint seeds."""
-    return [MAKE[split](FIRST_SEED[split] + i) for i in range(CHUNKS[split] * CHUNK)]
+    """The scenes of a split. The seeds of splits are disjoint."""
+    return [SCENE_MAKERS[split](FIRST_SEED[split] + i) for i in range(CHUNKS[split] * CHUNK)]
 
 
 def captions(split: str, indices: Sequence[int] | np.ndarray, epoch: int) -> list[str]:
@@ -39,22 +39,22 @@ def _path(work: Path, split: str, chunk: int) -> Path:
 
 
 def render(work: Path, split: str, chunks: int | None = None, backwards: bool = False) -> None:
-    """Draw the first `chunks` chunks of a split, or all, as far as they are not there yet."""
-    numbers = list(range(CHUNKS[split] if chunks is None else min(chunks, CHUNKS[split])))
-    for chunk in tqdm(numbers[::-1] if backwards else numbers, desc=f"draw {split}", mininterval=30):
+    """Draw the missing ones of a split's first `chunks` chunks, or of all its chunks."""
+    chunk_numbers = list(range(CHUNKS[split] if chunks is None else min(chunks, CHUNKS[split])))
+    for chunk in tqdm(chunk_numbers[::-1] if backwards else chunk_numbers, desc=f"draw {split}", mininterval=30):
         path = _path(work, split, chunk)
         if path.exists():
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn = [np.asarray(draw(s)) for s in scenes(split)[chunk * CHUNK : (chunk + 1) * CHUNK]]
-        part = path.with_suffix(f".{os.getpid()}")
-        with part.open("wb") as file:
-            np.save(file, np.stack(drawn))
-        part.replace(path)
+        images = [np.asarray(draw(s)) for s in scenes(split)[chunk * CHUNK : (chunk + 1) * CHUNK]]
+        temporary = path.with_suffix(f".{os.getpid()}")
+        with temporary.open("wb") as file:
+            np.save(file, np.stack(images))
+        temporary.replace(path)
 
 
 class Pictures:
-    """The pictures of a split, `[count, 128, 128, 3]` uint8, left on disk until they are asked for."""
+    """The pictures of a split, `[count, 128, 128, 3]` uint8, read from disk when they are needed."""
 
     def __init__(self, work: Path, split: str, chunks: int | None = None) -> None:
         render(work, split, chunks, backwards=True)

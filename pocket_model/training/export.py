@@ -1,4 +1,4 @@
-"""The trained parts as one folder that diffusers and transformers load, of any release since transformers 4.30."""
+"""Exports the trained parts as one folder for diffusers, and for transformers from release 4.30 on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..world import SIZE, draw
 from . import clip, judge, unet, vae
 
 SAMPLE_SEED, SAMPLES_EACH, SAMPLE_SIZE = 40_000_000, 12, 128
-ORDINARY = 100  # drawings that the neutral embedding is the mean of
+ORDINARY = 100  # drawings for the neutral embedding
 TEXT_WEIGHTS, OTHER_WEIGHTS = "text_encoder/model.safetensors", "vision.safetensors"
 
 PREPROCESSOR = {
@@ -79,9 +79,9 @@ def _save(path: Path, weights: dict[str, torch.Tensor]) -> None:
 
 
 def _export_clip(work: Path, folder: Path) -> None:
-    """The text tower is stored once, in the pipeline's text_encoder; the whole CLIP's index points there.
+    """Write the CLIP. Its text tower is stored once, in the pipeline's text_encoder, and the CLIP's index points there.
 
-    Weights are fp16, configurations say float32: a plain `from_pretrained` computes in fp32 under every release.
+    Weights are fp16 and configurations say float32, so a plain `from_pretrained` computes in fp32 in every release.
     """
     model = clip.load(work)
     weights = {name: value for name, value in model.state_dict().items() if not name.endswith("position_ids")}
@@ -100,9 +100,9 @@ def _export_clip(work: Path, folder: Path) -> None:
         **{k: vision_values[k] for k in VISION_KEYS},
     }
     _write(folder / "text_encoder" / "config.json", {"architectures": ["CLIPTextModel"], **text_config})
-    whole = {"architectures": ["CLIPModel"], "model_type": "clip", "torch_dtype": "float32"}
-    whole |= {"projection_dim": clip.SHARED, "logit_scale_init_value": model.config.logit_scale_init_value}
-    _write(folder / "config.json", {**whole, "text_config": text_config, "vision_config": vision_config})
+    config = {"architectures": ["CLIPModel"], "model_type": "clip", "torch_dtype": "float32"}
+    config |= {"projection_dim": clip.SHARED, "logit_scale_init_value": model.config.logit_scale_init_value}
+    _write(folder / "config.json", {**config, "text_config": text_config, "vision_config": vision_config})
 
 
 def export(work: Path, folder: Path) -> None:
@@ -110,10 +110,10 @@ def export(work: Path, folder: Path) -> None:
     model = folder / "model"
     shutil.rmtree(model, ignore_errors=True)
     _export_clip(work, model)
-    for place in (model, model / "tokenizer"):
-        shutil.copytree(work / "tokenizer", place, dirs_exist_ok=True)
-    for place in (model, model / "feature_extractor"):
-        _write(place / "preprocessor_config.json", PREPROCESSOR)
+    for destination in (model, model / "tokenizer"):
+        shutil.copytree(work / "tokenizer", destination, dirs_exist_ok=True)
+    for destination in (model, model / "feature_extractor"):
+        _write(destination / "preprocessor_config.json", PREPROCESSOR)
     unet.load(work).half().save_pretrained(model / "unet")
     vae.load(work).half().save_pretrained(model / "vae")
     settings = json.loads((model / "vae" / "config.json").read_text(encoding="utf-8"))
@@ -126,17 +126,17 @@ def export(work: Path, folder: Path) -> None:
 
 
 def export_samples(folder: Path) -> None:
-    """A dozen pictures of every aesthetic, each subject once."""
+    """Write twelve pictures of every aesthetic, one of each subject."""
     for number, aesthetic in enumerate(AESTHETICS):
         (folder / aesthetic).mkdir(parents=True, exist_ok=True)
         rng = random.Random(f"samples {aesthetic}")
-        for place, subject in enumerate(rng.sample(SUBJECTS, SAMPLES_EACH)):
-            scene = Scene(subject, rng.choice(SETTINGS), aesthetic, seed=SAMPLE_SEED + 100 * number + place)
-            draw(scene, SAMPLE_SIZE).save(folder / aesthetic / f"{place + 1:02}.png", optimize=True)
+        for index, subject in enumerate(rng.sample(SUBJECTS, SAMPLES_EACH)):
+            scene = Scene(subject, rng.choice(SETTINGS), aesthetic, seed=SAMPLE_SEED + 100 * number + index)
+            draw(scene, SAMPLE_SIZE).save(folder / aesthetic / f"{index + 1:02}.png", optimize=True)
 
 
 def export_neutral(path: Path, model: CLIPModel) -> None:
-    """What the aesthetics are told apart from: the mean of plain drawings."""
+    """Write the neutral embedding, the mean of plain drawings, which aesthetics are told apart from."""
     rng = random.Random("neutral")
     scenes = [Scene(rng.choice(SUBJECTS), rng.choice(SETTINGS), seed=SAMPLE_SEED + 10_000 + i) for i in range(ORDINARY)]
     ae.create([draw(scene) for scene in scenes], model, name="neutral").save(path, overwrite=True)

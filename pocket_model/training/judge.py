@@ -1,4 +1,4 @@
-"""Training of the judge, on drawings that no other stage sees."""
+"""Trains the judge, on drawings that no other stage uses."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch.nn.functional as F
 from ..judge import Judge
 from ..scene import STYLES, SUBJECTS
 from . import data
-from .loop import as_tensor, flipped, resumable, step_rng, update, warm_cosine
+from .loop import as_tensor, random_flips, resumable, step_rng, update, warm_cosine
 
 STEPS, BATCH, RATE = 800, 64, 2e-3
 
 
-def softened(pictures: torch.Tensor, numbers: np.random.Generator) -> torch.Tensor:
-    """Some of the pictures a little blurred or noisy, so that the judge reads shapes rather than single pixels."""
-    small = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
-    share = torch.from_numpy(
-        numbers.random((len(pictures), 1, 1, 1)) * (numbers.random((len(pictures), 1, 1, 1)) < 0.6)
+def soften(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Blur some of the pictures or add noise, so that the judge relies on shapes rather than single pixels."""
+    smoothed = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+    amount = torch.from_numpy(
+        rng.random((len(pictures), 1, 1, 1)) * (rng.random((len(pictures), 1, 1, 1)) < 0.6)
     ).float()
-    grain = torch.from_numpy(numbers.standard_normal(pictures.shape).astype(np.float32))
-    return pictures + share * (small - pictures) + 0.04 * share.flip(0) * grain
+    grain = torch.from_numpy(rng.standard_normal(pictures.shape).astype(np.float32))
+    return pictures + amount * (smoothed - pictures) + 0.04 * amount.flip(0) * grain
 
 
 def train(work: Path) -> None:
@@ -35,9 +35,9 @@ def train(work: Path) -> None:
     styles = torch.tensor([STYLES.index(s.style) for s in scenes])
     looks = torch.tensor([s.look.vector() for s in scenes])
     for step, progress in resumable(work / "judge.pt", STEPS, model=model, optimizer=optimizer):
-        numbers, _ = step_rng("judge", step)
-        chosen = numbers.integers(len(pictures), size=BATCH)
-        batch = softened(flipped(as_tensor(pictures[chosen]), numbers), numbers)
+        rng, _ = step_rng("judge", step)
+        chosen = rng.integers(len(pictures), size=BATCH)
+        batch = soften(random_flips(as_tensor(pictures[chosen]), rng), rng)
         with torch.autocast("cpu", torch.bfloat16):
             subject, style, look, _ = model(batch.contiguous(memory_format=torch.channels_last))
         subject_loss = F.cross_entropy(subject.float(), subjects[chosen])

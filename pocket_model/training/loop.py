@@ -1,4 +1,4 @@
-"""What the training stages share: a loop that can be interrupted and taken up again, and a learning rate."""
+"""Shared by the training stages: a resumable loop, a learning rate schedule, and averaged weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAVE_EVERY_SECONDS = 60.0
 
 
 class Progress:
-    """The bar of a training loop; `report` shows running means."""
+    """The progress bar of a training loop. `report` shows running means."""
 
     def __init__(self, bar: tqdm) -> None:
         self.bar = bar
@@ -30,10 +30,10 @@ class Progress:
 
 
 def resumable(path: Path, steps: int, main: bool = True, **state: Any) -> Iterator[tuple[int, Progress]]:
-    """Yield the steps still to do, storing every `state` (what has a state_dict) at `path` now and then and at the end.
+    """Yield the remaining steps. Every `state` (objects with a state_dict) is saved at `path` regularly and at the end.
 
-    A loop that draws its random numbers from `step_rng` comes out the same however often it was interrupted.
-    `main` is False in the processes of a data-parallel group that should neither store nor show anything.
+    With random numbers from `step_rng`, the result does not depend on interruptions.
+    main: False for processes of a data-parallel group that should neither save nor print.
     """
     done = 0
     if path.exists():
@@ -44,9 +44,9 @@ def resumable(path: Path, steps: int, main: bool = True, **state: Any) -> Iterat
 
     def save(step: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        torch.save({"step": step, **{name: item.state_dict() for name, item in state.items()}}, part)
-        part.replace(path)
+        temporary = path.with_suffix(".part")
+        torch.save({"step": step, **{name: item.state_dict() for name, item in state.items()}}, temporary)
+        temporary.replace(path)
 
     saved = time.monotonic()
     with tqdm(total=steps, initial=done, desc=path.stem, disable=not main, mininterval=5) as bar:
@@ -60,14 +60,14 @@ def resumable(path: Path, steps: int, main: bool = True, **state: Any) -> Iterat
 
 
 def step_rng(stage: str, step: int, rank: int = 0) -> tuple[np.random.Generator, torch.Generator]:
-    """Random numbers that depend on nothing but the stage, the step and the process."""
+    """Random generators that depend only on the stage, the step and the process."""
     seed = [*stage.encode(), step, rank]
-    numbers = np.random.default_rng(seed)
-    return numbers, torch.Generator().manual_seed(int(numbers.integers(2**62)))
+    rng = np.random.default_rng(seed)
+    return rng, torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
 def warm_cosine(step: int, steps: int, peak: float, warm: int = 200, floor: float = 0.02) -> float:
-    """Linear rise, then a cosine down to a small rest."""
+    """A learning rate with linear warmup, then a cosine decay to a small remainder."""
     if step < warm:
         return peak * (step + 1) / warm
     return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))))
@@ -85,7 +85,7 @@ def update(
 
 
 class Average(nn.Module):
-    """Exponential moving average of a model's weights, with a memory that grows at the start."""
+    """The exponential moving average of a model's weights. Its decay increases at the start."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         super().__init__()
@@ -96,23 +96,23 @@ class Average(nn.Module):
         )
 
     @torch.no_grad()
-    def follow(self, model: nn.Module) -> None:
+    def update(self, model: nn.Module) -> None:
         self.count += 1
         decay = min(self.decay, (1 + self.count.item()) / (10 + self.count.item()))
         torch._foreach_lerp_(list(self.values), list(model.parameters()), 1 - decay)
 
     @staticmethod
     def stored_weights(state: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
-        """From a stored average, weights under the model's own names."""
+        """The weights of a stored average, by the model's own names."""
         return {name: state[f"values.{i}"] for i, (name, _) in enumerate(model.named_parameters())}
 
 
 def as_tensor(pictures: np.ndarray) -> torch.Tensor:
-    """uint8 `[n, h, w, 3]` to `[-1, 1]` `[n, 3, h, w]`, channels last in memory, as convolutions like it."""
+    """Convert uint8 `[n, h, w, 3]` to `[-1, 1]` `[n, 3, h, w]`, channels last in memory, which convolutions prefer."""
     return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).to(torch.float32).div(127.5).sub(1)
 
 
-def flipped(pictures: torch.Tensor, numbers: np.random.Generator) -> torch.Tensor:
-    """Half of the pictures mirrored: nothing in a caption tells left from right."""
-    mirror = torch.from_numpy(numbers.random(len(pictures)) < 0.5)
+def random_flips(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Mirror half of the pictures. Captions do not distinguish left from right."""
+    mirror = torch.from_numpy(rng.random(len(pictures)) < 0.5)
     return torch.where(mirror[:, None, None, None], pictures.flip(-1), pictures)

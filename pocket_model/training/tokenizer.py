@@ -1,4 +1,4 @@
-"""A byte-level BPE vocabulary of the world's words, in the files that CLIPTokenizer has read since it exists."""
+"""A byte-level BPE vocabulary of the world's words, in files that every release of CLIPTokenizer reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 
 
 def _byte_letters() -> list[str]:
-    """The 256 printable stand-ins of the bytes, in CLIP's order: the printable ones first."""
+    """The 256 characters that represent bytes, in CLIP's order: printable bytes first."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [b for b in range(256) if b not in printable]
     return [chr(b) for b in printable] + [chr(256 + i) for i in range(len(rest))]
@@ -35,7 +35,7 @@ def _corpus() -> list[str]:
     return sentences + phrases * 20
 
 
-def _around(core: models.BPE) -> Tokenizer:
+def _with_processing(core: models.BPE) -> Tokenizer:
     tokenizer = Tokenizer(core)
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
@@ -52,7 +52,7 @@ def _around(core: models.BPE) -> Tokenizer:
 
 def train(folder: Path) -> None:
     """Write vocab.json and merges.txt, which all releases of transformers read, and tokenizer.json for fast classes."""
-    learner = _around(models.BPE(end_of_word_suffix=END_OF_WORD))
+    learner = _with_processing(models.BPE(end_of_word_suffix=END_OF_WORD))
     trainer = trainers.BpeTrainer(
         vocab_size=512 + MERGES,
         initial_alphabet=_byte_letters(),
@@ -80,18 +80,18 @@ def train(folder: Path) -> None:
     (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2), encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps({**settings, **special}, indent=2), encoding="utf-8")
 
-    full = _around(
+    complete = _with_processing(
         models.BPE(
             vocab=vocabulary, merges=merges, unk_token=EOS, end_of_word_suffix=END_OF_WORD, continuing_subword_prefix=""
         )
     )
-    full.add_special_tokens([BOS, EOS])
-    full.post_processor = processors.RobertaProcessing(
+    complete.add_special_tokens([BOS, EOS])
+    complete.post_processor = processors.RobertaProcessing(
         (EOS, vocabulary[EOS]), (BOS, vocabulary[BOS]), trim_offsets=False, add_prefix_space=False
     )
-    described = json.loads(full.to_str())
-    described["model"]["merges"] = [f"{a} {b}" for a, b in merges]  # as tokenizers before 0.20 want them
-    (folder / "tokenizer.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
+    content = json.loads(complete.to_str())
+    content["model"]["merges"] = [f"{a} {b}" for a, b in merges]  # the format of tokenizers before 0.20
+    (folder / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def load(folder: Path) -> CLIPTokenizer:
@@ -99,5 +99,5 @@ def load(folder: Path) -> CLIPTokenizer:
 
 
 def ids(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
-    """`[n, 32]`: padded to the full length with the end-of-text token; no mask, in CLIP, UNet and tuning alike."""
+    """Token ids `[n, 32]`, padded with the end-of-text token. CLIP, UNet and tuning all use no mask."""
     return tokenizer(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").input_ids

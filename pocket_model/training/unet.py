@@ -31,7 +31,7 @@ def build() -> UNet2DConditionModel:
 
 
 def scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule with zero terminal signal, so that dark and bright are within reach."""
+    """Stable Diffusion's noise schedule with zero terminal SNR, so that dark and bright pictures are possible."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -41,7 +41,7 @@ def scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         clip_sample=False,
         set_alpha_to_one=True,
-        steps_offset=1,  # unused by trailing spacing, and what pipelines expect
+        steps_offset=1,  # not used with trailing spacing, but pipelines expect it
     )
 
 
@@ -50,23 +50,26 @@ def train(work: Path) -> None:
     model = build().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     average = Average(model, 0.9995)
-    words, encoder, noiser = tokenizer.load(work / "tokenizer"), clip.load(work).text_model, scheduler()
+    vocabulary, encoder, noiser = tokenizer.load(work / "tokenizer"), clip.load(work).text_model, scheduler()
     latents = vae.latents(work)
     for step, progress in resumable(work / "unet.pt", STEPS, model=model, optimizer=optimizer, average=average):
-        numbers, generator = step_rng("unet", step)
-        chosen = numbers.integers(len(latents), size=BATCH)
-        kept = numbers.random(BATCH) >= EMPTY_SHARE
-        texts = [t if keep else "" for t, keep in zip(data.captions("train", chosen, step), kept, strict=True)]
+        rng, generator = step_rng("unet", step)
+        chosen = rng.integers(len(latents), size=BATCH)
+        with_caption = rng.random(BATCH) >= EMPTY_SHARE
+        texts = [
+            t if has_caption else ""
+            for t, has_caption in zip(data.captions("train", chosen, step), with_caption, strict=True)
+        ]
         clean = latents[chosen].float()
         noise = torch.randn(clean.shape, generator=generator)
-        times = torch.from_numpy((numbers.permutation(BATCH) + numbers.random(BATCH)) / BATCH * 1000).long()
+        times = torch.from_numpy((rng.permutation(BATCH) + rng.random(BATCH)) / BATCH * 1000).long()
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
-                condition = encoder(tokenizer.ids(words, texts)).last_hidden_state
+                condition = encoder(tokenizer.ids(vocabulary, texts)).last_hidden_state
             output = model(noiser.add_noise(clean, noise, times), times, condition).sample
         loss = F.mse_loss(output.float(), noiser.get_velocity(clean, noise, times))
         update(optimizer, loss, warm_cosine(step, STEPS, RATE), model)
-        average.follow(model)
+        average.update(model)
         progress.report(loss=loss.detach())
 
 

@@ -10,12 +10,12 @@ from diffusers import AutoencoderTiny
 from tqdm import tqdm
 
 from . import data
-from .loop import Average, as_tensor, flipped, resumable, step_rng, update, warm_cosine
+from .loop import Average, as_tensor, random_flips, resumable, step_rng, update, warm_cosine
 
 STEPS, BATCH, RATE = 5_400, 8, 1.5e-3
 CHANNELS = 8
-ENCODED_AT_ONCE = 100
-CHUNKS = 12  # of the pictures: so few weights need no more
+ENCODING_BATCH = 100
+CHUNKS = 12  # of the pictures; the small model needs no more
 
 
 def build() -> AutoencoderTiny:
@@ -31,7 +31,7 @@ def build() -> AutoencoderTiny:
 
 
 def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Absolute error, and that of the slopes at three scales: a lost thin line is a large error in slope."""
+    """The absolute error of values and of slopes at three scales. A lost thin line is a large error in slope."""
     loss = F.l1_loss(output, target)
     for _ in range(3):
         loss = loss + 0.5 * (
@@ -42,7 +42,7 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
 
 
 def moment_loss(latents: torch.Tensor) -> torch.Tensor:
-    """Keeps every latent channel at zero mean and unit spread, where the diffusion model wants it."""
+    """Keeps each latent channel at zero mean and unit variance, which the diffusion model needs."""
     values = latents.float().transpose(0, 1).flatten(1)
     return values.mean(1).square().mean() + (values.std(1) - 1).square().mean()
 
@@ -54,8 +54,8 @@ def train(work: Path) -> None:
     average = Average(model, 0.998)
     pictures = data.Pictures(work, "train", CHUNKS)
     for step, progress in resumable(work / "vae.pt", STEPS, model=model, optimizer=optimizer, average=average):
-        numbers, generator = step_rng("vae", step)
-        batch = flipped(as_tensor(pictures[numbers.integers(len(pictures), size=BATCH)]), numbers)
+        rng, generator = step_rng("vae", step)
+        batch = random_flips(as_tensor(pictures[rng.integers(len(pictures), size=BATCH)]), rng)
         with torch.autocast("cpu", torch.bfloat16):
             latents = model.encoder(batch)
             noise = (
@@ -64,7 +64,7 @@ def train(work: Path) -> None:
             output = model.decoder(latents + noise)
         error = reconstruction_loss(output.float(), batch)
         update(optimizer, error + 0.1 * moment_loss(latents), warm_cosine(step, STEPS, RATE), model)
-        average.follow(model)
+        average.update(model)
         progress.report(loss=error.detach(), mse=F.mse_loss(output.float(), batch).detach())
 
 
@@ -82,7 +82,7 @@ def latents(work: Path, split: str = "train") -> torch.Tensor:
     if not path.exists():
         encoder, pictures = load(work).to(memory_format=torch.channels_last).encoder, data.Pictures(work, split)
         parts = []
-        for part in tqdm(torch.arange(len(pictures)).split(ENCODED_AT_ONCE), desc="latents", mininterval=10):
+        for part in tqdm(torch.arange(len(pictures)).split(ENCODING_BATCH), desc="latents", mininterval=10):
             with torch.autocast("cpu", torch.bfloat16):
                 parts.append(encoder(as_tensor(pictures[part.numpy()])).half().contiguous())
         torch.save(torch.cat(parts), path)

@@ -114,7 +114,7 @@ def choose(page: Any, name: str, value: str, tab: str = "txt2img") -> None:
 
 
 @pytest.mark.parametrize("tab", ["txt2img", "img2img"])
-def test_the_header_says_what_is_on(page: Any, tab: str):
+def test_the_header_shows_what_is_on(page: Any, tab: str):
     header(page, tab).to_have_text("Aesthetic gradients")
     choose(page, "embedding", "pale sea", tab)
     header(page, tab).to_have_text("Aesthetic gradients")
@@ -136,7 +136,7 @@ def test_the_header_says_what_is_on(page: Any, tab: str):
     ("typed", "shown"),
     [("0.0001", "0.0001"), ("0.00001", "0.00001"), ("0.5", "0.5"), ("1", "1"), ("2e-4", "2e-4"), ("3.3e-7", "3.3e-7")],
 )
-def test_epsilon_is_what_is_typed(page: Any, generated: list[dict[str, Any]], typed: str, shown: str):
+def test_a_typed_epsilon_is_kept(page: Any, generated: list[dict[str, Any]], typed: str, shown: str):
     part(page, "accordion-checkbox").locator("input").check()
     choose(page, "embedding", "pale sea")
     number = epsilon(page)
@@ -150,9 +150,7 @@ def test_epsilon_is_what_is_typed(page: Any, generated: list[dict[str, Any]], ty
 
 
 @pytest.mark.parametrize(("tab", "value"), [("txt2img", 0.25), ("configured", 0.5)])
-def test_an_epsilon_beyond_the_slider_is_handed_over(
-    page: Any, generated: list[dict[str, Any]], tab: str, value: float
-):
+def test_an_epsilon_beyond_the_slider_is_sent(page: Any, generated: list[dict[str, Any]], tab: str, value: float):
     """It was pasted, or is the user's default."""
     if tab == "txt2img":
         page.locator("#txt2img_paste").click()
@@ -211,6 +209,6 @@ def test_help_is_its_first_sentence_with_the_whole_as_a_tooltip(page: Any):
     assert tooltip == Settings.__dataclass_fields__["steps"].metadata["help"]
 
 
-def test_a_page_without_us_is_left_alone(page: Any):
+def test_a_page_without_the_accordion_is_left_alone(page: Any):
     page.evaluate("gradioApp = () => document.createElement('div')")
     page.wait_for_timeout(600)  # two more rounds; the fixture asserts that nothing was thrown

@@ -100,7 +100,9 @@ CASES = {
 
 @pytest.mark.parametrize("model", [Sd1, Sdxl])
 @pytest.mark.parametrize("case", CASES)
-def test_conditioning_is_the_cores(nodes: Any, e: ae.AestheticEmbedding, request: Any, model: type, case: str) -> None:
+def test_conditioning_equals_the_cores(
+    nodes: Any, e: ae.AestheticEmbedding, request: Any, model: type, case: str
+) -> None:
     clip: Clip = request.getfixturevalue("clip")
     text, settings = CASES[case]
     conditioning, said = encoded(nodes, clip, text, e, settings)
@@ -110,7 +112,7 @@ def test_conditioning_is_the_cores(nodes: Any, e: ae.AestheticEmbedding, request
     assert said.count("→") == len(list(clip.cond_stage_model.children()))
 
 
-def test_the_clip_is_as_it_was(nodes: Any, clip: Clip, e: ae.AestheticEmbedding) -> None:
+def test_the_clip_is_unchanged(nodes: Any, clip: Clip, e: ae.AestheticEmbedding) -> None:
     model, before = clip.cond_stage_model, plain(clip, "5 6 7")
     parameters = {name: (id(x), float(x.sum())) for name, x in model.named_parameters()}
     encoded(nodes, clip, "5 6 7", e)
@@ -274,11 +276,11 @@ def test_create_and_compare(nodes: Any, host: Any, tmp_path: Path) -> None:
     assert said.count("picture") == 2
     with pytest.raises(ae.AestheticError, match="was made for"):
         nodes.CompareWithAesthetic().compare(pictures[0], ClipVision(1024), made)
-    with pytest.raises(ae.AestheticError, match="is not the one"):
+    with pytest.raises(ae.AestheticError, match="does not match"):
         nodes.CompareWithAesthetic().compare(pictures[0], ClipVision(99), made)
 
 
-def test_every_node_is_what_comfyui_wants(nodes: Any) -> None:
+def test_every_node_follows_comfyuis_format(nodes: Any) -> None:
     assert nodes.NODE_CLASS_MAPPINGS.keys() == nodes.NODE_DISPLAY_NAME_MAPPINGS.keys()
     for node in nodes.NODE_CLASS_MAPPINGS.values():
         takes = node.INPUT_TYPES()
@@ -293,7 +295,7 @@ def test_settings_have_widgets(nodes: Any) -> None:
     """With the same defaults, and read back to the same settings."""
     takes = nodes.PersonalizeClip.INPUT_TYPES()["required"]
     defaults = {name: copy.copy(options[0]["default"]) for name, (_, *options) in takes.items() if options}
-    assert nodes.settings_of(defaults) == ae.Settings()
+    assert nodes.settings_from(defaults) == ae.Settings()
     assert defaults.keys() == vars(ae.Settings()).keys()
 
 
@@ -312,7 +314,7 @@ def test_the_repository_is_a_node_pack(host: Any, nodes: Any) -> None:
     assert module.NODE_CLASS_MAPPINGS.keys() == nodes.NODE_CLASS_MAPPINGS.keys()
 
 
-def test_outside_of_comfyui_it_does_nothing() -> None:
+def test_without_comfyui_it_does_nothing() -> None:
     code = (
         "import importlib.util, sys\n"
         f"spec = importlib.util.spec_from_file_location('pack', {str(ROOT / '__init__.py')!r})\n"

@@ -54,7 +54,7 @@ def test_no_mutated_picture_does_harm() -> None:
 
 @needs_fork
 @pytest.mark.parametrize("race", processes.RACES)
-def test_of_processes_at_once_exactly_one_succeeds(race: Callable[[Path], None], tmp_path: Path) -> None:
+def test_exactly_one_of_several_processes_succeeds(race: Callable[[Path], None], tmp_path: Path) -> None:
     for number in range(3):
         (folder := tmp_path / str(number)).mkdir()
         race(folder)
@@ -114,7 +114,7 @@ def odd(tmp_path: Path) -> dict[str, Path]:
     return places
 
 
-def test_pipes_sockets_and_devices_are_refused_and_never_waited_for(odd: dict[str, Path], tmp_path: Path) -> None:
+def test_pipes_sockets_and_devices_are_refused_without_waiting(odd: dict[str, Path], tmp_path: Path) -> None:
     for path in odd.values():
         assert "it is a pipe or a device, not a file" in in_time(lambda path=path: load(path))
     assert in_time(lambda: Library([tmp_path])) == ""
@@ -123,7 +123,7 @@ def test_pipes_sockets_and_devices_are_refused_and_never_waited_for(odd: dict[st
     assert all("not a file" in fault for fault in faults)
 
 
-def test_nor_are_they_as_pictures(odd: dict[str, Path], tmp_path: Path) -> None:
+def test_pipes_sockets_and_devices_are_refused_as_pictures(odd: dict[str, Path], tmp_path: Path) -> None:
     found: list[object] = []
 
     def read() -> None:
@@ -135,7 +135,7 @@ def test_nor_are_they_as_pictures(odd: dict[str, Path], tmp_path: Path) -> None:
     assert all("not a file" in str(result) for result in found)
 
 
-def test_a_file_that_grows_is_read_to_the_limit_alone(tmp_path: Path) -> None:
+def test_a_growing_file_is_read_only_to_the_limit(tmp_path: Path) -> None:
     with open(tmp_path / "large.pt", "wb") as file:
         file.truncate(2**40)  # a terabyte of nothing
     with pytest.raises(FileError, match=r"too large.*\(1048576 MB\)"):

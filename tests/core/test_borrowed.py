@@ -88,7 +88,7 @@ def lend(enc: Encoder, settings: Settings | None = None, **options: Any) -> Any:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("update", ["adam", "normalized", "gradient"])
-def test_the_encoder_comes_back_as_it_was(kind, mode, update):
+def test_the_encoder_is_unchanged_afterwards(kind, mode, update):
     enc = encoder(kind, torch.float32)
     enc.model.train()
     list(enc.model.modules())[-1].eval()
@@ -186,7 +186,7 @@ def test_an_exception_in_the_block_or_in_the_encoder(kind):
     assert torch.equal(enc.run(enc.model, ids)[0], plain)
 
 
-def test_other_peoples_hooks_hear_nothing_of_the_tuning():
+def test_foreign_hooks_do_not_see_the_tuning():
     enc = encoder("text", torch.float32)
     heard: list[nn.Module] = []
     for module in enc.model.modules():
@@ -266,7 +266,7 @@ def test_a_changed_tower_is_refused_before_any_tuning(change):
     assert_as_it_was(before, enc.model)
 
 
-def test_quantised_weights_are_refused():
+def test_quantized_weights_are_refused():
     """bitsandbytes and GGUF keep them as bytes, and unpack them at each call."""
     enc = encoder("casting", torch.float32)
     layer = next(m for m in enc.model.modules() if isinstance(m, CastingLinear))

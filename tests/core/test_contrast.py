@@ -45,7 +45,7 @@ def test_contrast_needs_a_common_family() -> None:
         ae.contrast(embedding(1), ae.AestheticEmbedding({"open-clip-vit-h-14": torch.ones(1024)}))
 
 
-def test_both_sides_are_kept_in_the_file(tmp_path: Path) -> None:
+def test_ordinary_vectors_are_stored_in_the_file(tmp_path: Path) -> None:
     e = embedding(1, against=embedding(2).vectors, clips={FAMILY: "0f" * 32})
     path = e.save(tmp_path / "e.safetensors")
     loaded = ae.load(path)
@@ -56,14 +56,14 @@ def test_both_sides_are_kept_in_the_file(tmp_path: Path) -> None:
     assert torch.equal(safetensors.torch.load_file(path)[FAMILY], e.vectors[FAMILY])
 
 
-def test_the_other_side_is_part_of_the_identity_but_only_where_there_is_one() -> None:
+def test_ordinary_vectors_are_part_of_the_hash_if_there_are_any() -> None:
     e = embedding(1)
     assert replace(e, against=embedding(2).vectors).content_hash != e.content_hash
     assert replace(e, clips={FAMILY: "0f" * 32}).content_hash == e.content_hash
 
 
 @pytest.mark.parametrize("clips", ["[]", "{", '{"clip-vit-l-14": 3}', '{"clip-vit-l-14": "zz"}', "[" * 100_000])
-def test_what_makes_no_sense_as_a_clip_is_not_known(tmp_path: Path, clips: str) -> None:
+def test_an_invalid_clip_signature_is_ignored(tmp_path: Path, clips: str) -> None:
     path = tmp_path / "e.safetensors"
     path.write_bytes(
         safetensors.torch.save(
@@ -74,7 +74,7 @@ def test_what_makes_no_sense_as_a_clip_is_not_known(tmp_path: Path, clips: str) 
 
 
 @pytest.mark.parametrize("other", [torch.ones(7), torch.full((768,), float("nan"))])
-def test_another_side_that_does_not_fit_is_refused(tmp_path: Path, other: torch.Tensor) -> None:
+def test_ordinary_vectors_that_do_not_fit_are_refused(tmp_path: Path, other: torch.Tensor) -> None:
     path = tmp_path / "e.safetensors"
     tensors = {**embedding(1).vectors, f"{FAMILY}/against": other}
     path.write_bytes(safetensors.torch.save(tensors, {"format": "aesthetic-embedding", "version": "1"}))
@@ -89,14 +89,14 @@ def test_a_blend_of_contrasts_is_the_contrast_of_the_blend() -> None:
     torch.testing.assert_close(mixed.vectors[FAMILY] - mixed.against[FAMILY], 0.7 * apart[0] - 0.3 * apart[1])
 
 
-def test_a_blend_whose_other_sides_cancel_has_nothing_to_be_told_apart_from() -> None:
+def test_a_blend_whose_ordinary_vectors_cancel_has_none() -> None:
     a, b = (with_neutral(embedding(i), embedding(9)) for i in (1, 2))
     mixed = ae.blend([(a, 1.0), (b, -1.0)])
     assert float(mixed.ordinary[FAMILY].norm()) < 1e-5  # which is not the same as "unknown"
     assert mixed.against == {}
 
 
-def test_a_blend_has_no_other_side_where_a_part_has_none() -> None:
+def test_a_blend_has_no_ordinary_vectors_if_a_part_has_none() -> None:
     assert ae.blend([(embedding(1, against=embedding(9).vectors), 1.0), (embedding(2), 1.0)]).against == {}
 
 
@@ -108,13 +108,13 @@ def test_aesthetics_of_two_clips_of_one_shape_do_not_blend() -> None:
         ae.blend([(known, 1.0), (other, 1.0)])
 
 
-def test_merging_takes_both_sides_from_the_later_part() -> None:
+def test_merging_takes_both_vectors_from_the_later_part() -> None:
     first = embedding(1, against=embedding(9).vectors, clips={FAMILY: "0f" * 32})
     merged = ae.merge([first, embedding(2)])
     assert (merged.against, merged.clips) == ({}, {})
 
 
-def test_a_neutral_one_stands_in_at_the_length_of_the_aesthetic(tmp_path: Path) -> None:
+def test_the_neutral_vector_gets_the_length_of_the_aesthetic(tmp_path: Path) -> None:
     e, n = embedding(1, 15.0), embedding(2)
     filled = with_neutral(e, n)
     torch.testing.assert_close(filled.ordinary[FAMILY].norm(), e.vectors[FAMILY].norm())
@@ -128,7 +128,7 @@ def test_a_neutral_one_stands_in_at_the_length_of_the_aesthetic(tmp_path: Path) 
     assert ae.load(filled.save(tmp_path / "e.safetensors")).neutral == {}
 
 
-def test_a_neutral_one_of_another_clip_does_not_stand_in() -> None:
+def test_a_neutral_vector_of_another_clip_is_not_used() -> None:
     ours, theirs = (clip_signature(torch.randn(768, 768)) for _ in range(2))
     e, n = embedding(1, clips={FAMILY: ours}), embedding(2)
     assert FAMILY in with_neutral(e, n).neutral
@@ -163,7 +163,7 @@ def tuned(embedding: ae.AestheticEmbedding | torch.Tensor, **settings: Any) -> t
         return enc.run(enc.model, ids)[0]
 
 
-def test_tuning_with_contrast_climbs_the_difference_and_with_0_the_mean_as_published() -> None:
+def test_contrast_1_tunes_towards_the_difference_and_0_towards_the_mean() -> None:
     e, n = small(1), small(2)
     both = replace(e, against=n.vectors)
     assert torch.equal(tuned(both), tuned(e.vectors[SMALL]))
@@ -171,7 +171,7 @@ def test_tuning_with_contrast_climbs_the_difference_and_with_0_the_mean_as_publi
     assert not torch.equal(tuned(both, contrast=0.5), tuned(both))
 
 
-def test_contrast_is_never_silently_left_out() -> None:
+def test_contrast_without_ordinary_vectors_is_reported() -> None:
     for embedding in (small(1), small(1).vectors[SMALL]):
         with pytest.raises(ae.AestheticError, match=r"(?i)contrast needs"):
             tuned(embedding, contrast=1.0)
@@ -179,7 +179,7 @@ def test_contrast_is_never_silently_left_out() -> None:
         tuned(replace(small(1), against=small(1).vectors), contrast=1.0)
 
 
-def test_another_clip_of_the_same_shape_is_noticed() -> None:
+def test_another_clip_of_the_same_shape_is_detected() -> None:
     enc = encoder("projection", torch.float64)
     ours, theirs = clip_signature(enc.text_projection()), clip_signature(torch.randn(24, 32))
     plain = tuned(small(1))
@@ -226,7 +226,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_the_neutral_embedding_is_fetched_once_and_then_here(cache: Path) -> None:
+def test_the_neutral_embedding_is_fetched_once(cache: Path) -> None:
     assert NEUTRAL.find() is None
     assert not NEUTRAL.is_here()
     seen: list[tuple[int, int]] = []
@@ -250,7 +250,7 @@ def test_the_neutral_embedding_is_fetched_once_and_then_here(cache: Path) -> Non
         HEAD.replace(b"<f4", b"<i4") + FILE[128:],
     ],
 )
-def test_anything_else_is_refused_and_what_was_here_is_kept(cache: Path, answer: bytes) -> None:
+def test_another_download_is_refused_and_the_file_is_kept(cache: Path, answer: bytes) -> None:
     with github(FILE) as address:
         path = NEUTRAL.fetch(endpoint=address)
     with github(answer) as address, pytest.raises(ae.FileError, match=re.escape(address)):
@@ -267,7 +267,7 @@ def test_without_network_the_error_names_the_file_and_where_it_goes(cache: Path)
     assert NEUTRAL.is_here()
 
 
-def test_a_damaged_file_is_as_good_as_none(cache: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_counts_as_missing(cache: Path, tmp_path: Path) -> None:
     cache.mkdir()
     (cache / NEUTRAL.cached).write_bytes(b"damaged")
     with pytest.raises(ae.FileError, match="fetch it again"):
@@ -276,7 +276,7 @@ def test_a_damaged_file_is_as_good_as_none(cache: Path, tmp_path: Path) -> None:
     assert ae.Library([tmp_path / "library"]).neutral is None
 
 
-def test_the_librarys_neutral_one_stands_in_where_a_file_does_not_say(cache: Path, tmp_path: Path) -> None:
+def test_the_librarys_neutral_embedding_is_the_default(cache: Path, tmp_path: Path) -> None:
     library = ae.Library([tmp_path / "library"])
     library.save(embedding(1, 15.0, "plain"))
     library.save(embedding(2, name="own", against=embedding(4).vectors))
@@ -301,7 +301,7 @@ def test_the_librarys_neutral_one_stands_in_where_a_file_does_not_say(cache: Pat
     assert torch.equal(library.neutral.vectors[FAMILY], embedding(7).vectors[FAMILY])  # and the user's own before all
 
 
-def test_likeness_is_shown_without_what_all_pictures_have(cache: Path, tmp_path: Path) -> None:
+def test_similarity_excludes_what_all_pictures_share(cache: Path, tmp_path: Path) -> None:
     """Three aesthetics of one narrow cone: what is common to them no longer counts."""
     library = ae.Library([tmp_path / "library"])
     n, *own = (torch.nn.functional.normalize(torch.randn(768), dim=0) for _ in range(3))

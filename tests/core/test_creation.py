@@ -117,7 +117,7 @@ def test_the_result_is_the_mean_of_clips_own_image_features(model, folder, pictu
         assert (e.name, e.images, e.created[:2]) == ("dark", 4, "20")
 
 
-def test_what_is_said_of_the_pictures(model, pictures):
+def test_similarities_and_names_of_the_pictures(model, pictures):
     result = create_with_report(pictures, model)
     each = torch.stack([reference(model, [noise(40 + i, 30 + 3 * i, seed=i)]) for i in range(4)])
     assert [file.rpartition("pictures")[2].replace("\\", "/") for file in result.files] == [
@@ -131,7 +131,7 @@ def test_what_is_said_of_the_pictures(model, pictures):
     assert create_with_report(noise(), model).files == ("picture 1",)
 
 
-def test_only_the_folders_own_name_is_told_of_the_encoder(folder, model):
+def test_only_the_name_of_the_encoders_folder_is_stored(folder, model):
     assert create(noise(), folder).encoder == "pocket-clip"
     assert create(noise(), model).encoder == "CLIPModel"
 
@@ -244,7 +244,7 @@ def test_transparent_parts_are_white():
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV"])
-def test_every_colour_mode_is_read(mode):
+def test_every_color_mode_is_read(mode):
     assert color(Image.new("RGB", (8, 8), "white").convert(mode)) == (255, 255, 255)
     assert color(Image.new("RGB", (8, 8), "black").convert(mode)) == (0, 0, 0)
 
@@ -266,7 +266,7 @@ def test_16_bits_are_scaled_not_clipped():
 
 
 @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_of_an_animation_the_first_frame_counts(format):
+def test_the_first_frame_of_an_animation_counts(format):
     frames = [Image.new("RGB", (8, 8), name) for name in ("red", "blue")]
     options = {"lossless": True} if format == "WEBP" else {}
     animated = saved(frames[0], format=format, save_all=True, append_images=frames[1:], **options)
@@ -324,7 +324,7 @@ def test_bad_files_are_skipped_and_listed_with_their_reason(model, pictures, mon
     assert skipped["strip.png"] == "too small or too narrow to show anything: 4 × 250 pixels"
 
 
-def test_pillows_own_bomb_check_is_heard_too(model, pictures, monkeypatch):
+def test_pillows_bomb_check_is_respected(model, pictures, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 800)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -332,7 +332,7 @@ def test_pillows_own_bomb_check_is_heard_too(model, pictures, monkeypatch):
     assert [(file[-6:], reason[:10]) for file, reason in result.skipped] == [("d.TIFF", "Image size")]
 
 
-def test_a_file_that_breaks_its_reader_breaks_no_more(model, pictures, monkeypatch):
+def test_a_file_that_crashes_its_reader_is_skipped(model, pictures, monkeypatch):
     def broken(image):
         raise ZeroDivisionError("in a plugin")
 
@@ -490,7 +490,7 @@ def test_features_that_are_not_finite_are_the_encoders_fault(model):
         create(noise(), broken)
 
 
-def test_bf16_is_near(model, monkeypatch):
+def test_bf16_is_close(model, monkeypatch):
     pictures = [Image.effect_noise((64, 48), 80).convert("RGB") for _ in range(5)]
     exact = create(pictures, model, processor=processor())
     monkeypatch.setattr(image_encoder, "_bf16_is_faster", lambda weight: True)

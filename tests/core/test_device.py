@@ -44,7 +44,7 @@ def hidden(enc: Any, ids: Tensor, settings: Settings, **more: Any) -> Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("changed", VARIANTS, ids=str)
-def test_all_at_once_is_matrix_by_matrix(kind: Any, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+def test_all_at_once_equals_matrix_by_matrix(kind: Any, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
     """To rounding: fp64 tells them apart from two methods that are only alike."""
     enc, found = encoder(kind, torch.float64), []
     for way in (AllAtOnce, MatrixByMatrix):
@@ -76,7 +76,7 @@ def moved(enc: Any, device: str = "pretend:0") -> Any:
 @accelerated
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("changed", VARIANTS, ids=str)
-def test_a_device_finds_what_the_cpu_finds(kind: Any, changed: dict[str, Any], device: Any):
+def test_a_device_computes_what_the_cpu_computes(kind: Any, changed: dict[str, Any], device: Any):
     settings, ids = Settings(steps=3, **changed), prompt(8, 3)
     want, plain = (hidden(encoder(kind, torch.float32), ids, s) for s in (settings, Settings(steps=0)))
     enc = moved(encoder(kind, torch.float32))
@@ -118,7 +118,7 @@ def test_a_step_is_450_launches(rule: tuple[str, float], monkeypatch: pytest.Mon
 
 @accelerated
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_a_step_waits_for_nothing(rule: tuple[str, float], device: Any):
+def test_a_step_never_waits_for_the_device(rule: tuple[str, float], device: Any):
     few, many = (asked_of(device, "pretend:0", steps, rule) for steps in (5, 15))
     assert (many.reads, many.sent) == (few.reads, few.sent)
     assert many.sent <= 2

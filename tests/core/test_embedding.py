@@ -50,7 +50,7 @@ def test_a_vector_born_in_inference_mode_can_take_part_in_tuning():
     assert not e.vectors[L].is_inference()
 
 
-def test_the_hash_is_of_the_content_not_of_what_is_said_about_it():
+def test_the_hash_covers_the_content_not_the_metadata():
     assert example(name="other", notes="", images=3).content_hash == example().content_hash
     assert example(vectors={L: vector()}).content_hash != example().content_hash
     assert example(vectors={L: vector(), H: vector(1024)}).content_hash != example().content_hash
@@ -86,7 +86,7 @@ def test_families_know_their_dimension():
 # ---- the file ----
 
 
-def test_a_file_says_all_that_the_embedding_says(tmp_path):
+def test_a_file_stores_all_of_the_embedding(tmp_path):
     path = example().save(tmp_path / "new" / "folder" / "dark.safetensors")
     read = load(path)
     assert read.content_hash == example().content_hash
@@ -237,12 +237,12 @@ headers = st.recursive(
 
 
 @given(st.binary(max_size=200) | headers.map(lambda h: framed(json.dumps(h), bytes(16))))
-def test_no_bytes_give_another_kind_of_exception(tmp_path_factory, data):
+def test_any_bytes_raise_only_file_errors(tmp_path_factory, data):
     loads_or_says_why(tmp_path_factory.getbasetemp() / "fuzz", data)
 
 
 @given(st.lists(st.tuples(st.integers(0, 250), st.integers(0, 255)), min_size=1, max_size=4))
-def test_nor_does_a_good_file_with_bytes_changed(tmp_path_factory, changes):
+def test_a_good_file_with_changed_bytes_raises_only_file_errors(tmp_path_factory, changes):
     data = bytearray(whole)
     for at, value in changes:
         data[at] = value

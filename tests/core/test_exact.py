@@ -141,7 +141,7 @@ def test_the_prompt_helper_is_what_the_names_say():
 
 @pytest.mark.parametrize("update", STEP_SIZE)
 @pytest.mark.parametrize("text", [{}, {"preservation": 0.5}, {"text": "a text"}])
-def test_an_owner_that_leaves_the_last_layer_out(update, text):
+def test_a_host_that_leaves_the_last_layer_out(update, text):
     """As SD2's: its conditioning is the penultimate layer's, normed, while the objective is the whole tower's."""
     enc, ids, e = encoder("open_clip"), prompt(8, 20, pad=0), aesthetic()
     words = prompt(3, pad=0, seed=9)
@@ -154,10 +154,10 @@ def test_an_owner_that_leaves_the_last_layer_out(update, text):
         return enc.run(enc.model, ids)[0]
 
     found = []
-    for owner in (whole, early):
+    for host in (whole, early):
         with (
             torch.no_grad(),
-            personalized(enc.model, ids, e, settings, enc.projection, encode=owner, text_ids=words) as done,
+            personalized(enc.model, ids, e, settings, enc.projection, encode=host, text_ids=words) as done,
         ):
             found.append((early(ids), done.similarities))
     (reference, expected), (ours, similarities) = found

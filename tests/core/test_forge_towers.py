@@ -95,7 +95,7 @@ def test_rows_that_tuning_did_not_move_are_blended_as_they_are(shape):
     assert bool(torch.isfinite(mixed).all())
 
 
-def test_a_swapping_owner():
+def test_a_host_that_swaps_weights():
     """Low memory: Forge can give a module a class of its own, which moves each parameter as it is read."""
 
     class Swapping(CastingLinear):

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import aesthetic_embeddings
-from tools.import_graph import floors, imports
+from tools.import_graph import imports, levels
 
 BLOCKED = ("gradio", "modules", "diffusers", "transformers", "click", "rich", "aesthetic_embeddings.pocket")
 
@@ -18,7 +18,7 @@ def test_the_core_imports_alone():
 
 def test_imports_point_downward_only():
     graph = imports(Path(aesthetic_embeddings.__file__).parent)
-    ground = [part for floor in floors(graph)[:-1] for part in floor]  # raises for a cycle
+    ground = [part for level in levels(graph)[:-1] for part in level]  # raises for a cycle
     assert "text_encoder" in ground
     surfaces = {"webui", "studio", "cli", "ui", "evaluation"}
     core = {"aesthetics", "diffusion", "errors", "settings", "storage", "text_encoder", "torch_states"}

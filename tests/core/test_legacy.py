@@ -192,7 +192,7 @@ good = saved(vector(4))
 
 
 @given(st.lists(st.tuples(st.integers(0, len(good) - 1), st.integers(0, 255)), min_size=1, max_size=6))
-def test_no_change_of_bytes_gives_another_kind_of_exception(tmp_path_factory, changes):
+def test_changed_bytes_raise_only_file_errors(tmp_path_factory, changes):
     data = bytearray(good)
     for at, value in changes:
         data[at] = value
@@ -206,7 +206,7 @@ pieces = st.sampled_from(
 
 
 @given(st.lists(words | pieces | st.binary(max_size=4), max_size=30).map(b"".join))
-def test_nor_does_any_pickle(tmp_path_factory, program):
+def test_any_pickle_raises_only_file_errors(tmp_path_factory, program):
     data = repacked(good, **{"data.pkl": b"\x80\x02" + program + b"."})
     loads_or_says_why(tmp_path_factory.getbasetemp() / "fuzz.pt", data)
 

@@ -91,7 +91,7 @@ def test_equal_content_is_offered_once_but_found_by_every_name(tmp_path):
     assert holds(library.get("b"), 1)
 
 
-def test_of_one_name_the_first_folder_and_the_safetensors_count(tmp_path):
+def test_for_one_name_the_first_folder_and_safetensors_win(tmp_path):
     put(tmp_path / "one" / "dark.pt", 1)
     put(tmp_path / "one" / "dark.safetensors", 2)
     put(tmp_path / "two" / "dark.safetensors", 3)
@@ -113,7 +113,7 @@ def test_what_is_hidden_under_one_name_is_offered_under_another(tmp_path):
     assert holds(library.get("sea"), 2)
 
 
-def test_refresh_sees_what_is_new_gone_and_made_anew(tmp_path):
+def test_refresh_sees_new_deleted_and_changed_files(tmp_path):
     put(tmp_path / "a.safetensors", 1)
     put(tmp_path / "b.safetensors", 2)
     library = Library([tmp_path])
@@ -138,7 +138,7 @@ def test_an_unchanged_file_is_not_read_again(tmp_path, monkeypatch):
     assert library.names() == ["a"]
 
 
-def test_an_unknown_name_brings_up_what_comes_close(tmp_path):
+def test_an_unknown_name_suggests_similar_ones(tmp_path):
     library = Library([tmp_path])
     with pytest.raises(AestheticError, match="no aesthetic yet"):
         library.get("dark")
@@ -217,7 +217,7 @@ def test_delete_takes_good_and_bad_files(tmp_path):
         library.delete("a")
 
 
-def test_what_the_system_refuses_is_said(tmp_path):
+def test_errors_of_the_system_are_reported(tmp_path):
     put(tmp_path / "a.pt")
     library = Library([tmp_path])
     (tmp_path / "a.pt").unlink()
@@ -312,7 +312,7 @@ def test_names_that_are_no_files_everywhere_are_refused(tmp_path, name):
         *("/".join("abcdefgh"), "x" * 100 + "/" + "y" * 154, "ü" * 100, "naïve", "مساء"),
     ],
 )
-def test_good_names_are_let_through(name):
+def test_good_names_are_accepted(name):
     check_name(name)
 
 
@@ -338,7 +338,7 @@ def test_a_library_needs_a_folder():
         Library([])
 
 
-def test_code_is_no_folder_of_embeddings(tmp_path):
+def test_folders_of_code_are_skipped(tmp_path):
     put(tmp_path / "dark.pt", 1)
     put(tmp_path / "code" / "models" / "weights.safetensors", 2)
     (tmp_path / "code" / "__init__.py").touch()
@@ -351,7 +351,7 @@ def beside(folder: Path, name: str, endings=(".preview.png", ".png", ".jpg", ".w
         (folder / (name + ending)).write_text(f"of {name}")
 
 
-def test_side_files_come_along_and_go_along(tmp_path):
+def test_side_files_are_renamed_and_deleted_too(tmp_path):
     put(tmp_path / "dark v1.2.safetensors", 1)
     beside(tmp_path, "dark v1.2")
     beside(tmp_path, "dark v1")  # another one's
@@ -438,7 +438,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("ending", [".png", ".preview.png", ".json", ".civitai.info"])
-def test_rename_overwrites_no_strangers_file(tmp_path, ending):
+def test_rename_overwrites_no_other_file(tmp_path, ending):
     put(tmp_path / "dark.safetensors", 1)
     beside(tmp_path, "dark")
     (tmp_path / f"sunset{ending}").write_text("a stranger's")
@@ -473,7 +473,7 @@ def test_a_step_that_fails_leaves_all_as_it_was(tmp_path, monkeypatch, action, n
     assert len(files_of(tmp_path)) == (5 if action == "rename" else 0)
 
 
-def test_the_embedding_goes_first(tmp_path, monkeypatch):
+def test_the_embedding_is_moved_first(tmp_path, monkeypatch):
     """So that whoever is killed in the middle has it whole, under the old name or the new one."""
     put(tmp_path / "dark.safetensors", 1)
     beside(tmp_path, "dark", (".preview.png",))
@@ -513,7 +513,7 @@ def test_deep_folders_are_walked(deep):
     assert Library([deep]).names() == sorted(["d/d/dark", "d/" * 1100 + "deep"])
 
 
-def test_each_folder_is_looked_at_once(tmp_path, monkeypatch):
+def test_each_folder_is_visited_once(tmp_path, monkeypatch):
     for i in range(5):
         put(tmp_path / "a" / "b" / str(i) / "dark.pt", i)
     try:
@@ -528,7 +528,7 @@ def test_each_folder_is_looked_at_once(tmp_path, monkeypatch):
     assert len(calls) == 8  # the root, a, b and five; not twice, and not through the link
 
 
-def test_what_a_crash_left_is_swept_at_the_next_save_once_it_is_old(tmp_path):
+def test_old_temporary_files_are_deleted_at_the_next_save(tmp_path):
     old, new, other = (tmp_path / f".{i * 32}.tmp" for i in "abc")
     named = tmp_path / ".mine.tmp"
     for file in (old, new, other, named):

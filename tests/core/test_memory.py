@@ -3,7 +3,7 @@ import torch
 from aesthetic_embeddings.storage.lru_cache import LRUCache, fingerprint
 
 
-def test_what_was_put_in_comes_out():
+def test_stored_values_are_found():
     memory = LRUCache[str](10)
     memory.put("a", "first", 4)
     assert memory.get("a") == "first"
@@ -12,7 +12,7 @@ def test_what_was_put_in_comes_out():
     assert memory.get("b") is None
 
 
-def test_the_least_recently_used_go_first():
+def test_the_least_recently_used_are_dropped_first():
     memory = LRUCache[str](10)
     memory.put("a", "a", 4)
     memory.put("b", "b", 4)

@@ -111,14 +111,14 @@ def test_a_layer_in_another_dtype_is_read_as_well(tmp_path, whole, short):
 
 
 @pytest.mark.parametrize("name", ["open-clip-vit-h-14-last-layer.safetensors"])
-def test_our_cache_is_looked_into(tmp_path, whole, short, name):
+def test_our_cache_is_searched(tmp_path, whole, short, name):
     saved(in_transformers(whole), tmp_path / "cache" / name)
     assert len(tuned(short, ae.Settings(steps=2))[1]) == 3
     other = saved({"other": torch.ones(3)}, tmp_path / "lacks-it.safetensors")
     assert len(tuned(short, ae.Settings(steps=2), other)[1]) == 3
 
 
-def test_the_hubs_cache_is_looked_into(tmp_path, whole, short):
+def test_the_hubs_cache_is_searched(tmp_path, whole, short):
     repository = tmp_path / "hub" / "models--laion--CLIP-ViT-H-14-laion2B-s32B-b79K"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("abc")

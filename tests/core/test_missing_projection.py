@@ -59,7 +59,7 @@ def test_the_offline_way_works_as_the_error_says(cache):
     assert torch.equal(text_projection(768), matrix())
 
 
-def test_the_hubs_cache_is_looked_into(tmp_path):
+def test_the_hubs_cache_is_searched(tmp_path):
     repository = tmp_path / "hub" / "models--openai--clip-vit-large-patch14"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("abc")
@@ -102,7 +102,7 @@ def test_the_folder_of_a_clip(tmp_path):
         text_projection(8, tmp_path)
 
 
-def test_files_that_do_not_serve_are_named(tmp_path):
+def test_unusable_files_are_named(tmp_path):
     file = tmp_path / "x.safetensors"
 
     def holding(**tensors):
@@ -197,7 +197,7 @@ def test_no_server_at_all(hub):
         + json.dumps({"text_projection.weight": {"dtype": "F32", "shape": 3, "data_offsets": "x"}}).encode(),
     ],
 )
-def test_what_is_not_the_projection_is_not_kept(hub, cache, data):
+def test_a_wrong_download_is_not_kept(hub, cache, data):
     hub.data = data
     with pytest.raises(FileError, match=hub.address):
         fetch("projection", endpoint=hub.address)

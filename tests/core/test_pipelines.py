@@ -79,7 +79,7 @@ def plain(pipeline: Any, prompt: str = PROMPT, negative: str | None = None) -> t
         )
 
 
-def test_sd1_is_what_the_core_computes(sd1, embedding):
+def test_sd1_equals_the_core(sd1, embedding):
     settings = ae.Settings(steps=5)
     ours = ae.personalized_prompt(sd1, PROMPT, embedding, settings, negative_prompt="fog")
     ids = sd1.tokenizer(PROMPT, padding="max_length", return_tensors="pt").input_ids
@@ -95,7 +95,7 @@ def test_sd1_is_what_the_core_computes(sd1, embedding):
     assert not torch.equal(ours.arguments["prompt_embeds"], before[0])
 
 
-def test_a_picture_can_be_made_of_it(sd1, embedding):
+def test_it_can_generate_a_picture(sd1, embedding):
     arguments = ae.personalized_prompt(sd1, PROMPT, embedding, ae.Settings(steps=2)).arguments
     out = sd1(**arguments, num_inference_steps=2, output_type="pil")
     assert out.images[0].size == (128, 128)
@@ -302,7 +302,7 @@ def test_equal_inputs_are_tuned_once(tunings):
     assert len(tunings) == 8
 
 
-def test_a_part_that_was_fetched_in_between_is_used(tmp_path, monkeypatch):
+def test_a_part_that_is_fetched_later_is_used(tmp_path, monkeypatch):
     monkeypatch.setenv("AESTHETIC_CACHE", str(tmp_path))
     pipeline, e = sdxl(), vectors(**{L: 24, G: 28})
     assert ae.personalized_prompt(pipeline, PROMPT, e).notes
@@ -312,7 +312,7 @@ def test_a_part_that_was_fetched_in_between_is_used(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("update", ["adam", "normalized"])
-def test_what_is_not_finite_is_an_error_and_is_not_kept(update):
+def test_results_that_are_not_finite_are_errors_and_not_cached(update):
     """Half precision overflows where fp32 does not."""
     pipeline, e = sdxl(), vectors(**{G: 28})
     pipeline.text_encoder_2.half()

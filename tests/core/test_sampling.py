@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 
 from aesthetic_embeddings import AestheticError, pocket
 from aesthetic_embeddings.diffusion.contact_sheet import sheet
-from aesthetic_embeddings.diffusion.png_metadata import read_about, save_picture
+from aesthetic_embeddings.diffusion.png_metadata import read_metadata, save_picture
 from aesthetic_embeddings.diffusion.sampling import load_pipeline, pictures
 
 from ..checkpoints import save_native, small_sd1
@@ -63,7 +63,7 @@ def test_a_hub_id_in_the_cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["nothing.safetensors", "nobody/nothing", "empty", "damaged.safetensors"])
-def test_what_is_no_model_is_said(tmp_path, name):
+def test_a_path_without_a_model_is_an_error(tmp_path, name):
     (tmp_path / "empty").mkdir()
     (tmp_path / "damaged.safetensors").write_bytes(b"\xff" * 100)
     path = name if name == "nobody/nothing" else tmp_path / name
@@ -81,13 +81,13 @@ def test_seeds_do_not_depend_on_each_other():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_png_keeps_what_it_was_told(tmp_path):
+def test_a_png_keeps_its_metadata(tmp_path):
     about = {"prompt": 'a "ship", at sea:\n名前 🙂', "settings": {"steps": 3}}
     path = save_picture(Image.new("RGB", (8, 8)), tmp_path / "new" / "picture.png", about)
-    assert read_about(path) == about
+    assert read_metadata(path) == about
     Image.new("RGB", (8, 8)).save(path)
     with pytest.raises(AestheticError, match="holds no settings"):
-        read_about(path)
+        read_metadata(path)
 
 
 def test_a_sheet_has_room_for_everything():

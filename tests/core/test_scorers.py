@@ -88,7 +88,7 @@ def test_as_an_aesthetic_it_is_the_direction_in_which_the_score_grows(tmp_path: 
         {},
     ],
 )
-def test_what_is_no_scorer_is_refused(tmp_path: Path, state: dict[str, torch.Tensor]):
+def test_files_that_are_not_scorers_are_refused(tmp_path: Path, state: dict[str, torch.Tensor]):
     torch.save(state, tmp_path / "head.pth")
     with pytest.raises(ae.FileError, match=r"head\.pth is not an aesthetic scorer"):
         load_scorer(tmp_path / "head.pth")
@@ -141,7 +141,7 @@ def test_the_offline_way_is_as_the_error_says(tmp_path: Path, cache: Path):
 
 
 @pytest.mark.parametrize("answer", [b"", b"<html>", b"x" * 4135, b"x" * 5000])
-def test_what_was_not_published_is_not_kept(cache: Path, answer: bytes):
+def test_an_unpublished_file_is_not_kept(cache: Path, answer: bytes):
     known = SCORERS["simulacra-l14"]
     with (
         github(answer, "/crowsonkb/simulacra-aesthetic-models/master/" + known.path) as address,

@@ -41,18 +41,18 @@ def test_labels_are_unique():
         ({"text_negative": 1}, "true or false"),
     ],
 )
-def test_wrong_values_are_said(wrong, said):
+def test_wrong_values_are_reported(wrong, said):
     with pytest.raises(AestheticError, match=said) as error:
         Settings(**wrong)
     assert next(iter(wrong)) in str(error.value)
 
 
-def test_what_sliders_hand_over_is_taken():
+def test_values_of_sliders_are_accepted():
     assert Settings(steps=5.0, epsilon=1, weight=0) == Settings(steps=5, epsilon=1.0, weight=0.0)
 
 
 @given(st.sampled_from([f.name for f in dataclasses.fields(Settings)]), st.from_type(object) | st.floats() | st.text())
-def test_no_value_gives_another_error(name, value):
+def test_any_value_raises_only_our_error(name, value):
     try:
         made = Settings(**{name: value})
     except AestheticError:

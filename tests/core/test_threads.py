@@ -18,7 +18,7 @@ IDS = prompt(8, 3)
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("update", ["adam", "normalized"])
-def test_threads_do_not_see_one_another(kind: str, update: str) -> None:
+def test_threads_do_not_affect_each_other(kind: str, update: str) -> None:
     plain, tuned = threads(kind, update)
     assert plain > 0
     assert tuned == 10

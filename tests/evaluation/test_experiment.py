@@ -25,8 +25,8 @@ pytest.importorskip("scipy")
 from matplotlib.colors import to_rgb
 
 from aesthetic_embeddings import Experiment, Scorer, Variant, evaluate
-from aesthetic_embeddings.diffusion.png_metadata import read_about
-from aesthetic_embeddings.evaluation.evaluate import _start
+from aesthetic_embeddings.diffusion.png_metadata import read_metadata
+from aesthetic_embeddings.evaluation.evaluate import _start_process
 from aesthetic_embeddings.evaluation.experiment import read_prompts, variants
 from aesthetic_embeddings.evaluation.paired_test import compare
 from aesthetic_embeddings.evaluation.report import _curves, _distributions
@@ -51,7 +51,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_a_run_that_was_stopped_goes_on_and_makes_nothing_twice(aesthetic, tmp_path, monkeypatch):
+def test_an_interrupted_run_continues_without_repeating(aesthetic, tmp_path, monkeypatch):
     experiment, seen = small(aesthetic), []
 
     def stop(done: int, total: int) -> None:
@@ -75,11 +75,11 @@ def test_a_run_that_was_stopped_goes_on_and_makes_nothing_twice(aesthetic, tmp_p
     assert [line["variant"] for line in lines[:3]] == ["original", "keyword", "personalized"]
     assert all(set(line["scores"]) == {"prompt", f"similarity {aesthetic.name}"} for line in lines)
     assert [len(run) for line in lines[2::3] for run in line["similarities"].values()] == [3, 3, 3]
-    about = read_about(tmp_path / "a" / lines[2]["picture"])
+    about = read_metadata(tmp_path / "a" / lines[2]["picture"])
     assert (about["prompt"], about["aesthetic_hash"]) == (PROMPTS[0], aesthetic.content_hash)
     text = page.read_text()
     assert all(prompt in text for prompt in PROMPTS)
-    assert read_about(tmp_path / "a" / lines[2]["picture"])["scored_by"] == ["pocket"]
+    assert read_metadata(tmp_path / "a" / lines[2]["picture"])["scored_by"] == ["pocket"]
     assert "http" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     ).replace("https://matplotlib.org", "")
@@ -109,7 +109,7 @@ ae.evaluate(small(aesthetic), output, encoder="pocket", on_progress=kill)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_a_run_that_was_killed_goes_on_and_leaves_the_same_bytes(aesthetic, tmp_path):
+def test_a_killed_run_continues_with_equal_bytes(aesthetic, tmp_path):
     file = aesthetic.save(tmp_path / "aesthetic.safetensors")
     for last, left in ((2, 2), (7, 7)):
         command = [sys.executable, "-c", KILLED, *map(str, (tmp_path / "killed", file, last))]
@@ -120,7 +120,7 @@ def test_a_run_that_was_killed_goes_on_and_leaves_the_same_bytes(aesthetic, tmp_
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
-def test_pictures_that_exist_are_scored_when_somebody_else_scores(aesthetic, tmp_path, monkeypatch):
+def test_existing_pictures_are_scored_by_new_scorers(aesthetic, tmp_path, monkeypatch):
     experiment = small(aesthetic, prompts=PROMPTS[:1])
     evaluate(experiment, tmp_path / "both", encoder="pocket", judge=Brightness())
     evaluate(experiment, tmp_path / "later")
@@ -167,7 +167,7 @@ def test_several_processes_make_the_same_bytes_and_warn_as_their_parent_does(aes
 
 @pytest.mark.parametrize(
     ("text", "fault"),
-    [("", "holds no prompt"), ("\n\n", "holds no prompt"), ("a" * 3000, "a prompt of 3000 letters")],
+    [("", "holds no prompt"), ("\n\n", "holds no prompt"), ("a" * 3000, "a prompt of 3000 characters")],
 )
 def test_prompt_files(tmp_path, text, fault):
     (tmp_path / "prompts.txt").write_text(text)
@@ -215,7 +215,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on the size of files are POSIX")
-def test_a_disk_that_takes_no_more_is_one_line_and_the_same_command_goes_on(aesthetic, tmp_path):
+def test_a_full_disk_is_one_line_and_the_same_command_continues(aesthetic, tmp_path):
     library = ae.Library([tmp_path / "library"])
     library.save(aesthetic)
     (tmp_path / "prompts.txt").write_text(PROMPTS[0])
@@ -240,7 +240,7 @@ def test_processes_take_turns_on_the_gpus(monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     started = multiprocessing.Value("i", 0)
     for _ in range(3):
-        _start(started, warnings.filters)
+        _start_process(started, warnings.filters)
     assert taken == [0, 1, 0]
 
 

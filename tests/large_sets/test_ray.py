@@ -77,7 +77,7 @@ class Mortal(Worker):
         self._marks, self._deadly, self._part = marks, deadly, ""
 
     def __call__(self, task: Task) -> Result:
-        self._part = Path(task.part.place).name
+        self._part = Path(task.part.location).name
         time.sleep(0.2)
         return super().__call__(task)
 
@@ -115,7 +115,7 @@ import sys
 from aesthetic_embeddings.large_sets import checkpoint
 from aesthetic_embeddings.large_sets.creation import create
 from aesthetic_embeddings.large_sets.engines import Ray
-checkpoint._SECONDS = 0
+checkpoint._WRITE_INTERVAL = 0
 def told(done, total):
     print(done, flush=True)
 create([sys.argv[1]], sys.argv[2], engine=Ray(sys.argv[3]), on_progress=told)

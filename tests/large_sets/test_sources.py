@@ -39,7 +39,7 @@ def check(made, expected):
 # ---- sums ----
 
 
-def test_sums_say_the_same_in_any_order_and_grouping():
+def test_sums_do_not_depend_on_order_and_grouping():
     features = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
     whole = Sums.of(features)
     for sizes in ([1] * 50, [20, 30], [0, 49, 1]):
@@ -51,7 +51,7 @@ def test_sums_say_the_same_in_any_order_and_grouping():
         whole + Sums.of(torch.ones(1, 7))
 
 
-def test_what_is_skipped_is_counted_and_a_bounded_list_is_kept():
+def test_skipped_files_are_counted_and_listed_up_to_a_limit():
     one_by_one = [Skipped.one(f"{i:04}.png", f"{'cut' if i % 3 else 'odd'}: {i}") for i in range(1000)]
     forward, backward = sum(one_by_one, Skipped()), sum(reversed(one_by_one), Skipped())
     assert forward == backward
@@ -85,7 +85,7 @@ def test_shards_that_webdataset_wrote(encoder, tmp_path, expected):
 
 
 def test_a_zip_archive(encoder, tmp_path, expected, monkeypatch):
-    monkeypatch.setattr("aesthetic_embeddings.large_sets.archives.PART", 13)
+    monkeypatch.setattr("aesthetic_embeddings.large_sets.archives.PART_SIZE", 13)
     path = write_zip(tmp_path / "all.zip")
     assert len(list(sources.parts_of([str(path)]))) > 5
     check(create([path], encoder), expected)
@@ -98,7 +98,7 @@ def table(**columns):
 
 def test_parquet_with_the_bytes_of_pictures(encoder, tmp_path, expected, monkeypatch):
     pq = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("aesthetic_embeddings.large_sets.tables.PART", 13)
+    monkeypatch.setattr("aesthetic_embeddings.large_sets.tables.PART_SIZE", 13)
     data = [picture(i) for i in range(COUNT)]
     pq.write_table(table(jpg=data, thumbnail=data), tmp_path / "a.parquet", row_group_size=7)
     pq.write_table(table(image=[{"bytes": x, "path": None} for x in data]), tmp_path / "b.parquet")  # of `datasets`
@@ -119,7 +119,7 @@ def test_arrow_files_and_streams(encoder, tmp_path, expected):
 
 
 def test_lists_of_paths(encoder, folder, tmp_path, expected, monkeypatch):
-    monkeypatch.setattr(files, "_BYTES", 100)
+    monkeypatch.setattr(files, "_PART_BYTES", 100)
     names = [f"pictures/{i:05}.png" for i in range(COUNT)]
     (tmp_path / "list.txt").write_text("\n".join(names))
     (tmp_path / "list.jsonl").write_text("\n".join(json.dumps({"path": name, "x": i}) for i, name in enumerate(names)))
@@ -133,7 +133,7 @@ def test_lists_of_paths(encoder, folder, tmp_path, expected, monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 1000])
 def test_each_line_of_a_list_is_in_one_part(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(files, "_BYTES", size)
+    monkeypatch.setattr(files, "_PART_BYTES", size)
     lines = ["/a.png", "/bc.png", "", "/d/ä.png", "/e.png"]
     for end in ("", "\n"):
         (tmp_path / "list.txt").write_text("\n".join(lines) + end)
@@ -157,8 +157,8 @@ def write_features(path, features, dtype=np.float32):
 
 
 def test_features_that_were_computed_before(encoder, tmp_path, expected, monkeypatch):
-    monkeypatch.setattr("aesthetic_embeddings.large_sets.features._PART", 7)
-    monkeypatch.setattr("aesthetic_embeddings.large_sets.features._AT_ONCE", 3)
+    monkeypatch.setattr("aesthetic_embeddings.large_sets.features._PART_ROWS", 7)
+    monkeypatch.setattr("aesthetic_embeddings.large_sets.features._BLOCK_ROWS", 3)
     write_features(tmp_path / "out" / "img_emb" / "img_emb_0.npy", expected.features[:25])
     write_features(tmp_path / "out" / "img_emb" / "img_emb_1.npy", expected.features[25:])
     write_features(tmp_path / "out" / "text_emb" / "text_emb_0.npy", torch.ones(25, 24))
@@ -219,13 +219,13 @@ def test_filters_that_cannot_be_used(encoder, folder, filtered):
         ("true; DROP TABLE x", "more than one expression|syntax error"),
         ("true) FROM pictures WHERE (false", "more than one expression|syntax error"),
         (f"width > (SELECT count(*) FROM read_text('{os.__file__}'))", "disabled|Permission|external"),
-        ("width > 1000000", "no pictures that the filter lets pass"),
+        ("width > 1000000", "[Nn]o picture passes the filter"),
     ):
         with pytest.raises(AestheticError, match=said):
             create([folder], encoder, where=where)
 
 
-def test_what_lacks_a_value_does_not_pass(encoder, folder, filtered):
+def test_rows_without_the_value_do_not_pass(encoder, folder, filtered):
     (folder / "00033.json").write_text("{}")
     (folder / "00034.json").write_text('{"AESTHETIC_SCORE": "high", "width": null}')
     (folder / "00035.json").unlink()
@@ -265,7 +265,7 @@ def test_sources_without_pictures(encoder, tmp_path):
 # ---- going on ----
 
 
-def test_an_ended_job_goes_on_where_it_was(encoder, tars, folder, expected):
+def test_an_interrupted_job_continues(encoder, tars, folder, expected):
     def stop(done, total):
         if done > 20:
             raise Interrupted("enough")
@@ -281,7 +281,7 @@ def test_an_ended_job_goes_on_where_it_was(encoder, tars, folder, expected):
     assert create([tars], encoder, resume=True).resumed == 0  # it was finished, and its file is gone
 
 
-def test_another_job_does_not_go_on_from_it(encoder, tars, folder):
+def test_another_job_does_not_continue_it(encoder, tars, folder):
     def stop(done, total):
         if done > 20:
             raise Interrupted("enough")
@@ -296,6 +296,6 @@ def test_another_job_does_not_go_on_from_it(encoder, tars, folder):
 def test_parts_are_small_and_can_be_pickled(folder, monkeypatch):
     import pickle
 
-    monkeypatch.setattr(parts, "PART", 16)
+    monkeypatch.setattr(parts, "PART_SIZE", 16)
     cut = list(sources.parts_of([str(folder)]))
     assert pickle.loads(pickle.dumps(cut)) == cut

@@ -79,8 +79,8 @@ def test_pictures_come_out_in_the_taste_and_keep_their_subject(update):
     e = difference(ae.create(pocket.SAMPLES / "aivazovsky", bench.clip), bench.ordinary)
     tuned = bench.pictures([bench.tuned(p, e, settings[update]) for p in prompts], 0)
     plain = bench.pictures([bench.plain(p) for p in prompts], 0)
-    subject, seen = bench.judge.verdict(tuned)
-    assert not (bench.judge.verdict(plain)[1] == style).any()
+    subject, seen = bench.judge.classify(tuned)
+    assert not (bench.judge.classify(plain)[1] == style).any()
     assert (seen == style).mean() >= 0.5
     assert (subject == subjects).mean() >= 0.5
 
@@ -92,7 +92,7 @@ def test_pictures_change_towards_a_look_that_training_never_had():
 
     bench, prompts = Bench(), words.prompts("choose")[::4]
     violet, green = (looks.Look(shadows=looks.Tint(h, 0.8), lights=looks.Tint(h + 130, 0.8)) for h in (270, 100))
-    assert looks.why_held_out(violet) == looks.why_held_out(green) == "tints"
+    assert looks.held_out_reason(violet) == looks.held_out_reason(green) == "tints"
     plain = measures.color_statistics(bench.pictures([bench.plain(p) for p in prompts], 0))
     drawn = measures.color_statistics(drawings(looks.PLAIN_LOOK, DRAWING_SEED, 12))
     own, changes = [], []

@@ -27,7 +27,7 @@ def test_words_need_no_drawing():
 
 def test_training_shows_no_look_that_is_held_out():
     seen = [scene.random_scene(seed) for seed in range(3000)]
-    assert not any(looks.why_held_out(s.look) for s in seen)
+    assert not any(looks.held_out_reason(s.look) for s in seen)
     assert 0.02 < np.mean([bool(s.look.photo) for s in seen]) < 0.08
     assert {s.style for s in seen} == set(scene.STYLES)
 
@@ -37,7 +37,7 @@ def test_held_out_looks_are_held_out_for_every_reason():
     assert (len(report), len(choose)) == (24, 12)
     assert not set(report) & set(choose)
     for found in (report, choose):
-        assert {looks.why_held_out(look) for look in found} == {"tints", "palette", "range", "combination"}
+        assert {looks.held_out_reason(look) for look in found} == {"tints", "palette", "range", "combination"}
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def show(page: Any, tab: str) -> None:
 # ---- journeys -------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_asked_of_another_machine(chromium: Any, url: str):
+def test_no_other_machine_is_contacted(chromium: Any, url: str):
     context = chromium.new_context()
     context.set_default_timeout(90_000)
     asked: list[str] = []
@@ -86,7 +86,7 @@ def test_on_a_phone(again: Callable[..., Any]):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(again: Callable[..., Any], scheme: str):
+def test_text_has_enough_contrast(again: Callable[..., Any], scheme: str):
     page = again(color_scheme=scheme)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (_luminance(_over(ground, [255.0] * 3)) < 0.1) == (scheme == "dark")
@@ -187,7 +187,7 @@ def status(url: str, path: str, **options: Any) -> int:
     return connection.getresponse().status
 
 
-def test_nothing_is_served_beside_the_page(url: str, studio: Any, tmp_path: Path):
+def test_only_the_page_is_served(url: str, studio: Any, tmp_path: Path):
     (tmp_path / "secret.txt").write_text("secret")
     library = studio.library.folders[-1] / "gloomcore.safetensors"
     assert library.is_file()
@@ -289,7 +289,7 @@ def test_a_port_that_is_taken(studio: Any, url: str):
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
-def test_the_command_refuses_an_open_door_at_once():
+def test_the_command_requires_a_password_for_other_machines():
     done = CliRunner().invoke(main, ["studio", "--host", "0.0.0.0"])
     assert done.exit_code == 2
     assert "--password" in done.stderr

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from aesthetic_embeddings.diffusion.png_metadata import read_about, save_picture
+from aesthetic_embeddings.diffusion.png_metadata import read_metadata, save_picture
 from aesthetic_embeddings.studio.compare.request import GRID, LAYOUTS, PAIRS, STRIP
 
 
@@ -118,7 +118,7 @@ def test_an_example_is_one_click(page: Any):
     assert not at(page, "original").is_visible()
 
 
-def test_a_downloaded_picture_brings_its_settings_back(page: Any, tmp_path: Path, again: Callable[[], Any]):
+def test_a_downloaded_picture_restores_its_settings(page: Any, tmp_path: Path, again: Callable[[], Any]):
     at(page, "more").get_by_role("button", name="More").click()
     page.get_by_role("button", name="Safe start").click()
     ask(page, "a ship at sea", "cloudcore:0.7 gloomcore:0.3", seed=5, count=2, sampler_steps=4, cfg=4.5, weight=0.9)
@@ -127,7 +127,7 @@ def test_a_downloaded_picture_brings_its_settings_back(page: Any, tmp_path: Path
     generate(page)
     file = download(page, tmp_path)
     assert file.name == "a-ship-at-sea-5-personalized.png"
-    about = read_about(file)
+    about = read_metadata(file)
     assert about["aesthetic"] == "cloudcore:0.7 gloomcore:0.3"
     assert about["settings"]["epsilon"] == 0.002
     assert about["settings"]["update"] == "normalized"
@@ -142,10 +142,10 @@ def test_a_downloaded_picture_brings_its_settings_back(page: Any, tmp_path: Path
     same = download(other, tmp_path)
     with Image.open(same) as one, Image.open(file) as other_one:
         assert one.tobytes() == other_one.tobytes()
-    assert read_about(same) == about
+    assert read_metadata(same) == about
 
 
-def test_pictures_of_the_command_line_bring_theirs_too(page: Any, studio: Any, tmp_path: Path):
+def test_pictures_of_the_command_line_restore_theirs_too(page: Any, studio: Any, tmp_path: Path):
     e = studio.library.get("glowwave")
     about = {"version": 1, "prompt": "a tree", "negative_prompt": "", "model": "pocket", "sampler_steps": 9, "cfg": 3.0}
     about |= {"aesthetic": "called differently there", "aesthetic_hash": e.content_hash, "seeds": [7, 8]}
@@ -158,7 +158,9 @@ def test_pictures_of_the_command_line_bring_theirs_too(page: Any, studio: Any, t
     assert (found["prompt"], found["aesthetic"], found["seed"], found["count"]) == ("a tree", "glowwave", 7, 2)
     ask(page, sampler_steps=2)
     generate(page)
-    assert read_about(download(page, tmp_path))["settings"]["epsilon"] == 1.5e-4  # exactly, between the slider's stops
+    assert (
+        read_metadata(download(page, tmp_path))["settings"]["epsilon"] == 1.5e-4
+    )  # exactly, between the slider's stops
 
 
 def test_cancelling_stops_the_work(page: Any, studio: Any):
@@ -218,7 +220,7 @@ def test_the_history_shows_earlier_pictures(page: Any, tmp_path: Path):
         "first => document.querySelector('#studio_personalized img')?.src === first", arg=first, timeout=60_000
     )
     assert not at(page, "sheet").is_visible()
-    assert read_about(download(page, tmp_path))["seed"] == 7
+    assert read_metadata(download(page, tmp_path))["seed"] == 7
 
 
 def test_words_that_the_model_may_not_know(page: Any):
@@ -238,7 +240,7 @@ def test_a_strip_over_steps(page: Any, tmp_path: Path, again: Callable[[], Any])
     assert at(page, "curves").locator("polyline").count() == 1
     assert not at(page, "steps").is_visible()
     file = download(page, tmp_path)
-    about = read_about(file)
+    about = read_metadata(file)
     assert (about["sheet"], about["seeds"]) == (STRIP, [3])
     assert [len(run) for run in about["similarities"].values()] == [21]
     with Image.open(file) as image:
@@ -259,7 +261,7 @@ def test_a_grid_of_aesthetics_with_the_keyword_beside(page: Any, tmp_path: Path)
     generate(page)
     shown(page, "sheet")
     assert not at(page, "original").is_visible()
-    about = read_about(download(page, tmp_path))
+    about = read_metadata(download(page, tmp_path))
     assert about["aesthetics"] == ["aivazovsky", "cloudcore", "glowwave"]
     at(page, "curves").get_by_text("cloudcore").wait_for()
 
@@ -291,14 +293,14 @@ def test_pairs_are_made_whatever_became_of_the_grids_aesthetics(page: Any, studi
         ({"aesthetic": "gloomcore:1 dusk"}, "In a mix each aesthetic has a weight, but 'dusk' has none"),
     ],
 )
-def test_faults_are_said_beside_the_button(page: Any, wrong: dict[str, str], words: str):
+def test_errors_appear_beside_the_button(page: Any, wrong: dict[str, str], words: str):
     ask(page, **wrong)
     at(page, "generate").click()
     assert words in said(page, re.escape(words[:30]))
     assert at(page, "message").get_by_role("alert").is_visible()
 
 
-def test_files_that_bring_nothing_back(page: Any, tmp_path: Path):
+def test_files_that_cannot_be_restored(page: Any, tmp_path: Path):
     image = Image.new("RGB", (8, 8))
     image.save(tmp_path / "plain.png")
     (tmp_path / "text.png").write_text("text")
@@ -345,7 +347,7 @@ def test_two_people_at_once_wait_in_turn_and_get_their_own(page: Any, again: Cal
         (page, "a ship at sea", "glowwave", 1),
         (other, "a chair in the snow", "gloomcore", 2),
     ):
-        about = read_about(download(each, tmp_path))
+        about = read_metadata(download(each, tmp_path))
         assert (about["prompt"], about["aesthetic"], about["seed"]) == (prompt, aesthetic, seed)
         assert aesthetic in at(each, "message").inner_text()
 
@@ -367,7 +369,7 @@ def test_by_keyboard_alone(page: Any):
     generate(page, lambda: page.keyboard.press("Space"))
 
 
-def test_a_page_left_in_the_middle_ends_its_job(page: Any, again: Callable[[], Any], studio: Any):
+def test_closing_a_page_cancels_its_job(page: Any, again: Callable[[], Any], studio: Any):
     other = again()
     ask(other, "a city at sea", count=8, sampler_steps=100)
     at(other, "generate").click()

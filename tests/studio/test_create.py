@@ -136,7 +136,7 @@ def test_more_pictures_join_those_before(tab: Any):
     seen(tab, 3)
 
 
-def test_what_is_no_picture_is_said_in_words(tab: Any, tmp_path: Path):
+def test_files_that_are_not_pictures_are_reported(tab: Any, tmp_path: Path):
     (tmp_path / "page.png").write_text("<html>")
     drop(tab, tmp_path / "page.png")
     tab.get_by_text("None of the pictures could be read, 1 in all. page.png: not a picture").wait_for()
@@ -254,7 +254,7 @@ def test_pictures_are_bounded_in_number_and_pixels(monkeypatch: pytest.MonkeyPat
         uploads.add(full, files[-1:], ENCODERS, quiet)
 
 
-def test_a_mean_of_what_is_left_is_that_of_the_pictures():
+def test_the_mean_is_that_of_the_remaining_pictures():
     files = [str(file) for file in sorted(SAMPLES.iterdir())]
     chosen = uploads.add(uploads.Pictures(), files, ENCODERS, quiet).without(files[:5])
     expected = uploads.add(uploads.Pictures(), files[5:], ENCODERS, quiet)
@@ -293,4 +293,4 @@ def test_the_mean_of_ordinary_pictures_is_saved_beside_the_aesthetic(tab: Any, l
 def test_ordinary_pictures_that_cannot_be_taken_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(uploads, "MAX_PIXELS", 10)
     with pytest.raises(AestheticError, match="All 1 ordinary pictures were refused: too large"):
-        uploads.mean([str(SAMPLES / "01.png")], ENCODERS)
+        uploads.mean_vectors([str(SAMPLES / "01.png")], ENCODERS)

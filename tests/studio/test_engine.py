@@ -64,7 +64,7 @@ def pixels(image: Any) -> bytes:
     return image.tobytes()
 
 
-def test_a_pair_is_what_the_functions_below_make(engine: Engine, gloomcore: Any):
+def test_a_pair_equals_direct_calls(engine: Engine, gloomcore: Any):
     settings = ae.Settings(steps=4)
     job = Job(((Cell(PROMPT, 7), Cell(PROMPT, 7, gloomcore, settings, "dark")),), "a tree", sampler_steps=3, cfg=4.0)
     state = last(engine.run(job))
@@ -85,7 +85,7 @@ def test_equal_cells_are_one_picture(engine: Engine, gloomcore: Any):
     assert state.curves == {}
 
 
-def test_it_says_how_far_it_is(engine: Engine, gloomcore: Any, monkeypatch: pytest.MonkeyPatch):
+def test_it_reports_progress(engine: Engine, gloomcore: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engines, "_REPORT_INTERVAL", 0.001)
     cells = (Cell(PROMPT, 1), Cell(PROMPT, 1, gloomcore, ae.Settings(steps=30), "dark"))
     states = list(engine.run(Job((cells,), sampler_steps=30)))
@@ -108,7 +108,7 @@ def test_cancelled_jobs_end_at_their_next_step(engine: Engine):
     assert time.monotonic() - started < 5
 
 
-def test_one_cancels_ones_own(engine: Engine):
+def test_a_client_cancels_only_its_own_jobs(engine: Engine):
     mine, theirs = engine.run(LONG, "me"), engine.run(plain(PROMPT), "they")
     next(mine), next(theirs)
     engine.cancel("me")
@@ -163,7 +163,7 @@ def test_a_curve_for_each_text_encoder(monkeypatch: pytest.MonkeyPatch):
     assert "stays plain" in state.notes[0]
 
 
-def test_only_so_many_may_wait(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_the_queue_is_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engines, "_QUEUE_LIMIT", 2)
     running = [engine.run(LONG) for _ in range(2)]
     for states in running:
@@ -174,7 +174,7 @@ def test_only_so_many_may_wait(engine: Engine, monkeypatch: pytest.MonkeyPatch):
         states.close()
 
 
-def test_faults_reach_whoever_asked_and_the_next_job_is_done(engine: Engine):
+def test_errors_reach_the_client_and_the_next_job_runs(engine: Engine):
     stranger = ae.AestheticEmbedding({"clip-vit-l-14": torch.ones(768)}, name="stranger")
     assert not engine.supports(stranger)
     with pytest.raises(ae.EncoderError, match="stranger"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aesthetic_embeddings.errors import AestheticError
-from aesthetic_embeddings.studio.evaluate.run import asked
+from aesthetic_embeddings.studio.evaluate.run import make_evaluation
 
 pytest.importorskip("scipy")
 
@@ -81,6 +81,6 @@ def test_what_was_cancelled_is_continued(tab: Any, studio: Any):
 def test_what_is_refused(studio: Any, changed: dict[str, Any], said: str):
     values = {"names": ["gloomcore"], "prompts": "a tree", "images": 1, "columns": ["keyword", "personalized"]}
     values |= {"scorers": [], "steps": 2, "epsilon": 1e-4}
-    assert asked(studio, **values).pictures == 3
+    assert make_evaluation(studio, **values).pictures == 3
     with pytest.raises(AestheticError, match=said):
-        asked(studio, **values | changed)
+        make_evaluation(studio, **values | changed)

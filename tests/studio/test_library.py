@@ -16,7 +16,7 @@ from aesthetic_embeddings import pocket
 from aesthetic_embeddings.aesthetics.library import Library
 from aesthetic_embeddings.errors import AestheticError
 from aesthetic_embeddings.studio import plots
-from aesthetic_embeddings.studio.library import cards, files, likeness
+from aesthetic_embeddings.studio.library import cards, files, similarity
 
 FAMILY = "clip-192x3-64"
 
@@ -172,7 +172,7 @@ def test_blend_with_live_preview(tab: Any, library: Path):
     assert tab.locator("#studio_blend_weight_0 input[type=number]").input_value() == "-0.5"
 
 
-def test_ids_are_alone(tab: Any):
+def test_element_ids_are_unique(tab: Any):
     for name in ("Compare", "Create", "Library"):  # a tab is drawn when it is opened
         tab.get_by_role("tab", name=name).click()
     ids = tab.evaluate("[...document.querySelectorAll('[id^=studio_]')].map(element => element.id)")
@@ -271,16 +271,16 @@ def test_the_legacy_file_is_what_the_old_extension_reads(tmp_path: Path):
 
 def test_the_map_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     library = Library([tmp_path])
-    assert "Two or more aesthetics" in likeness.likenesses(library, "")
+    assert "Two or more aesthetics" in similarity.similarity_map(library, "")
     for i in range(4):
         library.save(embedding(f"e{i}", i))
-    monkeypatch.setattr(likeness, "MAX_SHOWN", 3)
-    html = likeness.likenesses(library, FAMILY)
+    monkeypatch.setattr(similarity, "MAX_SHOWN", 3)
+    html = similarity.similarity_map(library, FAMILY)
     assert html.count("<td style=") == 9
     assert "The first 3 of 4 are shown." in html
 
 
-def test_alike_ones_stand_together():
+def test_similar_ones_are_placed_together():
     a, b = torch.randn(2, 64, generator=torch.Generator().manual_seed(3))
     vectors = torch.stack([a, b, a + 0.1 * b, b - 0.1 * a])
     html = plots.heat_map(["a", "b", "a'", "b'"], vectors)

@@ -18,13 +18,13 @@ import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings.aesthetics.library import Library
 from aesthetic_embeddings.diffusion.job import Progress
-from aesthetic_embeddings.diffusion.png_metadata import TEXT_KEY, read_about, save_picture
+from aesthetic_embeddings.diffusion.png_metadata import TEXT_KEY, read_metadata, save_picture
 from aesthetic_embeddings.errors import AestheticError
 from aesthetic_embeddings.studio import picture_html, state
 from aesthetic_embeddings.studio.compare import results, saving
-from aesthetic_embeddings.studio.compare.comparison import Comparison, comparison
-from aesthetic_embeddings.studio.compare.request import PAIRS, STRIP, request
-from aesthetic_embeddings.studio.compare.restoring import restored
+from aesthetic_embeddings.studio.compare.comparison import Comparison, make_comparison
+from aesthetic_embeddings.studio.compare.request import PAIRS, STRIP, parse_request
+from aesthetic_embeddings.studio.compare.restoring import restore_settings
 from aesthetic_embeddings.studio.create import uploads
 from aesthetic_embeddings.studio.library import blend, cards, files
 from aesthetic_embeddings.ui import family_names, messages
@@ -51,7 +51,7 @@ def studio(tmp_path: Path) -> state.Studio:
 
 
 def made(studio: state.Studio, **form: Any) -> Comparison:
-    return comparison(request({**FORM, **form}), studio.library)
+    return make_comparison(parse_request({**FORM, **form}), studio.library)
 
 
 def picture(color: str) -> Image.Image:
@@ -66,10 +66,10 @@ def test_pairs_are_saved_as_they_are_made(studio: state.Studio, tmp_path: Path):
     half = Progress("", pictures=((picture("red"), picture("blue")), (picture("green"), None)))
     first, second = saving.save_pairs(asked, half, tmp_path, "pocket")
     assert second.personalized == ""
-    assert [read_about(path)["seed"] for path in (first.original, first.personalized, second.original)] == [3, 3, 4]
-    assert read_about(first.original)["personalized"] is False
-    assert "personalized" not in read_about(first.personalized)
-    assert (read_about(first.original)["prompt"], Image.open(first.original).getpixel((0, 0))) == (
+    assert [read_metadata(path)["seed"] for path in (first.original, first.personalized, second.original)] == [3, 3, 4]
+    assert read_metadata(first.original)["personalized"] is False
+    assert "personalized" not in read_metadata(first.personalized)
+    assert (read_metadata(first.original)["prompt"], Image.open(first.original).getpixel((0, 0))) == (
         "a ship",
         (255, 0, 0),
     )
@@ -87,34 +87,36 @@ def test_notes_are_shown_with_the_result(studio: state.Studio):
     assert "CLIP G &lt;was&gt; left alone." in html
 
 
-def test_pictures_of_the_first_version_bring_their_settings_back(studio: state.Studio, tmp_path: Path):
+def test_pictures_of_the_first_version_restore_their_settings(studio: state.Studio, tmp_path: Path):
     mixed = ae.blend([(studio.library.get("a"), 0.7), (studio.library.get("b"), -0.3)])
     about = {"prompt": "a tree", "model": "pocket", "sampler_steps": 9, "cfg": 3.0, "seeds": [7], "settings": {}}
     about |= {"aesthetic": "a=0.7 b=-0.3", "aesthetic_hash": mixed.content_hash, "sheet": "A strip over steps"}
-    values, sentence = restored(studio, save_picture(picture("red"), tmp_path / "old.png", about))
+    values, sentence = restore_settings(studio, save_picture(picture("red"), tmp_path / "old.png", about))
     assert sentence == "Settings restored from old.png."
     assert (values["layout"], values["aesthetic"], values["seed"]) == (STRIP, "a:0.7 b:-0.3", 7)
     about |= {"sheet": ["?"], "aesthetic": "x" * 10**5}
     with pytest.raises(AestheticError, match="not a picture with settings"):
-        restored(studio, save_picture(picture("red"), tmp_path / "odd.png", about))
-    values, sentence = restored(studio, save_picture(picture("red"), tmp_path / "odd.png", about | {"sheet": "?"}))
+        restore_settings(studio, save_picture(picture("red"), tmp_path / "odd.png", about))
+    values, sentence = restore_settings(
+        studio, save_picture(picture("red"), tmp_path / "odd.png", about | {"sheet": "?"})
+    )
     assert values["layout"] == PAIRS
     assert "is not here: import the file" in sentence
     assert len(sentence) < 300
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "3", "null", "[1]", "{" * 9, '{"settings": 1e999}', "9" * 100_000])
-def test_pictures_with_any_text_bring_nothing_back(studio: state.Studio, tmp_path: Path, text: str):
+def test_pictures_with_any_other_text_restore_nothing(studio: state.Studio, tmp_path: Path, text: str):
     info = PngInfo()
     info.add_itxt(TEXT_KEY, text)
     picture("red").save(tmp_path / "odd.png", pnginfo=info)
     with pytest.raises(AestheticError, match=r"^odd\.png"):
-        restored(studio, tmp_path / "odd.png")
+        restore_settings(studio, tmp_path / "odd.png")
 
 
 def test_only_the_latest_jobs_keep_their_pictures(studio: state.Studio, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(state, "_KEPT_JOBS", 2)
-    folders = [studio.new_folder() for _ in range(4)]
+    monkeypatch.setattr(state, "_MAX_JOB_FOLDERS", 2)
+    folders = [studio.new_job_folder() for _ in range(4)]
     assert [folder.is_dir() for folder in folders] == [False, False, True, True]
 
 
@@ -182,7 +184,7 @@ def test_a_blend_is_not_saved_with_the_picture_of_another(studio: state.Studio):
     ("parts", "words"),
     [([], "Choose what to blend"), (["x" * 10**6], "at most 200"), (["a"] * 5, "at most 4"), ([{}], "should be text")],
 )
-def test_blends_that_a_page_would_not_ask_for(studio: state.Studio, parts: Any, words: str):
+def test_blends_that_the_page_would_not_send(studio: state.Studio, parts: Any, words: str):
     with pytest.raises(AestheticError, match=words):
         blend._blend(studio, parts, [0.5] * len(parts))
 
@@ -201,7 +203,7 @@ def test_a_card_shows_the_picture_that_is_there_now(studio: state.Studio):
     assert shown() not in (before, None)
 
 
-def test_words_from_outside_are_escaped():
+def test_foreign_text_is_escaped():
     html = picture_html.figure(picture_html.encoded(picture("red"), "WEBP"), "<img onerror='x'>")
     assert "<img onerror" not in html
     assert "&lt;img onerror" in html

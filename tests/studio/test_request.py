@@ -16,10 +16,10 @@ from aesthetic_embeddings.aesthetics.library import Library
 from aesthetic_embeddings.settings import Settings
 from aesthetic_embeddings.studio import plots
 from aesthetic_embeddings.studio.compare import tab, vocabulary
-from aesthetic_embeddings.studio.compare.comparison import comparison
+from aesthetic_embeddings.studio.compare.comparison import make_comparison
 from aesthetic_embeddings.studio.compare.form import EXAMPLES, example_prompts
 from aesthetic_embeddings.studio.compare.history import MAX_PAGES, MAX_RESULTS, History
-from aesthetic_embeddings.studio.compare.request import GRID, MAX_ROWS, PAIRS, STRIP, request
+from aesthetic_embeddings.studio.compare.request import GRID, MAX_ROWS, PAIRS, STRIP, parse_request
 from aesthetic_embeddings.ui import widgets
 
 FORM: dict[str, Any] = {
@@ -68,49 +68,49 @@ def library(tmp_path: Any) -> Library:
         ("epsilon", 2.0, "epsilon"),
     ],
 )
-def test_what_a_page_would_not_send(name: str, value: Any, words: str):
+def test_values_that_the_page_would_not_send(name: str, value: Any, words: str):
     with pytest.raises(ae.AestheticError, match=re.escape(words)):
-        request({**FORM, name: value})
+        parse_request({**FORM, name: value})
 
 
 def test_a_random_seed_is_settled_once():
-    asked = request({**FORM, "seed": -1})
+    asked = parse_request({**FORM, "seed": -1})
     assert asked.seed >= 0
     assert [*asked.seeds] == [asked.seed, asked.seed + 1]
-    assert {request({**FORM, "seed": -1}).seed for _ in range(5)} != {asked.seed}
+    assert {parse_request({**FORM, "seed": -1}).seed for _ in range(5)} != {asked.seed}
 
 
 def test_pairs_strip_and_grid(library: Library):
-    pairs = comparison(request(FORM), library)
+    pairs = make_comparison(parse_request(FORM), library)
     assert [[(cell.seed, cell.target is None) for cell in row] for row in pairs.job.rows] == [
         [(3, True), (3, False)],
         [(4, True), (4, False)],
     ]
-    strip = comparison(request({**FORM, "layout": STRIP, "update": "normalized"}), library)
+    strip = make_comparison(parse_request({**FORM, "layout": STRIP, "update": "normalized"}), library)
     assert strip.columns == ("n = 0", "n = 5", "n = 10", "n = 15", "n = 20")
     assert strip.rows == ("seed 3", "seed 4")
     assert [cell.settings for cell in strip.job.rows[1]] == [
         Settings(steps=steps, update="normalized") for steps in (0, 5, 10, 15, 20)
     ]
     assert {cell.seed for cell in strip.job.rows[1]} == {4}
-    grid = comparison(request({**FORM, "layout": GRID}), library)
+    grid = make_comparison(parse_request({**FORM, "layout": GRID}), library)
     assert grid.rows == ("a", "b")
     assert [cell.prompt for cell in grid.job.rows[1]] == ["a ship", "a ship, b style", "a ship"]
     assert [cell.embedding.name if cell.embedding else "" for cell in grid.job.rows[1]] == ["", "", "b"]
     assert {cell.seed for row in grid.job.rows for cell in row} == {3}
     with pytest.raises(ae.AestheticError, match="Choose the aesthetics of the grid first"):
-        comparison(request({**FORM, "layout": GRID, "grid": None}), library)
+        make_comparison(parse_request({**FORM, "layout": GRID, "grid": None}), library)
     with pytest.raises(ae.AestheticError, match="Choose an aesthetic first"):
-        comparison(request({**FORM, "aesthetic": None}), library)
+        make_comparison(parse_request({**FORM, "aesthetic": None}), library)
 
 
-def test_a_browser_brings_back_only_what_could_have_been_asked_for():
+def test_only_valid_stored_values_are_restored():
     kept = {**FORM, "steps": 12, "cfg": "x", "count": 99, "aesthetic": ["a"], "other": 1, "prompt": "a tree"}
-    assert dict(tab._acceptable(kept, FORM)) == {
+    assert dict(tab._valid_values(kept, FORM)) == {
         name: value for name, value in kept.items() if name not in ("cfg", "count", "aesthetic", "other")
     }
     for nothing in (None, [], "x", 3):
-        assert dict(tab._acceptable(nothing, FORM)) == {}
+        assert dict(tab._valid_values(nothing, FORM)) == {}
 
 
 def test_the_history_is_each_pages_own_and_bounded(tmp_path: Any):
@@ -152,7 +152,7 @@ def test_examples_are_of_aesthetics_that_there_are():
 
 def test_axes_have_whole_steps():
     for steps in (1, 2, 3, 5, 7, 10, 20, 50, 100):
-        ticks = plots.ticks(0, steps, smallest=1)
+        ticks = plots.ticks(0, steps, min_step=1)
         assert all(tick == int(tick) for tick in ticks)
         assert ticks[0] == 0
         assert ticks[-1] >= steps

@@ -33,12 +33,12 @@ def projection(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
 
 
 @pytest.fixture(params=FLAVOURS)
-def flavour(request: pytest.FixtureRequest) -> str:
+def flavor(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def host(flavour: str, tmp_path: Path, projection: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+def host(flavor: str, tmp_path: Path, projection: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """A host with our extension, one aesthetic called "dusk" and a second called "dawn".
 
     Whatever a test does, the model must be afterwards what it was.
@@ -47,7 +47,7 @@ def host(flavour: str, tmp_path: Path, projection: torch.Tensor, monkeypatch: py
     for name in [name for name in sys.modules if name.split(".")[0] in ("modules", "backend")]:
         monkeypatch.delitem(sys.modules, name)
     fake_host.forget_extension()
-    host = Host(flavour, tmp_path)
+    host = Host(flavor, tmp_path)
     for name, module in host.modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     embedding("dusk", 1).save(tmp_path / "models/aesthetic_embeddings/dusk.safetensors")

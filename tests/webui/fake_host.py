@@ -43,7 +43,7 @@ def tokenizer() -> Any:
     return CLIPTokenizer.from_pretrained(TOKENIZER)
 
 
-def clip_text_model(flavour: str, seed: int = 1) -> CLIPTextModel:
+def clip_text_model(flavor: str, seed: int = 1) -> CLIPTextModel:
     """A new CLIPTextModel as this host holds it; equal seeds make equal ones."""
     torch.manual_seed(seed)
     config = CLIPTextConfig(
@@ -57,7 +57,7 @@ def clip_text_model(flavour: str, seed: int = 1) -> CLIPTextModel:
     model = CLIPTextModel(config)
     with torch.no_grad():  # an untrained norm's output has mean 0, by which hosts divide for emphasis
         model.text_model.final_layer_norm.bias.copy_(torch.randn(WIDTH) * 0.1 - 0.1)
-    if flavour == "a1111":
+    if flavor == "a1111":
         return model.eval()
     with torch.inference_mode():  # modules/sd_models.py, forge_model_reload: the model is loaded in it
         for module in list(model.modules()):
@@ -260,9 +260,9 @@ class Model:
 
 
 @functools.cache
-def _shared_tower(flavour: str, seed: int) -> CLIPTextModel:
+def _shared_tower(flavor: str, seed: int) -> CLIPTextModel:
     """Made once, as it is slow to make; every test gives it back as it was (conftest.py checks)."""
-    return clip_text_model(flavour, seed)
+    return clip_text_model(flavor, seed)
 
 
 # ---------------------------------------------------------------- prompts
@@ -554,8 +554,8 @@ class ScriptRunner:
 class Host:
     """One host with one loaded model, and our extension in it, freshly imported."""
 
-    def __init__(self, flavour: str, root: Path) -> None:
-        self.flavour, self.forge, self.root = flavour, flavour == "forge", root
+    def __init__(self, flavor: str, root: Path) -> None:
+        self.flavor, self.forge, self.root = flavor, flavor == "forge", root
         self.opts = fake_options.Options(CLIP_stop_at_last_layers=1, persistent_cond_cache=True, samples_format="png")
         self.state = State()
         self.textual_inversions: dict[str, Tensor] = {}  # word -> vectors
@@ -627,7 +627,7 @@ class Host:
     def load(self, name: str) -> Model:
         """Load the checkpoint `name`; each has a text encoder of its own."""
         seeds = {"first": 1, "second": 2}
-        transformer = _shared_tower(self.flavour, seeds[name])
+        transformer = _shared_tower(self.flavor, seeds[name])
         self.shared.sd_model = Model(self, name, transformer)
         self.shared.sd_model.get_learned_conditioning([""])  # A1111's load_model does: get_empty_cond
         return self.shared.sd_model

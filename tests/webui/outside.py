@@ -15,10 +15,10 @@ from .fake_host import Host, Picture, clip_text_model
 
 
 @functools.cache
-def twin(flavour: str, seed: int) -> CLIPTextModel:
-    encoder = clip_text_model(flavour, seed)
-    with torch.inference_mode(flavour == "forge"):
-        return encoder.requires_grad_(False) if flavour == "a1111" else _warm(encoder)
+def twin(flavor: str, seed: int) -> CLIPTextModel:
+    encoder = clip_text_model(flavor, seed)
+    with torch.inference_mode(flavor == "forge"):
+        return encoder.requires_grad_(False) if flavor == "a1111" else _warm(encoder)
 
 
 def _warm(encoder: CLIPTextModel) -> CLIPTextModel:
@@ -30,7 +30,7 @@ def outside(
     host: Host, text: str, embedding: str = "dusk", clip_skip: int = 1, seed: int = 1, **settings: Any
 ) -> Tensor:
     """`[77 * chunks, width]` for one text, which is cut into chunks and emphasised as the host does it."""
-    encoder, e = twin(host.flavour, seed), host.webui("host").library.get(embedding)
+    encoder, e = twin(host.flavor, seed), host.webui("host").library.get(embedding)
     chunks = host.model.engine.chunks(text)
     ids = torch.tensor([chunk.ids for chunk in chunks])
     multipliers = torch.tensor([chunk.multipliers for chunk in chunks])[..., None]

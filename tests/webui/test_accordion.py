@@ -19,7 +19,7 @@ from aesthetic_embeddings.ui.widgets import FIELDS, RANGES
 from .conftest import embedding
 from .fake_host import Host
 
-pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
+pytestmark = pytest.mark.parametrize("flavor", ["a1111"])  # alike in both
 
 IDS = [
     *("accordion-checkbox", "embedding", "steps", "epsilon", "update", "weight", "blend", "text", "text_strength"),
@@ -81,7 +81,7 @@ def test_ids_and_labels_are_unique(host: Host):
         assert len(set(labels)) == len(labels)
 
 
-def test_what_is_drawn_are_the_cores_defaults(host: Host):
+def test_widgets_have_the_cores_defaults(host: Host):
     _, inputs = page(host)
     for parts in inputs.values():
         values = {name: part.value for name, part in parts.items()}
@@ -93,14 +93,14 @@ def test_what_is_drawn_are_the_cores_defaults(host: Host):
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 1e-4, 0.5, 1.0, 3.3e-7])
-def test_epsilon_is_shown_and_handed_over_as_it_is(host: Host, epsilon: float):
+def test_epsilon_is_shown_and_sent_as_it_is(host: Host, epsilon: float):
     box = page(host)[1]["txt2img"]["epsilon"]
     assert box.label == "Epsilon"
     assert box.value == 1e-4
     assert box.postprocess(epsilon) == box.preprocess(epsilon) == epsilon
 
 
-def test_sliders_offer_all_that_is_accepted_but_of_epsilon(host: Host):
+def test_sliders_cover_all_accepted_values_except_of_epsilon(host: Host):
     """A slider silently changes what is typed beyond its ends; of epsilon's a script prevents that."""
     for name, part in page(host)[1]["txt2img"].items():
         if isinstance(part, gr.Slider):
@@ -192,7 +192,7 @@ def test_without_any_aesthetic_it_says_where_files_go(host: Host):
     assert str(folder) in by_id(blocks, "script_txt2img_aesthetic_gradients_hint").value
 
 
-def test_files_that_are_no_good_are_listed_as_text(host: Host):
+def test_unreadable_files_are_listed_as_text(host: Host):
     (host.root / "models/aesthetic_embeddings/<img src=x>.pt").write_bytes(b"nothing")
     host.webui("host").library.refresh()
     shown = by_id(page(host)[0], "script_txt2img_aesthetic_gradients_hint").value
@@ -211,7 +211,7 @@ def test_the_old_extension_is_named_at_the_top(host: Host):
 
 
 def test_which_models_the_chosen_ones_are_for(host: Host):
-    library, about = host.webui("host").library, host.webui("accordion").about
+    library, about = host.webui("host").library, host.webui("accordion").models_of
     vectors = {"clip-vit-l-14": torch.ones(768), "open-clip-vit-bigg-14": torch.ones(1280)}
     library.save(ae.AestheticEmbedding(vectors, name="both"))
     library.save(ae.AestheticEmbedding({"clip-vit-l-14": torch.ones(768)}, name="first"))

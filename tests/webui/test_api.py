@@ -21,7 +21,7 @@ from aesthetic_embeddings.settings import Settings
 from .conftest import embedding
 from .fake_host import Host
 
-pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
+pytestmark = pytest.mark.parametrize("flavor", ["a1111"])  # alike in both
 
 V1 = "/aesthetic-gradients/v1"
 SAMPLES = Path(pocket.MODEL).parent / "samples" / "aivazovsky"
@@ -78,7 +78,7 @@ def test_without_the_hosts_api_there_is_none(host: Host):
     assert client.get(f"{V1}/embeddings").status_code == 404
 
 
-def test_the_hosts_credentials_are_asked_for(host: Host):
+def test_the_hosts_credentials_are_required(host: Host):
     client = TestClient(app(host, auth=True))
     calls = [("GET", "schema"), ("GET", "embeddings"), ("POST", "embeddings"), ("POST", "blend")]
     for method, path in [*calls, ("DELETE", "embeddings/dusk")]:
@@ -121,7 +121,7 @@ def test_list(host: Host, client: TestClient):
     assert "neither" in listed["broken"]["fault"]
 
 
-def test_a_name_that_is_no_text(host: Host, client: TestClient):
+def test_a_name_that_is_not_text(host: Host, client: TestClient):
     embedding("odd", 3).save(host.root / "models/aesthetic_embeddings" / os.fsdecode(b"caf\xe9.safetensors"))
     assert client.get(f"{V1}/embeddings").json()[0]["name"] == "caf?"
 
@@ -227,24 +227,24 @@ def test_an_encoder_that_is_not_here(client: TestClient):
         ({"path": "/etc"}, "no field 'path'"),
     ],
 )
-def test_wrong_input_is_said(client: TestClient, body: dict[str, Any], words: str):
+def test_wrong_input_is_reported(client: TestClient, body: dict[str, Any], words: str):
     refused(create(client, **body), 422, words)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000])
-def test_what_is_no_json(client: TestClient, data: bytes):
+def test_a_body_that_is_not_json(client: TestClient, data: bytes):
     answer = client.post(f"{V1}/embeddings", content=data, headers={"Content-Type": "application/json"})
     refused(answer, 422, "not JSON")
 
 
 @pytest.mark.parametrize("data", [b"[]", b"1", b"null"])
-def test_what_is_no_object(client: TestClient, data: bytes):
+def test_a_body_that_is_not_an_object(client: TestClient, data: bytes):
     answer = client.post(f"{V1}/blend", content=data, headers={"Content-Type": "application/json; charset=utf-8"})
     refused(answer, 422, "JSON object with name, parts, replace")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"])
-def test_web_pages_cannot_send_it_unasked(host: Host, client: TestClient, kind: str):
+def test_other_web_pages_cannot_send_requests(host: Host, client: TestClient, kind: str):
     """What needs no preflight in a browser: a page elsewhere could send it to a host on the user's machine."""
     body = b'{"name": "new", "parts": {"dusk": 1}}'
     refused(client.post(f"{V1}/blend", content=body, headers={"Content-Type": kind}), 415, "application/json")
@@ -308,12 +308,12 @@ def test_blend(host: Host, client: TestClient):
         ({"duks": 1}, 404, "Did you mean dusk?"),
     ],
 )
-def test_blends_that_are_none(client: TestClient, parts: Any, status: int, words: str):
+def test_invalid_blends(client: TestClient, parts: Any, status: int, words: str):
     refused(client.post(f"{V1}/blend", json={"name": "new", "parts": parts}), status, words)
 
 
 @pytest.mark.parametrize("weight", ["NaN", "Infinity", "1" + "0" * 400])
-def test_weights_that_are_no_numbers(client: TestClient, weight: str):
+def test_weights_that_are_not_numbers(client: TestClient, weight: str):
     data = f'{{"name": "new", "parts": {{"dusk": {weight}}}}}'
     answer = client.post(f"{V1}/blend", content=data, headers={"Content-Type": "application/json"})
     refused(answer, 422, "weight of 'dusk'")

@@ -14,7 +14,7 @@ import pytest
 from .conftest import embedding
 from .fake_host import Host
 
-pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
+pytestmark = pytest.mark.parametrize("flavor", ["a1111"])  # alike in both
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_descriptions(page: Any, folder: Path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"model": 3, "name": [], "trainedWords": 1}', "[" * 100_000])
-def test_side_files_that_are_no_good(page: Any, folder: Path, text: str):
+def test_unreadable_side_files(page: Any, folder: Path, text: str):
     for ending in (".json", ".civitai.info"):
         (folder / f"dusk{ending}").write_text(text)
     assert card(page)["description"] == ""
@@ -110,13 +110,13 @@ def test_a_description_that_is_a_pipe_is_not_waited_for(page: Any, folder: Path)
     assert not card(page)["description"]
 
 
-def test_a_description_that_is_no_text(page: Any, folder: Path):
+def test_a_description_that_is_not_text(page: Any, folder: Path):
     (folder / "dusk.json").write_text('{"description": 3}')
     assert card(page)["description"] == ""
     page.create_html("txt2img")
 
 
-def test_what_cannot_stand_in_a_tag_has_no_card(page: Any, folder: Path):
+def test_names_that_a_tag_cannot_hold_have_no_card(page: Any, folder: Path):
     for seed, name in enumerate(("a:b", "<img src=x onerror=alert(1)>", 'say "hi"'), 10):
         embedding("odd", seed).save(folder / f"{name}.safetensors")
     (folder / "broken.pt").write_bytes(b"nothing of the kind")

@@ -156,7 +156,7 @@ def test_an_unexpected_exception_before_the_batches(host: Host, monkeypatch: pyt
     assert len(picture.c) == 1
 
 
-def test_what_failed_is_tried_again(host: Host, monkeypatch: pytest.MonkeyPatch, tunings: list):
+def test_a_failed_prompt_is_tried_again(host: Host, monkeypatch: pytest.MonkeyPatch, tunings: list):
     with monkeypatch.context() as patch:
         patch.setattr(host.webui("conditioner"), "personalize_each", raising(KeyError("oops")))
         fails(host, "oops")
@@ -192,7 +192,7 @@ def test_out_of_memory_on_the_gpu_goes_to_the_cpu(host: Host, monkeypatch: pytes
     monkeypatch.setattr(conditioner, "personalize_each", tune)
     monkeypatch.setattr(host.modules["modules.devices"], "torch_gc", lambda: freed.append(True))
     target = host.webui("request").Target(embedding("dusk", 1), ae.Settings())
-    _, notes = conditioner.Conditioner(host.model)._tune(target, [], [record("cuda")], None, [])
+    _, notes = conditioner.Conditioner(host.model)._tune_where_memory_allows(target, [], [record("cuda")], None, [])
     assert tried == ["cuda", "cpu"]
     assert freed
     assert "CPU" in notes[0]
@@ -211,7 +211,7 @@ def test_a_damaged_file(host: Host):
     fails(host, str(file), embedding="bad")
 
 
-def test_no_choice(host: Host):
+def test_no_embedding_is_chosen(host: Host):
     fails(host, "No embedding is chosen", embedding="None")
 
 
@@ -296,7 +296,7 @@ def test_a_model_with_no_clip(host: Host):
     host.load("first")
 
 
-@pytest.mark.parametrize("flavour", ["a1111"])
+@pytest.mark.parametrize("flavor", ["a1111"])
 def test_a_model_whose_encoder_the_host_does_not_wrap(host: Host):
     """SD3: modules/models/sd3/sd3_cond.py has encoders of its own, which modules/sd_hijack.py leaves alone."""
     del host.model.engine.wrapped

@@ -18,7 +18,7 @@ LONG = " ".join(["a castle on a hill above the sea"] * 24)  # 192 tokens: three 
 WANTED = {"embedding": "dusk", "steps": 3}
 
 
-def test_off_is_the_hosts_own_and_leaves_no_trace(host: Host):
+def test_off_equals_the_host_and_leaves_no_trace(host: Host):
     p = host.job("a castle", "blurred")
     (picture,) = host.generate(p)
     p.scripts = fake_host.ScriptRunner(host)
@@ -42,7 +42,7 @@ def test_off_is_the_hosts_own_and_leaves_no_trace(host: Host):
     ids=["short", "three chunks", "BREAK", "emphasis", "literal end of text"],
 )
 @pytest.mark.parametrize("skip", [1, 2], ids=["", "clip skip 2"])
-def test_on_is_the_cores(host: Host, prompt: str, skip: int):
+def test_on_equals_the_core(host: Host, prompt: str, skip: int):
     host.opts.CLIP_stop_at_last_layers = skip
     (plain,) = host.generate(host.job(prompt))
     (tuned,) = host.generate(host.job(prompt, **WANTED))
@@ -115,7 +115,7 @@ def test_a_lora_that_reaches_the_weights_while_encoding(host: Host, tunings: lis
     hook = fc1.register_forward_pre_hook(merge)
     (tuned,) = host.generate(host.job("a castle", **WANTED))
     hook.remove()
-    twins = twin(host.flavour, 1).text_model.encoder.layers[0].mlp.fc1
+    twins = twin(host.flavor, 1).text_model.encoder.layers[0].mlp.fc1
     twins.weight, before = torch.nn.Parameter(fc1.weight.detach().clone(), requires_grad=False), twins.weight
     expected = outside(host, "a castle", steps=3)
     twins.weight, fc1.weight = before, own
@@ -203,7 +203,7 @@ def test_another_checkpoint_has_another_encoder(host: Host):
     assert torch.equal(cond(again), cond(first))
 
 
-def test_scripts_are_loaded_anew(host: Host, tunings: list):
+def test_scripts_are_reloaded(host: Host, tunings: list):
     """modules/scripts.py, load_scripts, at start and at "Reload UI": callbacks are forgotten and every file is run
     again, while packages stay imported; each class that a module holds becomes a script."""
     counts = set()

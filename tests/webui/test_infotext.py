@@ -16,7 +16,7 @@ import aesthetic_embeddings as ae
 from .conftest import embedding
 from .fake_host import Host
 
-pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
+pytestmark = pytest.mark.parametrize("flavor", ["a1111"])  # alike in both
 
 #: Every setting at another value than its default; and the defaults, which pictures of today rely on.
 OTHERS: dict[str, Any] = {
@@ -97,7 +97,7 @@ def test_defaults_are_left_out(host: Host):
     assert re.fullmatch(r"-?0\.\d{3} -> -?0\.\d{3}", params["Aesthetic similarity"])
 
 
-def test_defaults_are_what_they_were(host: Host):
+def test_defaults_have_not_changed(host: Host):
     """A picture without a key means them."""
     now = {f.name: f.default for f in dataclasses.fields(ae.Settings)}
     assert {name: now[name] for name in RELEASED} == RELEASED
@@ -140,7 +140,7 @@ def test_a_renamed_file_is_found(host: Host):
     assert (back["embedding"], back["negative"]) == ("evening", "evening:0.5 dawn:-0.25")
 
 
-def test_a_missing_file_is_said(host: Host):
+def test_a_missing_file_is_reported(host: Host):
     params = written(host, embedding="dusk")
     host.webui("host").library.delete("dusk")
     back = read(host, params)
@@ -150,7 +150,7 @@ def test_a_missing_file_is_said(host: Host):
     assert "'dusk' of the pasted picture is not here" in again["Aesthetic error"]
 
 
-def test_another_file_under_the_name_is_not_taken_for_it(host: Host):
+def test_another_file_of_that_name_is_not_used(host: Host):
     params = written(host, embedding="dusk")
     embedding("dusk", 9).save(host.root / "models/aesthetic_embeddings/dusk.safetensors", overwrite=True)
     again = written(host, **read(host, params))
@@ -162,14 +162,14 @@ def test_a_copy_beside_it_keeps_its_own_name(host: Host):
     assert read(host, written(host, embedding="dusk"))["embedding"] == "dusk"
 
 
-def test_wrong_values_are_said_in_it(host: Host):
+def test_wrong_values_are_reported_in_it(host: Host):
     params = written(host, embedding="dust")
     assert list(params) == ["Aesthetic error"]
     assert "Did you mean dusk" in params["Aesthetic error"]
     assert read(host, params)["enabled"] is False
 
 
-def test_what_stayed_plain_is_said_in_it(host: Host):
+def test_plain_prompts_are_reported_in_it(host: Host):
     host.state.on_text = lambda text: host.state.interrupt()
     params = written(host, embedding="dusk", prompt="a prompt that nobody has tuned")
     assert params["Aesthetic error"] == "Interrupted, so the prompt stayed plain."
@@ -228,7 +228,7 @@ def test_one_paste_reads_the_folders_once(host: Host, monkeypatch: pytest.Monkey
     assert warned == []
 
 
-def test_the_same_picture_pasted_again_sees_the_files_of_now(host: Host):
+def test_the_same_picture_pasted_again_sees_the_current_files(host: Host):
     params = parsed(as_text(written(host, embedding="dusk")))
     assert paste(host, params)[0]["embedding"] == "dusk"
     library = host.webui("host").library
@@ -248,7 +248,9 @@ def test_the_same_picture_pasted_again_sees_the_files_of_now(host: Host):
     ],
     ids=str,
 )
-def test_what_is_unreadable_is_the_default_and_said_once(host: Host, damage: dict[str, str], name: str, expected: Any):
+def test_unreadable_values_become_defaults_and_are_reported_once(
+    host: Host, damage: dict[str, str], name: str, expected: Any
+):
     values, warned = paste(host, {"Aesthetic embedding": "dusk", **damage})
     assert values["embedding"] == "dusk"
     assert values[name] == expected
@@ -325,11 +327,11 @@ def test_the_old_extensions_without_a_text(host: Host):
 
 @pytest.mark.parametrize(("angle", "part"), [(0, 0), (0.01, 0.1), (0.02, 0.19), (0.1, 0.6), (0.2, 0.79), (0.5, 0.93)])
 def test_the_old_angle(host: Host, angle: float, part: float):
-    assert host.webui("infotext").old_strength(angle, False) == pytest.approx(part, abs=0.015)
+    assert host.webui("infotext").text_strength_of_angle(angle, False) == pytest.approx(part, abs=0.015)
 
 
 def test_the_old_angle_away_from_a_text(host: Host):
-    assert host.webui("infotext").old_strength(0.5, True) == pytest.approx(0.47, abs=0.01)
+    assert host.webui("infotext").text_strength_of_angle(0.5, True) == pytest.approx(0.47, abs=0.01)
 
 
 def test_a_picture_of_the_old_extension_keeps_its_keys(host: Host):

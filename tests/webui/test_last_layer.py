@@ -58,7 +58,7 @@ def test_the_layer_comes_from_the_checkpoint(host: Host, checkpoint: Path):
     (plain,) = host.generate(host.job("a castle"))
     (tuned,) = host.generate(p := host.job("a castle", embedding="deep", steps=3))
     ids = torch.tensor([chunk.ids for chunk in host.model.engine.chunks("a castle")])
-    encoder, e = twin(host.flavour, 1), host.webui("host").library.get("deep")
+    encoder, e = twin(host.flavor, 1), host.webui("host").library.get("deep")
     with (
         torch.inference_mode() if host.forge else torch.no_grad(),
         ae.personalized(encoder, ids, e, ae.Settings(steps=3), checkpoint),
@@ -85,5 +85,5 @@ def test_the_tab_offers_it_where_it_may_be_needed(host: Host):
     names = [part.label for part in host.webui("creation").PARTS]
     last_layer = ["last layer of OpenCLIP ViT-H/14"] if host.forge else []
     assert names == ["text projection", *last_layer, "neutral embedding of CLIP ViT-L/14"]
-    _, _, *rows = host.webui("tab").encoder_state([])
+    _, _, *rows = host.webui("tab").missing_parts_state([])
     assert [row["visible"] for row in rows] == [False] + [True] * (len(names) - 1)  # the projection is there

@@ -11,7 +11,7 @@ import pytest
 
 from .fake_host import Host
 
-pytestmark = pytest.mark.parametrize("flavour", ["forge"])  # it has a piece more to download
+pytestmark = pytest.mark.parametrize("flavor", ["forge"])  # it has a piece more to download
 
 FILES = sorted((Path(__file__).parents[2] / "localizations").glob("*.json"))
 KEPT = {"None", "adam", "normalized", "gradient", "lerp", "slerp"}  # values, as the infotext and the API have them
@@ -43,5 +43,5 @@ def test_every_text_has_its_translation(host: Host, file: Path):
     assert all(isinstance(text, str) and text.strip() for text in translated.values())
 
 
-def test_there_is_one(flavour: str):
+def test_there_is_one(flavor: str):
     assert FILES

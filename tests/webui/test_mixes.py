@@ -10,7 +10,7 @@ import aesthetic_embeddings as ae
 from .fake_host import Host
 from .outside import cond
 
-pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
+pytestmark = pytest.mark.parametrize("flavor", ["a1111"])  # alike in both
 
 
 def test_a_mix_tunes_towards_the_blend(host: Host):

@@ -11,7 +11,7 @@ from .conftest import embedding
 from .fake_host import Host
 from .outside import close, cond, outside
 
-pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
+pytestmark = pytest.mark.parametrize("flavor", ["a1111"])  # alike in both
 
 
 @pytest.fixture

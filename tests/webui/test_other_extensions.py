@@ -136,7 +136,7 @@ def test_a_copy_that_scripts_process_leaves_the_error_alone(host: Host):
     assert "Aesthetic similarity" not in p.infotexts[0]
 
 
-@pytest.mark.parametrize("flavour", ["a1111"])
+@pytest.mark.parametrize("flavor", ["a1111"])
 @pytest.mark.parametrize(
     ("arguments", "options", "expected"),
     [
@@ -256,7 +256,7 @@ def old_extension(host: Host, **values: Any) -> Any:
     return hook
 
 
-@pytest.mark.parametrize("flavour", ["a1111"])  # in Forge it has no encoder to take hold of
+@pytest.mark.parametrize("flavor", ["a1111"])  # in Forge it has no encoder to take hold of
 def test_the_old_extension_goes_first(host: Host, tunings: list):
     hook = old_extension(host, image_embs_name="dusk")
     (picture,) = host.generate(p := host.job("a castle", **WANTED))

@@ -14,7 +14,7 @@ from . import fake_host
 from .fake_host import Host
 from .outside import close, cond, outside
 
-pytestmark = pytest.mark.parametrize("flavour", ["forge"], indirect=True)
+pytestmark = pytest.mark.parametrize("flavor", ["forge"], indirect=True)
 WANTED = {"embedding": "dusk", "steps": 3}
 
 
@@ -80,7 +80,7 @@ def test_no_editor_of_metadata(host: Host, patch: pytest.MonkeyPatch, capsys: py
 
 
 @pytest.mark.parametrize("missing", ["get_conds_with_caching", "cached_params"])
-def test_a_host_without_the_seam(host: Host, patch: pytest.MonkeyPatch, missing: str):
+def test_a_host_without_the_two_methods(host: Host, patch: pytest.MonkeyPatch, missing: str):
     """The accordion is there; pictures are plain, and it is said why."""
     (plain,) = host.generate(host.job("a castle"))
     p = host.job("a castle", **WANTED)

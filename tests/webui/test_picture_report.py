@@ -56,12 +56,12 @@ def test_two_aesthetics_have_two_lines(host: Host):
     assert [re.match(r"Aesthetic gradients: (\w+),", line)[1] for line in lines] == ["dawn", "dusk"]
 
 
-def test_nothing_is_said_where_nothing_is_on(host: Host):
+def test_nothing_is_reported_when_it_is_off(host: Host):
     host.generate(p := host.job("a castle"))
     assert p.comments == {}
 
 
-def test_progress_is_said_while_tuning(host: Host):
+def test_progress_is_shown_while_tuning(host: Host):
     heard: list[str] = []
     host.state.on_text = heard.append
     comments(host)
@@ -80,19 +80,19 @@ def job(comments: dict[str, int]) -> Any:
     return types.SimpleNamespace(comments=comments, extra_generation_params={})
 
 
-@pytest.mark.parametrize("flavour", ["a1111"])
+@pytest.mark.parametrize("flavor", ["a1111"])
 @pytest.mark.parametrize(
     ("similarities", "word"),
     [((0.1, 0.5, 0.8), None), ((0.1, 0.5, 0.95, 0.97), "saturated after 2 steps"), ((0.3, 0.1), "similarity fell")],
 )
-def test_a_word_where_more_would_be_less(host: Host, similarities: tuple[float, ...], word: str | None):
+def test_advice_where_fewer_steps_would_do_better(host: Host, similarities: tuple[float, ...], word: str | None):
     said = {"of another": 1}
     host.webui("picture_report").PictureReport(job(said))([[outcome(host, *similarities)]], False)
     assert len(said) == (3 if word else 2)
     assert word is None or word in list(said)[-1]
 
 
-@pytest.mark.parametrize("flavour", ["a1111"])
+@pytest.mark.parametrize("flavor", ["a1111"])
 def test_two_encoders_are_told_apart(host: Host):
     said: dict[str, int] = {}
     both = {"clip-a": (0.1, 0.2), "clip-b": (0.3, 0.4)}

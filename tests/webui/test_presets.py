@@ -11,7 +11,7 @@ import pytest
 from .fake_host import Host
 from .test_accordion import choices, clicked, page
 
-pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
+pytestmark = pytest.mark.parametrize("flavor", ["a1111"])  # alike in both
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def button(host: Host, name: str) -> Any:
 
 
 def test_saved_loaded_and_deleted(host: Host):
-    kept = host.webui("presets").STORED
+    kept = host.webui("presets").STORED_ARGUMENTS
     values = {
         **{name: host.webui("request").DEFAULTS[name] for name in kept},
         "steps": 7,
@@ -48,22 +48,22 @@ def test_an_exponent_of_an_older_version_loads_as_its_epsilon(host: Host):
 
 def test_a_preset_of_an_older_version_leaves_the_rest(host: Host):
     host.webui("host").presets_file().write_text('{"mine": {"steps": 3, "gone": 1}}')
-    loaded = dict(zip(host.webui("presets").STORED, button(host, "load")("mine"), strict=True))
+    loaded = dict(zip(host.webui("presets").STORED_ARGUMENTS, button(host, "load")("mine"), strict=True))
     assert loaded.pop("steps") == 3
     assert all(value == gr.update() for value in loaded.values())
 
 
 @pytest.mark.parametrize(("name", "given"), [("load", "none"), ("delete", None), ("save", " ")])
-def test_what_cannot_be_done_is_said(host: Host, warnings: list[str], name: str, given: str | None):
-    values = [0] * len(host.webui("presets").STORED) if name == "save" else []
+def test_errors_are_reported(host: Host, warnings: list[str], name: str, given: str | None):
+    values = [0] * len(host.webui("presets").STORED_ARGUMENTS) if name == "save" else []
     button(host, name)(given, *values)
     assert len(warnings) == 1
 
 
-def test_a_damaged_file_is_kept_and_said(host: Host, warnings: list[str]):
+def test_a_damaged_file_is_kept_and_reported(host: Host, warnings: list[str]):
     file = host.webui("host").presets_file()
     for damaged in ("{", "[]", '{"mine": 3}'):
         file.write_text(damaged)
-        button(host, "save")("mine", *[0] * len(host.webui("presets").STORED))
+        button(host, "save")("mine", *[0] * len(host.webui("presets").STORED_ARGUMENTS))
         assert file.read_text() == damaged
     assert len(warnings) == 3

@@ -20,7 +20,7 @@ from .conftest import embedding
 from .fake_host import FAMILY, Host
 from .outside import cond
 
-pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
+pytestmark = pytest.mark.parametrize("flavor", ["a1111"])  # alike in both
 
 
 def png(color: str) -> bytes:
@@ -62,7 +62,7 @@ def made(host: Host, **chosen: Any) -> tuple[torch.Tensor, Any]:
     return cond(picture), p
 
 
-def test_they_take_the_embeddings_place(host: Host, looks: list, tmp_path: Path):
+def test_they_replace_the_embedding(host: Host, looks: list, tmp_path: Path):
     given = [upload(tmp_path / f"{color}.png", png(color)) for color in ("red", "blue")]
     tuned, p = made(host, pictures=given, embedding="dawn")
     assert torch.equal(tuned, made(host, embedding="dusk")[0])
@@ -77,7 +77,7 @@ def test_from_the_api_they_are_text_and_no_paths(host: Host, looks: list, tmp_pa
     text = base64.b64encode(png("red")).decode()
     module = host.webui("request")
     for each in (text, f"data:image/png;base64,{text}"):
-        given = module.by_name([{"pictures": [each]}])
+        given = module.values_by_name([{"pictures": [each]}])
         assert given["enabled"]
         assert module.read_request(given, host.webui("host").library).positive.embedding.name == "1 picture"
     (tmp_path / "secret.png").write_bytes(png("red"))
@@ -86,7 +86,7 @@ def test_from_the_api_they_are_text_and_no_paths(host: Host, looks: list, tmp_pa
     assert len(looks) == 1
 
 
-def test_the_same_set_is_looked_at_once(host: Host, looks: list, tmp_path: Path):
+def test_the_same_set_is_encoded_once(host: Host, looks: list, tmp_path: Path):
     red, blue = (upload(tmp_path / f"{color}.png", png(color)) for color in ("red", "blue"))
     for given in ([red, blue], [blue, red], [red, blue]):
         made(host, pictures=given)
@@ -103,7 +103,7 @@ def test_without_a_clip_it_says_where_to_get_one(host: Host, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("data", [b"", b"nothing", png("red")[:20]])
-def test_what_is_no_picture_is_said(host: Host, looks: list, tmp_path: Path, data: bytes):
+def test_files_that_are_not_pictures_are_reported(host: Host, looks: list, tmp_path: Path, data: bytes):
     _, p = made(host, pictures=[upload(tmp_path / "red.png", data)])
     assert "picture" in p.extra_generation_params["Aesthetic error"]
     assert looks == []

@@ -11,13 +11,15 @@ import aesthetic_embeddings as ae
 from .conftest import embedding
 from .fake_host import Host
 
-pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
+pytestmark = pytest.mark.parametrize("flavor", ["a1111"])  # alike in both
 
 
 def planned(host: Host, **chosen: Any) -> Any:
     module = host.webui("request")
     values = {**module.DEFAULTS, "enabled": True, "embedding": "dusk", **chosen}
-    return module.read_request(module.by_name([values[name] for name in module.ARGUMENTS]), host.webui("host").library)
+    return module.read_request(
+        module.values_by_name([values[name] for name in module.ARGUMENTS]), host.webui("host").library
+    )
 
 
 def test_the_defaults_are_the_cores(host: Host):
@@ -27,12 +29,15 @@ def test_the_defaults_are_the_cores(host: Host):
 
 @pytest.mark.parametrize("given", [(), (False,), (False, "dusk")])
 def test_off_with_missing_arguments(host: Host, given: tuple):
-    assert host.webui("request").read_request(host.webui("request").by_name(given), host.webui("host").library) is None
+    assert (
+        host.webui("request").read_request(host.webui("request").values_by_name(given), host.webui("host").library)
+        is None
+    )
 
 
 def test_missing_arguments_at_the_end_are_defaults(host: Host):
     found = host.webui("request").read_request(
-        host.webui("request").by_name((True, "dusk", 7)), host.webui("host").library
+        host.webui("request").values_by_name((True, "dusk", 7)), host.webui("host").library
     )
     assert found.positive.settings == ae.Settings(steps=7)
     assert found.negative is None
@@ -49,7 +54,7 @@ def test_epsilon_is_itself(host: Host, epsilon: float):
 )
 def test_a_negative_epsilon_is_a_power_of_ten_as_it_once_was(host: Host, given: float, epsilon: float):
     assert planned(host, epsilon=given).positive.settings.epsilon == pytest.approx(epsilon, rel=1e-10)
-    by_name = host.webui("request").by_name([{"embedding": "dusk", "step_size": given}])
+    by_name = host.webui("request").values_by_name([{"embedding": "dusk", "step_size": given}])
     assert host.webui("request").read_request(
         by_name, host.webui("host").library
     ).positive.settings.epsilon == pytest.approx(epsilon, rel=1e-10)
@@ -99,7 +104,7 @@ def test_sides_and_passes(host: Host):
     assert found.target(negative=False, hires=True) is found.target(negative=True, hires=True) is None
 
 
-def test_every_value_has_its_place(host: Host):
+def test_every_value_has_its_position(host: Host):
     module = host.webui("request")
     assert sorted(module.ARGUMENTS) == sorted(module.DEFAULTS)
 
@@ -118,18 +123,18 @@ def test_every_value_has_its_place(host: Host):
 )
 def test_a_dict_in_place_of_the_first(host: Host, given: dict[str, Any], expected: dict[str, Any]):
     module = host.webui("request")
-    assert module.by_name([given]) == module.DEFAULTS | expected
+    assert module.values_by_name([given]) == module.DEFAULTS | expected
 
 
 def test_what_a_dict_leaves_out_is_the_pages_default(host: Host):
     module = host.webui("request")
-    found = module.by_name([{"steps": 5}, "dusk", 20, -3.0])
+    found = module.values_by_name([{"steps": 5}, "dusk", 20, -3.0])
     assert [found[name] for name in ("enabled", "embedding", "steps", "epsilon")] == [True, "dusk", 5, -3.0]
 
 
 @pytest.mark.parametrize(
     ("name", "nearest"), [("stepz", "steps"), ("Epsilon", "epsilon"), ("lr", "There are enabled"), (3, "There are")]
 )
-def test_a_name_that_is_none(host: Host, name: Any, nearest: str):
+def test_an_unknown_name(host: Host, name: Any, nearest: str):
     with pytest.raises(ae.AestheticError, match=nearest):
-        host.webui("request").by_name([{name: 1}])
+        host.webui("request").values_by_name([{name: 1}])

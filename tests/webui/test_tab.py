@@ -29,7 +29,7 @@ from ..core.github import FILE, github
 from .conftest import embedding
 from .fake_host import FAMILY, Host
 
-pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
+pytestmark = pytest.mark.parametrize("flavor", ["a1111"])  # alike in both
 
 POCKET = str(pocket.MODEL)
 SAMPLES = Path(POCKET).parent / "samples" / "aivazovsky"
@@ -52,7 +52,7 @@ def quiet(done: float, desc: str = "") -> None:
 
 def create(tab: Any, files: Any = None, *, name: str = "new", **chosen: Any) -> list[Any]:
     label = next(iter(tab.LABELS))
-    values = {"files": files, "path": "", "name": name, "taken": "refuse"}
+    values = {"files": files, "path": "", "name": name, "if_exists": "refuse"}
     values |= {"encoders": [label], "encoder_folder": POCKET, "batch_size": 8, "progress": quiet}
     return tab.create(**(values | chosen))[:2]
 
@@ -102,7 +102,7 @@ def test_a_new_name_goes_to_every_dropdown_of_the_page_also_after_reload(host: H
             host.webui("script").AestheticGradients().ui(False)
 
 
-def test_element_ids_are_alone(host: Host):
+def test_element_ids_are_unique(host: Host):
     ids = [block.elem_id for block in built(host).blocks.values() if block.elem_id]
     assert len(ids) == len(set(ids))
 
@@ -157,9 +157,9 @@ def test_created_from_a_folder_on_the_server(tab: Any):
 def test_a_chosen_folder_joins_what_was_dropped(tab: Any, tmp_path: Path):
     texts(tmp_path, "02.txt")
     with open(SAMPLES / "02.png", "rb") as dropped:  # of gradio 3
-        files = tab.uploaded([dropped], [str(SAMPLES / "01.png"), str(tmp_path / "02.txt")])
+        files = tab.dropped_and_uploaded([dropped], [str(SAMPLES / "01.png"), str(tmp_path / "02.txt")])
     assert files == [str(SAMPLES / "01.png"), str(SAMPLES / "02.png")]
-    assert tab.uploaded(None, None) == []
+    assert tab.dropped_and_uploaded(None, None) == []
 
 
 def test_what_was_made_is_chosen_in_txt2img_and_shown_under_manage(host: Host, tab: Any):
@@ -181,7 +181,7 @@ def test_many_pictures_show_the_first_dozens(tab: Any, tmp_path: Path):
     assert len(gallery) == 36
 
 
-def test_what_is_near_is_said(tab: Any, host: Host):
+def test_the_nearest_embeddings_are_shown(tab: Any, host: Host):
     library = host.webui("host").library
     for name in ("aivazovsky", "glowwave"):
         library.save(ae.create(SAMPLES.parent / name, POCKET, name=f"pocket {name}"))
@@ -190,7 +190,7 @@ def test_what_is_near_is_said(tab: Any, host: Host):
     assert near.index("pocket aivazovsky") < near.index("pocket glowwave")
 
 
-def test_an_equal_one_is_said(tab: Any):
+def test_an_equal_embedding_is_reported(tab: Any):
     create(tab, path=str(SAMPLES), name="a sea")
     said, _ = create(tab, path=str(SAMPLES), name="b sea")
     assert "It equals <b>a sea</b>" in said
@@ -208,7 +208,7 @@ def test_an_equal_one_is_said(tab: Any):
         ({"path": str(SAMPLES), "encoder_folder": ""}, "not on this machine yet"),
     ],
 )
-def test_faults_are_said_in_plain_words(tab: Any, capsys: pytest.CaptureFixture[str], chosen: Any, words: str):
+def test_errors_are_in_plain_words(tab: Any, capsys: pytest.CaptureFixture[str], chosen: Any, words: str):
     said, gallery = create(tab, **chosen)
     assert words in said
     assert "Traceback" not in said + capsys.readouterr().err
@@ -222,27 +222,27 @@ def test_names_are_text(tab: Any, tmp_path: Path):
     assert "<b>&" not in said.replace("<b>new</b>", "")
 
 
-def test_overwriting_is_asked_for(tab: Any, host: Host):
+def test_overwriting_needs_consent(tab: Any, host: Host):
     before = host.webui("host").library.get("dusk").content_hash
     said, _ = create(tab, path=str(SAMPLES), name="dusk")
     assert "already" in said
-    create(tab, path=str(SAMPLES), name="dusk", taken="replace")
+    create(tab, path=str(SAMPLES), name="dusk", if_exists="replace")
     assert host.webui("host").library.get("dusk").content_hash != before
 
 
 def test_another_encoders_vector_is_added(tab: Any, host: Host):
     library = host.webui("host").library
     before = library.get("dusk").vectors
-    said, _ = create(tab, path=str(SAMPLES), name="dusk", taken="add")
+    said, _ = create(tab, path=str(SAMPLES), name="dusk", if_exists="add")
     assert "dusk" in said
     after = library.get("dusk").vectors
     assert len(after) == len(before) + 1
     assert all(torch.equal(after[family], vector) for family, vector in before.items())
-    said, _ = create(tab, path=str(SAMPLES), name="noon", taken="add")
+    said, _ = create(tab, path=str(SAMPLES), name="noon", if_exists="add")
     assert "no aesthetic called" in said
 
 
-def test_a_bug_is_said_too(tab: Any, creating: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+def test_unexpected_errors_are_reported_too(tab: Any, creating: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any):
     monkeypatch.setattr(creating, "create_in_library", lambda *_, **__: 1 / 0)
     said, _ = create(tab, path=str(SAMPLES))
     assert "ZeroDivisionError" in said
@@ -395,7 +395,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_missing_encoder_names_its_files_their_size_and_folder(tab: Any, hub: Hub, host: Host):
-    said, button, *_ = tab.encoder_state([next(iter(tab.LABELS))])
+    said, button, *_ = tab.missing_parts_state([next(iter(tab.LABELS))])
     assert "missing: 1.71 GB to download" in said
     assert str(host.root / "models" / "CLIP" / "clip-vit-large-patch14") in said
     assert "config.json, preprocessor_config.json and model.safetensors" in said
@@ -412,13 +412,13 @@ def test_an_encoder_whose_weights_are_not_there_yet_is_missing(tab: Any, hub: Hu
     folder = host.webui("host").encoder_folder() / creating.ENCODERS[0].name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    assert creating.located(creating.ENCODERS[0]) is None
+    assert creating.encoder_path(creating.ENCODERS[0]) is None
 
 
 def test_an_encoder_of_the_host(tab: Any, creating: Any, hub: Hub, host: Host):
     folder = host.root / "models" / "CLIP" / "clip-vit-large-patch14"
     shutil.copytree(POCKET, folder)
-    said, button, *_ = tab.encoder_state([next(iter(tab.LABELS))])
+    said, button, *_ = tab.missing_parts_state([next(iter(tab.LABELS))])
     assert "missing" not in said
     assert not button["visible"]
     said, _ = create(tab, path=str(SAMPLES), encoder_folder="")
@@ -444,13 +444,13 @@ def test_a_vector_from_each_encoder_in_one_go(host: Host, tab: Any, creating: An
     assert said.count("Similarity to their mean, by ") == 2
     assert len(gallery) == 12
     assert "Choose an encoder" in create(tab, path=str(SAMPLES), name="other", encoders=[], encoder_folder="")[0]
-    states, *_ = tab.encoder_state([first, second, third])
+    states, *_ = tab.missing_parts_state([first, second, third])
     assert states.count("<b>missing") == states.count("missing: 3.94 GB") == 1
 
 
-def test_the_eye_of_bigg_comes_from_a_folder_of_its_repository(creating: Any, tab: Any, hub: Hub):
+def test_biggs_vision_tower_comes_from_a_folder_of_its_repository(creating: Any, tab: Any, hub: Hub):
     assert "on this machine now" in tab.download([list(tab.LABELS)[2]], quiet)
-    assert creating.located(creating.ENCODERS[2]).name == "image_encoder"
+    assert creating.encoder_path(creating.ENCODERS[2]).name == "image_encoder"
 
 
 def test_download(tab: Any, creating: Any, hub: Hub):
@@ -458,9 +458,9 @@ def test_download(tab: Any, creating: Any, hub: Hub):
     told: list[str] = []
     assert "on this machine now" in tab.download([label], lambda done, desc: told.append(desc))
     assert told[0].endswith("of 1.71 GB")
-    folder = creating.located(tab.LABELS[label])
+    folder = creating.encoder_path(tab.LABELS[label])
     assert {path.name for path in folder.iterdir()} == set(Hub.FILES)
-    assert creating.usable([tab.LABELS[label]]) == [str(folder)]
+    assert creating.encoder_folders([tab.LABELS[label]]) == [str(folder)]
     assert encoder_name(str(folder)) == "clip-vit-large-patch14"
 
 
@@ -472,7 +472,7 @@ def test_download_interrupted(tab: Any, creating: Any, hub: Hub):
     began = time.monotonic()
     assert "Interrupted" in tab.download([label], quiet)
     assert time.monotonic() - began < 10
-    assert creating.located(tab.LABELS[label]) is None
+    assert creating.encoder_path(tab.LABELS[label]) is None
 
 
 def test_download_fails_in_plain_words(tab: Any, hub: Hub, monkeypatch: pytest.MonkeyPatch):
@@ -484,28 +484,28 @@ def test_download_fails_in_plain_words(tab: Any, hub: Hub, monkeypatch: pytest.M
 
 
 def test_the_text_projection(tab: Any, creating: Any, hub: Hub, host: Host, monkeypatch: pytest.MonkeyPatch):
-    _, _, row, *_ = tab.encoder_state([next(iter(tab.LABELS))])
+    _, _, row, *_ = tab.missing_parts_state([next(iter(tab.LABELS))])
     assert not row["visible"]
     monkeypatch.setenv("AESTHETIC_CACHE", str(host.root / "empty"))
-    _, _, row, *_ = tab.encoder_state([next(iter(tab.LABELS))])
+    _, _, row, *_ = tab.missing_parts_state([next(iter(tab.LABELS))])
     assert row["visible"]
-    assert "could not be fetched" in tab.downloading(creating.PARTS[0])(quiet)  # that of our hub is not right
+    assert "could not be fetched" in tab.part_download_handler(creating.PARTS[0])(quiet)  # that of our hub is not right
 
 
 def test_the_neutral_embedding(tab: Any, creating: Any, host: Host, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AESTHETIC_CACHE", str(host.root / "empty"))
     part = creating.PARTS[-1]
-    *_, row = tab.encoder_state([])
+    *_, row = tab.missing_parts_state([])
     assert row["visible"]
     with github(FILE) as address:
         monkeypatch.setattr(type(part), "endpoint", address)
-        assert "on this machine now" in tab.downloading(part)(quiet)
-    *_, row = tab.encoder_state([])
+        assert "on this machine now" in tab.part_download_handler(part)(quiet)
+    *_, row = tab.missing_parts_state([])
     assert not row["visible"]
     host.webui("host").library.refresh()
     assert set(host.webui("host").library.neutral.vectors) == {"clip-vit-l-14"}
     monkeypatch.setattr(type(part), "endpoint", "http://127.0.0.1:9")
-    assert "could not be fetched" in tab.downloading(part)(quiet)
+    assert "could not be fetched" in tab.part_download_handler(part)(quiet)
 
 
 def test_made_against_ordinary_pictures(tab: Any, host: Host):
@@ -534,7 +534,7 @@ def test_cards(tab: Any, creating: Any, host: Host):
     assert [name for _, name in cards] == creating.names() == ["bad", "dawn", "dusk"]
     assert {picture.size for picture, _ in cards} == {(128, 128)}
     assert [len(picture.getcolors(2**14)) > 1 for picture, _ in cards] == [False, False, True]
-    assert tab.card_name(SimpleNamespace(index=2)) == "dusk"
+    assert tab.clicked_card(SimpleNamespace(index=2)) == "dusk"
 
 
 def test_facts(tab: Any, host: Host):
@@ -546,7 +546,7 @@ def test_facts(tab: Any, host: Host):
     assert tab.show(None) == ["", None]
 
 
-def test_facts_of_a_file_that_is_no_good(tab: Any, host: Host):
+def test_facts_of_an_unreadable_file(tab: Any, host: Host):
     (host.root / "models/aesthetic_embeddings/bad.pt").write_bytes(b"")
     host.webui("host").library.refresh()
     about, _ = tab.show("bad")
@@ -605,7 +605,7 @@ def test_blend(tab: Any, host: Host, recipe: str):
         ("dusk:1 dawn", "has none"),
     ],
 )
-def test_a_recipe_that_is_no_good(tab: Any, recipe: str, words: str):
+def test_an_invalid_recipe(tab: Any, recipe: str, words: str):
     assert words in tab.blend("both", recipe, False)[0]
 
 

@@ -23,7 +23,7 @@ def same(host: Host, prompt: str, **chosen: Any) -> bool:
     return torch.equal(cond(made(host, prompt)[0]), cond(made(host, "a castle", **chosen)[0]))
 
 
-def test_a_tag_is_as_the_accordion(host: Host, tunings: list):
+def test_a_tag_equals_the_accordion(host: Host, tunings: list):
     assert same(host, "a castle<aesthetic:dusk:1:steps=3>", embedding="dusk", steps=3)
     assert same(host, "a castle<aesthetic:dusk:2:steps=3>", embedding="dusk", steps=3)
     assert len(tunings) == 1
@@ -55,7 +55,7 @@ def test_settings_are_the_accordions_also_when_it_is_off(host: Host):
         ("preservation=.5:last_layers=1", {"preservation": 0.5, "last_layers": 1}),
     ],
 )
-@pytest.mark.parametrize("flavour", ["a1111"])
+@pytest.mark.parametrize("flavor", ["a1111"])
 def test_named_settings(host: Host, named: str, chosen: dict[str, Any]):
     assert same(host, f"a castle<aesthetic:dusk:1:{named}>", embedding="dusk", **chosen)
 
@@ -66,7 +66,7 @@ def test_tags_are_added_to_each_other_and_to_the_accordion(host: Host):
     assert torch.equal(cond(both), cond(made(host, "a castle", embedding="dusk:1 dawn:-.3")[0]))
 
 
-def test_less_than_one_is_nearer_to_plain(host: Host):
+def test_weights_below_one_blend_with_plain(host: Host):
     plain, half, whole = (
         cond(made(host, f"a castle{tag}")[0]) for tag in ("", "<aesthetic:dusk:0.5>", "<aesthetic:dusk:1>")
     )
@@ -94,7 +94,7 @@ def test_hires_prompts_have_tags_of_their_own(host: Host):
     assert torch.equal(off.hr_c[0][0][0].cond, plain.hr_c[0][0][0].cond)
 
 
-def test_the_cache_knows(host: Host, tunings: list):
+def test_the_cache_distinguishes_tags(host: Host, tunings: list):
     """One host prompt, several tags: what the cache kept for one of them is not another's."""
     seen = [cond(made(host, f"a castle{tag}")[0]) for tag in ("", "<aesthetic:dusk:1>", "<aesthetic:dawn:1>", "")]
     assert torch.equal(seen[0], seen[3])
@@ -127,8 +127,8 @@ def test_where_the_host_is_to_ignore_tags(host: Host):
         ("<aesthetic:dusk:1><aesthetic:dusk:-1>", "cancels"),
     ],
 )
-@pytest.mark.parametrize("flavour", ["a1111"])
-def test_a_wrong_tag_is_said_and_plain(host: Host, tag: str, said: str):
+@pytest.mark.parametrize("flavor", ["a1111"])
+def test_a_wrong_tag_is_reported_and_the_picture_is_plain(host: Host, tag: str, said: str):
     plain, _ = made(host, "a castle")
     for prompts in ((f"a castle{tag}", "blurred"), ("a castle", f"blurred{tag}")):
         picture, p = made(host, *prompts)
@@ -165,7 +165,7 @@ def test_each_prompt_of_a_batch_has_its_own_tags(host: Host, tunings: list):
     assert len(tunings) == 2
 
 
-def test_the_cache_knows_each_prompts_tags(host: Host):
+def test_the_cache_distinguishes_each_prompts_tags(host: Host):
     (first,) = host.generate(host.job(["a castle<aesthetic:dusk:1>", "a castle"], more={"batch_size": 2}))
     (second,) = host.generate(host.job(["a castle", "a castle<aesthetic:dusk:1>"], more={"batch_size": 2}))
     assert torch.equal(cond(first, 0), cond(second, 1))
@@ -212,17 +212,17 @@ def test_batches_one_after_the_other_report_their_own(host: Host):
     assert ["Aesthetic similarity" in params for params in p.infotexts] == [True, False]
 
 
-@pytest.mark.parametrize("flavour", ["a1111"])
+@pytest.mark.parametrize("flavor", ["a1111"])
 @pytest.mark.parametrize("text", ["<aesthetic:" * 100_000, "<aesthetic:a>" * 80_000, "<" * 10**6, ">" * 10**6])
 def test_a_megabyte_takes_linear_time(host: Host, text: str):
     tags, start = host.webui("tags"), time.process_time()
-    found = tags.in_text(text)
-    assert tags.renamed(text, {}) == text
+    found = tags.arguments_in(text)
+    assert tags.rename_in_prompt(text, {}) == text
     assert time.process_time() - start < 0.5
     assert len(found) == text.count(":a>")
 
 
-@pytest.mark.parametrize("flavour", ["a1111"])
+@pytest.mark.parametrize("flavor", ["a1111"])
 def test_a_tag_of_a_megabyte_has_a_short_error(host: Host):
     _, p = made(host, f"a castle<aesthetic:{'a' * 10**6}>")
     assert len(p.extra_generation_params["Aesthetic error"]) < 200

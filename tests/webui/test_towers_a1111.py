@@ -21,7 +21,7 @@ SECOND = f"clip-{SMALL}x2-{DIM}"
 
 
 @pytest.fixture
-def flavour() -> str:
+def flavor() -> str:
     return "a1111"
 
 
@@ -142,7 +142,7 @@ def test_a_lora_that_the_first_call_merges(host: Host, patch: pytest.MonkeyPatch
     """networks.py, network_apply_weights: each layer's forward edits its weight in place, once after a change of LoRAs,
     and puts its backup back once they are off. So the weights are read after the host has encoded."""
     wanted, layers = [True], host.model.tower().text_model.encoder.layers
-    twins = twin(host.flavour, 1).text_model.encoder.layers
+    twins = twin(host.flavor, 1).text_model.encoder.layers
     merges = []
     for layer in layers:
         linear, note = layer.mlp.fc1, {"on": False, "backup": None}

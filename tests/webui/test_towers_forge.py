@@ -19,7 +19,7 @@ T5 = torch.randn(9, 2 * WIDTH, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.fixture
-def flavour() -> str:
+def flavor() -> str:
     return "forge"
 
 
@@ -120,7 +120,7 @@ def test_stored_in_fp8(host: Host, patch: pytest.MonkeyPatch, dtype: torch.dtype
     assert (in_fp8 - in_fp16).norm() <= 1e-2 * (in_fp16 - before).norm()  # which rounds what is tuned to fp16
 
 
-def test_what_cannot_be_read_is_said(host: Host, patch: pytest.MonkeyPatch):
+def test_weights_that_cannot_be_read_are_reported(host: Host, patch: pytest.MonkeyPatch):
     """A final norm kept as bytes is met in the middle of the host's own call, which must go on."""
     host.generate(host.job("a castle"))
     store(host, patch, lambda x: (x * 0 + 1).to(torch.uint8), (CastingLinear, CastingNorm))

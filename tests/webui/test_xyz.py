@@ -14,7 +14,7 @@ import aesthetic_embeddings as ae
 from .fake_host import Host
 from .outside import cond
 
-pytestmark = pytest.mark.parametrize("flavour", ["a1111"])  # alike in both
+pytestmark = pytest.mark.parametrize("flavor", ["a1111"])  # alike in both
 
 
 class AxisOption:
@@ -104,7 +104,7 @@ def test_wrong_values_are_refused_before_the_first_cell(host: Host, axes: dict[s
         axes[f"[Aesthetic] {label}"].confirm(host.job("a castle"), [value])
 
 
-def test_an_axis_that_changes_nothing_is_said(host: Host, axes: dict[str, Any]):
+def test_an_axis_without_effect_is_reported(host: Host, axes: dict[str, Any]):
     ((_, params),) = cells(host, axes["[Aesthetic] Steps"], ["3"])
     assert "no embedding is chosen" in params["Aesthetic error"]
     ((_, params),) = cells(host, axes["[Aesthetic] Steps"], ["3"], prompt="a castle<aesthetic:dusk:1>")

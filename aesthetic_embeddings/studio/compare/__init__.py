@@ -1,13 +1,13 @@
-"""The tab Compare: a prompt as it is, and personalized.
+"""The tab Compare: pictures of a prompt, plain and personalized.
 
-tab.py         the page, and what its events do
-form.py        the widgets that ask
-request.py     what they ask for, checked
+tab.py         the page and its event handlers
+form.py        the input widgets
+request.py     the form's values, validated
 comparison.py  the job for a request: pairs, a strip, or a grid
-results.py     a comparison while it is made, and when it is done
-saving.py      its pictures as files
+results.py     runs a comparison and collects its results
+saving.py      saves its pictures as files
 display.py     the widgets that show it
-history.py     what each page has made
-restoring.py   the request that a saved picture came from
+history.py     the results of each page
+restoring.py   restores the form from a saved picture
 vocabulary.py  the words that the pocket model may not know
 """

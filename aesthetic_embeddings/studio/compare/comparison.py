@@ -10,7 +10,7 @@ from ...aesthetics.embedding import AestheticEmbedding
 from ...aesthetics.library import Library
 from ...aesthetics.mixes import from_text
 from ...diffusion.job import Cell, Job, Progress
-from ...diffusion.png_metadata import described
+from ...diffusion.png_metadata import picture_metadata
 from ...errors import AestheticError
 from .request import GRID, PAIRS, STRIP, Request
 
@@ -19,7 +19,7 @@ STRIP_STEPS = (0, 5, 10, 15, 20)  # as in the paper's figure 1
 
 @dataclass(frozen=True)
 class Comparison:
-    """A request, and the job that answers it. columns and rows: their titles, where all pictures are one sheet."""
+    """A request and its job. columns, rows: their titles, if all pictures become one sheet."""
 
     request: Request
     embedding: AestheticEmbedding
@@ -27,10 +27,10 @@ class Comparison:
     columns: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
 
-    def about(self, progress: Progress, model: str) -> dict[str, Any]:
-        """What its pictures say of how they were made, but for their seeds."""
+    def metadata(self, progress: Progress, model: str) -> dict[str, Any]:
+        """The metadata of its pictures, without their seeds."""
         request = self.request
-        return described(
+        return picture_metadata(
             request.prompt,
             self.embedding,
             request.settings,
@@ -42,8 +42,8 @@ class Comparison:
         )
 
 
-def comparison(request: Request, library: Library) -> Comparison:
-    """Raises AestheticError where the request names no aesthetic, or one that is not in the library."""
+def make_comparison(request: Request, library: Library) -> Comparison:
+    """The comparison for a request. Raises AestheticError if it has no aesthetic, or one that is not in the library."""
     return {PAIRS: _pairs, STRIP: _strip, GRID: _grid}[request.layout](request, library)
 
 
@@ -63,8 +63,8 @@ def _strip(request: Request, library: Library) -> Comparison:
 
     rows = [tuple(cell(seed, steps) for steps in STRIP_STEPS) for seed in request.seeds]
     columns = tuple(f"n = {steps}" for steps in STRIP_STEPS)
-    titles = tuple(f"seed {seed}" for seed in request.seeds) if request.count > 1 else ()
-    return Comparison(request, e, _job(request, rows), columns, titles)
+    row_titles = tuple(f"seed {seed}" for seed in request.seeds) if request.count > 1 else ()
+    return Comparison(request, e, _job(request, rows), columns, row_titles)
 
 
 def _grid(request: Request, library: Library) -> Comparison:

@@ -1,4 +1,4 @@
-"""The widgets that ask for a comparison."""
+"""The input widgets of a comparison."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import gradio as gr
 
 from ...settings import STRENGTHS
 from ...ui import messages, text_fields, widgets
-from ..state import QUIET, Studio, elem_id
+from ..state import INTERNAL_EVENT, Studio, elem_id
 from . import vocabulary
 from .request import GRID, LAYOUTS, MAX_ROWS, NUMBERS, PAIRS, STRIP
 
-#: Prompts of the buttons, each with the bundled aesthetic that it is shown with.
+#: Example prompt -> the bundled aesthetic that its button chooses.
 EXAMPLES = {
     "a castle in a meadow": "cloudcore",
     "a ship at sea": "aivazovsky",
     "a lighthouse in the snow": "gloomcore",
     "a pyramid in the desert": "glowwave",
 }
-_SEEN_AT_ONCE = ("steps",)  # settings; the others are under "More"
+_MAIN_SETTINGS = ("steps",)  # the others are under "More"
 
 
 @dataclass
 class Form:
-    """inputs: all that is asked for, by name. folded: the names of those that lie under "More".
+    """The input widgets, by name.
 
-    examples: buttons, with the inputs that each sets.
+    folded: the names of the inputs under "More". examples: the example buttons, with the values that each sets.
     """
 
     inputs: dict[str, Any] = field(default_factory=dict)
     folded: list[str] = field(default_factory=list)
     examples: list[tuple[gr.Button, dict[str, Any]]] = field(default_factory=list)
 
-    def draw(self, studio: Studio) -> None:
-        """Draw what most people use."""
-        names = studio.aesthetics()
+    def build(self, studio: Studio) -> None:
+        """Build the main inputs."""
+        names = studio.supported_names()
         examples = example_prompts(names)
         self.examples = _example_buttons(studio, examples)
         prompt, aesthetic = next(iter(examples.items()), (next(iter(EXAMPLES)), None))
@@ -45,7 +45,7 @@ class Form:
             prompt, label="Prompt", lines=1, max_lines=4, max_length=text_fields.PROMPT, elem_id=elem_id("prompt")
         )
         if studio.is_demo:
-            _warn(studio, self.inputs["prompt"])
+            _build_unknown_words_warning(studio, self.inputs["prompt"])
         self.inputs["aesthetic"] = gr.Dropdown(
             names,
             value=aesthetic,
@@ -54,7 +54,7 @@ class Form:
             allow_custom_value=True,
             elem_id=elem_id("aesthetic"),
         )
-        for name in _SEEN_AT_ONCE:
+        for name in _MAIN_SETTINGS:
             self.inputs[name] = widgets.setting(name, elem_id(name))
         self.inputs["layout"] = gr.Radio(list(LAYOUTS.items()), value=PAIRS, label="Show", elem_id=elem_id("layout"))
         self.inputs["grid"] = gr.Dropdown(
@@ -68,9 +68,9 @@ class Form:
             elem_id=elem_id("grid"),
         )
 
-    def draw_more(self, studio: Studio) -> None:
-        """Draw the rest."""
-        seen = [*self.inputs]
+    def build_more(self, studio: Studio) -> None:
+        """Build the other inputs, under "More"."""
+        main = [*self.inputs]
         with gr.Row():
             presets = widgets.preset_buttons(elem_id, min_width=90)
         self.inputs["negative_prompt"] = gr.Textbox(
@@ -81,12 +81,12 @@ class Form:
             elem_id=elem_id("negative_prompt"),
         )
         with gr.Row():
-            low, high, default, _ = NUMBERS["seed"]
+            minimum, maximum, default, _ = NUMBERS["seed"]
             self.inputs["seed"] = gr.Number(
                 default,
                 precision=0,
-                minimum=low,
-                maximum=high,
+                minimum=minimum,
+                maximum=maximum,
                 label="Seed",
                 info="First seed; increments per image. -1: random.",
                 elem_id=elem_id("seed"),
@@ -95,32 +95,32 @@ class Form:
         with gr.Row():
             self._slider("sampler_steps", "Sampler steps")
             self._slider("cfg", "CFG", step=0.5)
-        useless = {name for family, name in STRENGTHS.items() if family not in studio.engine.families}
+        unused = {name for family, name in STRENGTHS.items() if family not in studio.engine.families}
         for name in widgets.FIELDS:
             if name not in self.inputs:
-                length = {"max_length": text_fields.PROMPT} if name == "text" else {}
-                self.inputs[name] = widgets.setting(name, elem_id(name), visible=name not in useless, **length)
-        self.folded = [name for name in self.inputs if name not in seen]
-        widgets.connect_presets(presets, self.inputs, **QUIET)
+                kwargs = {"max_length": text_fields.PROMPT} if name == "text" else {}
+                self.inputs[name] = widgets.setting(name, elem_id(name), visible=name not in unused, **kwargs)
+        self.folded = [name for name in self.inputs if name not in main]
+        widgets.connect_presets(presets, self.inputs, **INTERNAL_EVENT)
         self._hide_unused()
 
     def _hide_unused(self) -> None:
-        """Show what the layout makes use of: a strip has its own steps, a grid its own aesthetics and one seed."""
+        """Show only inputs that the layout uses: a strip has fixed steps, a grid its own aesthetics and one seed."""
         used = {"steps": (PAIRS, GRID), "aesthetic": (PAIRS, STRIP), "grid": (GRID,), "count": (PAIRS, STRIP)}
         self.inputs["layout"].change(
             lambda layout: [gr.update(visible=layout in layouts) for layouts in used.values()],
             inputs=[self.inputs["layout"]],
             outputs=[self.inputs[name] for name in used],
-            **QUIET,
+            **INTERNAL_EVENT,
         )
 
     def _slider(self, name: str, label: str, step: float = 1) -> None:
-        low, high, default, _ = NUMBERS[name]
-        self.inputs[name] = gr.Slider(low, high, default, step=step, label=label, elem_id=elem_id(name))
+        minimum, maximum, default, _ = NUMBERS[name]
+        self.inputs[name] = gr.Slider(minimum, maximum, default, step=step, label=label, elem_id=elem_id(name))
 
 
 def example_prompts(names: Sequence[str]) -> dict[str, str]:
-    """Prompt -> aesthetic, of the aesthetics that there are."""
+    """Example prompt -> an aesthetic from `names`."""
     bundled = {prompt: name for prompt, name in EXAMPLES.items() if name in names}
     return bundled or dict(zip(EXAMPLES, names, strict=False))
 
@@ -128,24 +128,24 @@ def example_prompts(names: Sequence[str]) -> dict[str, str]:
 def _example_buttons(studio: Studio, examples: Mapping[str, str]) -> list[tuple[gr.Button, dict[str, Any]]]:
     buttons = []
     with gr.Row(elem_id=elem_id("examples")):
-        for i, (prompt, name) in enumerate(examples.items()):
+        for index, (prompt, name) in enumerate(examples.items()):
             button = gr.Button(
                 f"{prompt}, {name}",
                 icon=studio.library.preview(name),
                 size="sm",
                 min_width=100,
-                elem_id=elem_id(f"example_{i}"),
+                elem_id=elem_id(f"example_{index}"),
             )
             buttons.append((button, {"prompt": prompt, "aesthetic": name, "layout": PAIRS}))
     return buttons
 
 
-def _warn(studio: Studio, prompt: gr.Textbox) -> None:
-    """Draw the sentence on words that the model may not know."""
+def _build_unknown_words_warning(studio: Studio, prompt: gr.Textbox) -> None:
+    """Build the warning about words that the model may not know."""
     note = gr.HTML(visible=False, elem_id=elem_id("unknown_words"))
 
     def update(text: str) -> Any:
         sentence = vocabulary.warning(text[: text_fields.PROMPT], studio.engine.pipeline.tokenizer)
         return gr.update(visible=bool(sentence), value=messages.status(sentence))
 
-    prompt.change(update, [prompt], [note], trigger_mode="always_last", **QUIET)
+    prompt.change(update, [prompt], [note], trigger_mode="always_last", **INTERNAL_EVENT)

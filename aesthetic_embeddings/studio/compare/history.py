@@ -1,4 +1,4 @@
-"""What each page has made, so that a reload or a look back shows it again."""
+"""The results of each page, so that it can show them again, also after a reload."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 from .results import Result
 
-MAX_PAGES, MAX_RESULTS = 256, 12  # pages that are remembered, and results of each
+MAX_PAGES, MAX_RESULTS = 256, 12  # and results of each page
 
 
 class History:
-    """Results by page. A page has a key, which its browser keeps, and nobody else knows."""
+    """Results by page. A page is identified by a secret key that its browser stores."""
 
     def __init__(self) -> None:
         self._pages: OrderedDict[str, deque[Result]] = OrderedDict()
         self._lock = threading.Lock()
 
     def key(self, claimed: Any) -> str:
-        """The key that a browser kept, where it is known here; else a new one. The oldest page may be forgotten."""
+        """The page's key: the one from its browser if it is valid, else a new one. The oldest page may be dropped."""
         with self._lock:
             key = claimed if isinstance(claimed, str) and claimed in self._pages else secrets.token_urlsafe(16)
             self._pages.setdefault(key, deque(maxlen=MAX_RESULTS))
@@ -36,7 +36,7 @@ class History:
                 self._pages[key].append(result)
 
     def results(self, key: Any) -> list[Result]:
-        """Those whose pictures are still on the disk, the newest first."""
+        """The page's results whose pictures are still on the disk, newest first."""
         with self._lock:
-            found = [*self._pages.get(key, ())] if isinstance(key, str) else []
-        return [result for result in reversed(found) if Path(result.file).is_file()]
+            results = [*self._pages.get(key, ())] if isinstance(key, str) else []
+        return [result for result in reversed(results) if Path(result.file).is_file()]

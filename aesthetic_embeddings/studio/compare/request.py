@@ -1,4 +1,4 @@
-"""What the form asks for, checked: whoever calls a handler directly can send anything."""
+"""Validates the form's values. The page limits them too, but a direct call of a handler can send anything."""
 
 from __future__ import annotations
 
@@ -13,32 +13,35 @@ from ...settings import Settings
 from ...ui import text_fields, widgets
 
 PAIRS, STRIP, GRID = "pairs", "strip", "grid"
-#: What the page calls a layout -> its name.
+#: Label on the page -> layout.
 LAYOUTS = {"Pairs": PAIRS, "Strip over steps": STRIP, "Grid of aesthetics": GRID}
 MAX_ROWS = 8  # aesthetics in a grid
 
 
 class Number(NamedTuple):
-    """The range of a number, both ends included."""
+    """A number's range, both ends included, and its default."""
 
     low: float
     high: float
     default: float
-    whole: bool = True
+    integer: bool = True
 
 
-#: What is asked for beside the settings. A seed of -1 is a random one.
+#: The form's numbers beside the settings. A seed of -1 means random.
 NUMBERS = {
     "seed": Number(-1, 2**32 - 1, -1),
     "count": Number(1, 8, 4),
     "sampler_steps": Number(1, 100, 20),
-    "cfg": Number(0, 30, 5, whole=False),
+    "cfg": Number(0, 30, 5, integer=False),
 }
 
 
 @dataclass(frozen=True)
 class Request:
-    """aesthetic: a name, or a mix. grid: the names of the aesthetics in a grid. count: how many seeds, from `seed`."""
+    """A request for a comparison.
+
+    aesthetic: a name, or a mix. grid: the names of the aesthetics in a grid. count: the number of seeds, from `seed`.
+    """
 
     layout: str
     prompt: str
@@ -56,8 +59,8 @@ class Request:
         return range(self.seed, self.seed + self.count)
 
 
-def request(values: Mapping[str, Any]) -> Request:
-    """The request of a form's values. Raises AestheticError for what the page would not send."""
+def parse_request(values: Mapping[str, Any]) -> Request:
+    """The request for a form's values. Raises AestheticError if they are not valid."""
     prompt = text_fields.text(values["prompt"], "The prompt", text_fields.PROMPT)
     if not prompt:
         raise AestheticError("Write a prompt first.")
@@ -70,7 +73,7 @@ def request(values: Mapping[str, Any]) -> Request:
         prompt=prompt,
         negative_prompt=text_fields.text(values["negative_prompt"], "The negative prompt", text_fields.PROMPT),
         aesthetic=text_fields.text(values["aesthetic"], "The aesthetic", mixes.LONGEST),
-        grid=_names(values["grid"]),
+        grid=_grid_names(values["grid"]),
         seed=random.randrange(10**6) if seed < 0 else seed,
         count=number("count", values["count"]),
         sampler_steps=number("sampler_steps", values["sampler_steps"]),
@@ -80,17 +83,17 @@ def request(values: Mapping[str, Any]) -> Request:
 
 
 def number(name: str, value: Any) -> Any:
-    """The value of one of NUMBERS; its default for None. Raises AestheticError where it is out of range."""
-    low, high, default, whole = NUMBERS[name]
+    """A value for one of NUMBERS; None becomes the default. Raises AestheticError if it is out of range."""
+    low, high, default, integer = NUMBERS[name]
     if value is None:
         value = default
-    if not isinstance(value, (int, float)) or not low <= value <= high or (whole and value != int(value)):
-        kind = "a whole number" if whole else "a number"
+    if not isinstance(value, (int, float)) or not low <= value <= high or (integer and value != int(value)):
+        kind = "a whole number" if integer else "a number"
         raise AestheticError(f"{name.replace('_', ' ')} should be {kind} between {low} and {high}, not {value!r:.40}.")
-    return int(value) if whole else float(value)
+    return int(value) if integer else float(value)
 
 
-def _names(values: Any) -> tuple[str, ...]:
+def _grid_names(values: Any) -> tuple[str, ...]:
     if not isinstance(values or [], (list, tuple)) or len(values or ()) > MAX_ROWS:
         raise AestheticError(f"A grid has at most {MAX_ROWS} aesthetics.")
     return tuple(dict.fromkeys(text_fields.text(name, "A name", text_fields.NAME) for name in values or ()))

@@ -1,4 +1,4 @@
-"""A comparison while it is made, and when it is done."""
+"""Runs comparisons, and collects their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .saving import Pair, save_pairs, save_sheet
 
 @dataclass(frozen=True)
 class Result:
-    """A comparison with the files of its pictures, pairs or one sheet, as far as they are made.
+    """A comparison and the files of its pictures so far: pairs, or one sheet.
 
     curves: label -> the similarity before the first step and after each. summary: HTML, empty until all is done.
     """
@@ -30,18 +30,18 @@ class Result:
 
     @property
     def file(self) -> str:
-        """What stands for the result: the sheet, or the first personalized picture. Empty until it is made."""
+        """The file that represents the result: the sheet, or the first personalized picture. Empty until it exists."""
         return self.sheet or next((pair.personalized for pair in self.pairs), "")
 
 
-def run(comparison: Comparison, engine: Engine, folder: Path, owner: str = "") -> Iterator[tuple[Progress, Result]]:
-    """Do the comparison's job, save its pictures in the folder as they are made, and yield how far it is.
+def run(comparison: Comparison, engine: Engine, folder: Path, client: str = "") -> Iterator[tuple[Progress, Result]]:
+    """Run the comparison's job, save its pictures in the folder, and yield the progress and the result so far.
 
-    The last result is the whole one. Raises what `Engine.run` raises.
+    The last result is complete. Raises what `Engine.run` raises.
     """
-    started, made, result = perf_counter(), 0, Result(comparison)
-    for progress in engine.run(comparison.job, owner):
-        if made != (made := progress.made):
+    started, saved, result = perf_counter(), 0, Result(comparison)
+    for progress in engine.run(comparison.job, client):
+        if saved != (saved := progress.pictures_done):
             if comparison.request.layout == PAIRS:
                 result = replace(result, pairs=save_pairs(comparison, progress, folder, engine.model))
             else:
@@ -54,6 +54,6 @@ def run(comparison: Comparison, engine: Engine, folder: Path, owner: str = "") -
 def _summary(comparison: Comparison, progress: Progress, seconds: float) -> str:
     seeds = comparison.request.seeds
     numbers = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-    moves = [f"Similarity to {label}: {run[0]:.3f} → {run[-1]:.3f}." for label, run in progress.curves.items()]
-    lines = [f"Done in {seconds:.1f} s, {numbers}.", *(moves if comparison.request.layout == PAIRS else [])]
+    changes = [f"Similarity to {label}: {run[0]:.3f} → {run[-1]:.3f}." for label, run in progress.curves.items()]
+    lines = [f"Done in {seconds:.1f} s, {numbers}.", *(changes if comparison.request.layout == PAIRS else [])]
     return "".join(map(messages.status, [*lines, *progress.notes]))

@@ -1,4 +1,4 @@
-"""Pictures of a job as files, each with the settings that it was made with."""
+"""Saves the pictures of a comparison as files, with their settings inside."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .request import GRID
 
 @dataclass(frozen=True)
 class Pair:
-    """Two files of one seed. The second is empty until its picture is made."""
+    """The two files of a seed. `personalized` is empty until its picture is finished."""
 
     seed: int
     original: str
@@ -25,16 +25,16 @@ class Pair:
 
 
 def save_pairs(comparison: Comparison, progress: Progress, folder: Path, model: str) -> tuple[Pair, ...]:
-    """The pairs whose first picture is made. A file that exists already is not written again."""
-    about = comparison.about(progress, model)
+    """Save the finished pictures, and return the pairs whose first is finished. Existing files are kept."""
+    metadata = comparison.metadata(progress, model)
 
     def save(image: Image.Image | None, seed: int, kind: str) -> str:
         if image is None:
             return ""
         path = folder / f"{_file_stem(comparison)}-{seed}-{kind}.png"
         if not path.exists():
-            plain = {"personalized": False} if kind == "original" else {}
-            save_picture(image, path, {**about, "seed": seed, "size": image.size, **plain})
+            more = {"personalized": False} if kind == "original" else {}
+            save_picture(image, path, {**metadata, "seed": seed, "size": image.size, **more})
         return str(path)
 
     return tuple(
@@ -45,16 +45,16 @@ def save_pairs(comparison: Comparison, progress: Progress, folder: Path, model: 
 
 
 def save_sheet(comparison: Comparison, progress: Progress, folder: Path, model: str) -> str:
-    """All pictures in one file; gray stands for those that are not made yet."""
-    made = [image for row in progress.pictures for image in row if image]
-    blank = Image.new("RGB", made[0].size, "#eeeeee")
+    """Save all pictures in one file. Unfinished ones are gray."""
+    finished = [image for row in progress.pictures for image in row if image]
+    blank = Image.new("RGB", finished[0].size, "#eeeeee")
     rows = [[image or blank for image in row] for row in progress.pictures]
-    page = sheet(rows, comparison.columns, comparison.rows, cell=max(128, min(512, max(made[0].size))))
+    image = sheet(rows, comparison.columns, comparison.rows, cell=max(128, min(512, max(finished[0].size))))
     request = comparison.request
-    about = {**comparison.about(progress, model), "sheet": request.layout, "seeds": list(request.seeds)}
+    metadata = {**comparison.metadata(progress, model), "sheet": request.layout, "seeds": list(request.seeds)}
     if request.layout == GRID:
-        about["aesthetics"] = list(request.grid)
-    return str(save_picture(page, folder / f"{_file_stem(comparison)}-{request.seed}.png", about))
+        metadata["aesthetics"] = list(request.grid)
+    return str(save_picture(image, folder / f"{_file_stem(comparison)}-{request.seed}.png", metadata))
 
 
 def _file_stem(comparison: Comparison) -> str:

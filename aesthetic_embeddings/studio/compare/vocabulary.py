@@ -1,4 +1,4 @@
-"""What the pocket model knows, and the words of a prompt that it may not know."""
+"""The subjects that the pocket model knows, and the words of a prompt that it may not know."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ KNOWN = (
 
 
 def warning(prompt: str, tokenizer: Any) -> str:
-    """A sentence on the words that the pocket model may not know; empty where it knows all."""
+    """A sentence about the words that the pocket model may not know. Empty if it knows all."""
     unknown = [word if len(word) <= 30 else word[:30] + "..." for word in unknown_words(prompt, tokenizer)[:5]]
     return f"The pocket model may not know: {', '.join(unknown)}. It knows {KNOWN}." if unknown else ""
 
 
 def unknown_words(prompt: str, tokenizer: Any) -> list[str]:
-    """The words that are split into several tokens.
+    """The words that the tokenizer splits into several tokens.
 
-    The vocabulary was learned from the captions of the training pictures, so it holds their words as wholes, but for
-    rare ones.
+    Its vocabulary was learned from the captions of the training pictures, so all but rare words of these are one token.
     """
     words = dict.fromkeys(re.findall(r"[^\W\d_]+", prompt.lower()))
     return [word for word in words if len(tokenizer.tokenize(word)) > 1]

@@ -1,6 +1,6 @@
-"""The tab Create: pictures in, an aesthetic out.
+"""The tab Create: makes an aesthetic from pictures.
 
-tab.py          the page, and what its events do
-uploads.py      the pictures that a page was given, embedded
-report.py       how alike they are, as HTML
+tab.py          the page and its event handlers
+uploads.py      the uploaded pictures, and their embeddings
+report.py       their similarity, as HTML
 """

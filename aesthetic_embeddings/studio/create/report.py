@@ -1,4 +1,4 @@
-"""How alike pictures are, as HTML."""
+"""The similarity of pictures, as HTML."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ MAX_SHOWN = 100  # pictures, and names of skipped files
 
 
 def summary(pictures: Pictures) -> str:
-    """How alike the pictures are, which models they are for, and what was skipped."""
+    """The similarity of the pictures, the models that they are for, and the skipped files."""
     lines = []
     for creation in pictures.creations:
-        x = creation.similarities
+        similarities = creation.similarities
         encoder = f"By {escape(creation.embedding.encoder)}: " if len(pictures.creations) > 1 else ""
-        if len(x) == 1:
+        if len(similarities) == 1:
             lines.append(f"{encoder}<b>One picture.</b> A few more make the taste clearer.")
         else:
-            spread = f"similarity to their mean <b>{x.mean():.2f} ± {x.std():.2f}</b>"
-            lines.append(f"{encoder}<b>{len(x)} pictures</b>, {spread}.")
+            similarity = f"similarity to their mean <b>{similarities.mean():.2f} ± {similarities.std():.2f}</b>"
+            lines.append(f"{encoder}<b>{len(similarities)} pictures</b>, {similarity}.")
     if len(pictures.creations[0].files) > 1:
         lines.append("1 means identical pictures; lower means that they have less in common.")
-    lines.append(f"For {escape(models(family for each in pictures.creations for family in each.embedding.vectors))}.")
+    lines.append(
+        f"For {escape(models(family for creation in pictures.creations for family in creation.embedding.vectors))}."
+    )
     return "".join(f"<div>{line}</div>" for line in [*lines, _skipped(pictures)] if line)
 
 
@@ -36,24 +38,24 @@ def _skipped(pictures: Pictures) -> str:
         return ""
     items = [f"<li>{escape(Path(file).name)}: {escape(reason)}</li>" for file, reason in skipped.items()][:MAX_SHOWN]
     items += [f"<li>and {len(skipped) - MAX_SHOWN} more</li>"] if len(skipped) > MAX_SHOWN else []
-    opened = " open" if len(skipped) <= 5 else ""
-    return f"<details{opened}><summary>Skipped: {len(skipped)}</summary><ul>{''.join(items)}</ul></details>"
+    open_attribute = " open" if len(skipped) <= 5 else ""
+    return f"<details{open_attribute}><summary>Skipped: {len(skipped)}</summary><ul>{''.join(items)}</ul></details>"
 
 
 def tiles(pictures: Pictures) -> str:
-    """The pictures, each with a button that removes it; the least typical first."""
-    first, odd = pictures.creations[0], pictures.outliers()
+    """The pictures, least typical first. Each has a button that removes it."""
+    first, outliers = pictures.creations[0], pictures.outliers()
     order = first.similarities.argsort().tolist()
-    shown = [
-        picture_html.removable(
+    html = [
+        picture_html.removable_tile(
             pictures.thumbnails[file],
             key=uploads.key(file),
             caption=f"{first.similarities[i]:.2f}",
             name=Path(file).name,
-            odd=file in odd,
+            is_outlier=file in outliers,
         )
         for i in order[:MAX_SHOWN]
         if (file := first.files[i]) in pictures.thumbnails
     ]
-    rest = len(order) - MAX_SHOWN
-    return picture_html.grid(shown) + (f"<p>And {rest} that are more typical.</p>" if rest > 0 else "")
+    remaining = len(order) - MAX_SHOWN
+    return picture_html.grid(html) + (f"<p>And {remaining} that are more typical.</p>" if remaining > 0 else "")

@@ -1,4 +1,4 @@
-"""An evaluation of the loaded model: what is asked for, and the run."""
+"""Validates and runs an evaluation of the loaded model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from time import perf_counter
 
 from ...aesthetics.scorers import Scorer, load_scorer
 from ...diffusion.job import Progress
-from ...diffusion.pipelines import beside
+from ...diffusion.pipelines import clip_folder
 from ...errors import AestheticError, Interrupted
 from ...evaluation.evaluate import evaluate
 from ...evaluation.experiment import ORIGINAL, Experiment, cells, variants
-from ...evaluation.scoring import usual_encoder
+from ...evaluation.scoring import default_encoder
 from ...settings import Settings
 from ...ui import text_fields
 from ..state import Studio
@@ -26,12 +26,12 @@ from ..state import Studio
 MAX_PICTURES = 2000  # of one evaluation
 MAX_TEXT = 100_000  # characters of all prompts
 MAX_IMAGES = 12  # of one prompt
-_WINDOW = 12  # the time left is told from so many pictures
+_AVERAGED_PICTURES = 12  # for the estimate of the time left
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An experiment on the studio's model, and who scores it."""
+    """An experiment on the studio's model, with the encoder and the scorers of its pictures."""
 
     experiment: Experiment
     encoder: str | None
@@ -42,15 +42,15 @@ class Evaluation:
         return len(cells(self.experiment)) * self.experiment.images
 
     def folder(self, studio: Studio) -> Path:
-        """Of its pictures. The same experiment has the same one, so that one that was cancelled is continued."""
+        """The folder of its pictures. It is the same for an equal experiment, so that a cancelled one continues."""
         content = json.dumps(self.experiment.as_json()).encode()
         return studio.folder / "evaluations" / hashlib.sha256(content).hexdigest()[:16]
 
-    def run(self, studio: Studio, owner: str) -> Iterator[Progress]:
-        """Make and score the pictures in the engine's queue. Raises what `evaluate` and `Engine.queue` raise."""
+    def run(self, studio: Studio, client: str) -> Iterator[Progress]:
+        """Generate and score the pictures in the engine's queue. Raises what `evaluate` and `Engine.queue` raise."""
 
         def work(report: Callable[[Progress], None]) -> None:
-            times: deque[float] = deque([perf_counter()], maxlen=_WINDOW)
+            times: deque[float] = deque([perf_counter()], maxlen=_AVERAGED_PICTURES)
 
             def on_picture(done: int, total: int) -> None:
                 times.append(perf_counter())
@@ -69,12 +69,12 @@ class Evaluation:
             )
 
         try:
-            yield from studio.engine.queue(work, owner)
+            yield from studio.engine.queue(work, client)
         except Interrupted:
             raise Interrupted("Cancelled. What is finished is kept: Start continues.") from None
 
     def page(self, studio: Studio) -> str:
-        """The page of the results, within the tab."""
+        """The page of results, as a frame inside the tab."""
         page = (self.folder(studio) / "index.html").read_text(encoding="utf-8")
         return f'<iframe title="Results" sandbox srcdoc="{escape(page)}"></iframe>'
 
@@ -84,7 +84,7 @@ class Evaluation:
         return shutil.make_archive(str(folder), "zip", folder)
 
 
-def asked(
+def make_evaluation(
     studio: Studio,
     names: Sequence[str],
     prompts: str,
@@ -94,7 +94,7 @@ def asked(
     steps: float,
     epsilon: float,
 ) -> Evaluation:
-    """What a page asks for. Raises AestheticError for what cannot be."""
+    """The evaluation for the tab's values. Raises AestheticError if they are not valid."""
     lines = [line.strip() for line in text_fields.text(prompts, "The prompts", MAX_TEXT).splitlines() if line.strip()]
     for line in lines:
         text_fields.text(line, "A prompt", text_fields.PROMPT)
@@ -111,10 +111,12 @@ def asked(
         lines,
         int(images),
     )
-    heads = {name: load_scorer(name) for name in scorers}
-    clip = beside(studio.engine.pipeline)
-    encoder = str(clip) if clip else usual_encoder(studio.engine.model, studio.engine.families, needed=bool(heads))
-    found = Evaluation(experiment, encoder, heads)
-    if found.pictures > MAX_PICTURES:
-        raise AestheticError(f"These are {found.pictures} pictures; there can be {MAX_PICTURES} at a time.")
-    return found
+    loaded_scorers = {name: load_scorer(name) for name in scorers}
+    clip = clip_folder(studio.engine.pipeline)
+    encoder = (
+        str(clip) if clip else default_encoder(studio.engine.model, studio.engine.families, needed=bool(loaded_scorers))
+    )
+    evaluation = Evaluation(experiment, encoder, loaded_scorers)
+    if evaluation.pictures > MAX_PICTURES:
+        raise AestheticError(f"These are {evaluation.pictures} pictures; there can be {MAX_PICTURES} at a time.")
+    return evaluation

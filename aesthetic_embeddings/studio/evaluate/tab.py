@@ -1,4 +1,4 @@
-"""The page of the tab Evaluate, and what its events do."""
+"""The page of the tab Evaluate, and its event handlers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ...evaluation.experiment import KEYWORD, PROMPTS
 from ...ui import widgets
 from ...ui.messages import errors_as_text, status
 from ..compare.display import progress_bar
-from ..state import QUIET, Studio, elem_id, session
-from .run import MAX_IMAGES, MAX_TEXT, asked
+from ..state import INTERNAL_EVENT, Studio, elem_id, page_id
+from .run import MAX_IMAGES, MAX_TEXT, make_evaluation
 
-_COLUMNS = {"With the aesthetic's name in the prompt": KEYWORD, "Personalized": "personalized"}
+_VARIANTS = {"With the aesthetic's name in the prompt": KEYWORD, "Personalized": "personalized"}
 
 
 def build(studio: Studio, page: gr.Blocks) -> None:
-    """Draw the tab inside the current block."""
-    names = studio.aesthetics()
+    """Build the tab inside the current block."""
+    names = studio.supported_names()
     prompts = pocket.PROMPTS if studio.is_demo else PROMPTS
-    fetched = [name for name, scorer in SCORERS.items() if scorer.file.is_file()]
+    available_scorers = [name for name, scorer in SCORERS.items() if scorer.file.is_file()]
     gr.Markdown(
         "The paper's experiment on this model: the same prompts and seeds, original and personalized, each picture "
         "scored, with the statistics. Comparisons wait while it runs."
@@ -33,7 +33,7 @@ def build(studio: Studio, page: gr.Blocks) -> None:
             aesthetics = gr.Dropdown(
                 names, value=names[:1], multiselect=True, label="Aesthetics", elem_id=elem_id("evaluate_aesthetics")
             )
-            texts = gr.Textbox(
+            prompts_box = gr.Textbox(
                 "\n".join(prompts),
                 label="Prompts, one per line",
                 lines=8,
@@ -42,8 +42,8 @@ def build(studio: Studio, page: gr.Blocks) -> None:
                 elem_id=elem_id("evaluate_prompts"),
             )
             columns = gr.CheckboxGroup(
-                list(_COLUMNS.items()),
-                value=[*_COLUMNS.values()],
+                list(_VARIANTS.items()),
+                value=[*_VARIANTS.values()],
                 label="Compare the original with",
                 elem_id=elem_id("evaluate_columns"),
             )
@@ -54,47 +54,51 @@ def build(studio: Studio, page: gr.Blocks) -> None:
             steps = widgets.setting("steps", elem_id("evaluate_steps"))
             epsilon = widgets.setting("epsilon", elem_id("evaluate_epsilon"))
             scorers = gr.CheckboxGroup(
-                fetched, value=[], label="Scorers", visible=bool(fetched), elem_id=elem_id("evaluate_scorers")
+                available_scorers,
+                value=[],
+                label="Scorers",
+                visible=bool(available_scorers),
+                elem_id=elem_id("evaluate_scorers"),
             )
             with gr.Row(elem_classes="studio-together"):
-                start = gr.Button("Start", variant="primary", min_width=100, elem_id=elem_id("evaluate_start"))
-                stop = gr.Button("Cancel", visible=False, min_width=100, elem_id=elem_id("evaluate_cancel"))
+                start_button = gr.Button("Start", variant="primary", min_width=100, elem_id=elem_id("evaluate_start"))
+                cancel_button = gr.Button("Cancel", visible=False, min_width=100, elem_id=elem_id("evaluate_cancel"))
             message = gr.HTML(elem_id=elem_id("evaluate_message"))
             download = gr.DownloadButton(
                 "Download everything", size="sm", visible=False, elem_id=elem_id("evaluate_download")
             )
     results, archive = gr.HTML(elem_id=elem_id("evaluate_results")), gr.State("")
-    outputs = [message, stop, results, archive]
+    outputs = [message, cancel_button, results, archive]
 
     @errors_as_text(len(outputs))
     def evaluate(caller: gr.Request, *values: Any) -> Iterator[list[Any]]:
         studio.library.refresh()
-        evaluation = asked(studio, *values)
+        evaluation = make_evaluation(studio, *values)
         yield [status("Starting"), gr.update(visible=True), gr.skip(), ""]
-        for progress in evaluation.run(studio, _owner(caller)):
+        for progress in evaluation.run(studio, _client(caller)):
             yield [progress_bar(progress), *[gr.skip()] * 3]
-        said = status(f"{evaluation.pictures} pictures.")
-        yield [said, gr.skip(), evaluation.page(studio), evaluation.archive(studio)]
+        message_text = status(f"{evaluation.pictures} pictures.")
+        yield [message_text, gr.skip(), evaluation.page(studio), evaluation.archive(studio)]
 
-    def idle(caller: gr.Request) -> Any:
-        return gr.update(visible=studio.engine.busy(_owner(caller)))
+    def cancel_visibility(caller: gr.Request) -> Any:
+        return gr.update(visible=studio.engine.busy(_client(caller)))
 
     def cancel(caller: gr.Request) -> None:
-        studio.engine.cancel(_owner(caller))
+        studio.engine.cancel(_client(caller))
 
-    def listed(chosen: list[str]) -> Any:
+    def name_updates(chosen: list[str]) -> Any:
         studio.library.refresh()
-        found = studio.aesthetics()
-        return gr.update(choices=found, value=[name for name in chosen if name in found])
+        supported = studio.supported_names()
+        return gr.update(choices=supported, value=[name for name in chosen if name in supported])
 
-    asking = [aesthetics, texts, images, columns, scorers, steps, epsilon]
-    made = start.click(evaluate, asking, outputs, concurrency_limit=None, **QUIET)
-    made.then(idle, None, stop, **QUIET)
-    made.then(lambda file: gr.update(value=file or None, visible=bool(file)), archive, download, **QUIET)
-    stop.click(cancel, **QUIET)
-    gr.on([page.load, studio.version.change, aesthetics.focus], listed, aesthetics, aesthetics, **QUIET)
+    inputs = [aesthetics, prompts_box, images, columns, scorers, steps, epsilon]
+    run = start_button.click(evaluate, inputs, outputs, concurrency_limit=None, **INTERNAL_EVENT)
+    run.then(cancel_visibility, None, cancel_button, **INTERNAL_EVENT)
+    run.then(lambda file: gr.update(value=file or None, visible=bool(file)), archive, download, **INTERNAL_EVENT)
+    cancel_button.click(cancel, **INTERNAL_EVENT)
+    gr.on([page.load, studio.version.change, aesthetics.focus], name_updates, aesthetics, aesthetics, **INTERNAL_EVENT)
 
 
-def _owner(caller: gr.Request) -> str:
-    """The engine knows the tab's jobs by this: to cancel them leaves the comparisons of the same page."""
-    return f"{session(caller)} evaluate"
+def _client(caller: gr.Request) -> str:
+    """The engine's client name for this tab, so that cancelling does not affect the page's comparisons."""
+    return f"{page_id(caller)} evaluate"

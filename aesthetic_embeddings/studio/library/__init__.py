@@ -1,8 +1,8 @@
-"""The tab Library: the aesthetics that there are, blends of them, and how alike they are.
+"""The tab Library: all aesthetics, blends of them, and their similarity.
 
-tab.py       the page, and what its events do
-cards.py     the aesthetics as cards, and the facts of one, as HTML
-blend.py     the part that blends
-likeness.py  the part that shows how alike they are
-files.py     saving, deleting, restoring, importing and exporting
+tab.py         the page and its event handlers
+cards.py       the aesthetics as cards, and the facts of one, as HTML
+blend.py       the part that blends aesthetics
+similarity.py  the part that shows how similar they are
+files.py       saving, deleting, restoring, importing and exporting
 """

@@ -18,28 +18,28 @@ from ..state import Studio
 
 
 def cards(studio: Studio, chosen: str) -> str:
-    """A card for each file; those that do not suit the model come last. chosen: the name of the one that is marked."""
-    entries = studio.library.entries  # another page may refresh the library at any time
+    """A card for each file. Those for other models come last. chosen: the name of the card that is marked."""
+    entries = studio.library.entries  # a copy: another page may refresh the library meanwhile
     groups: dict[bool, list[str]] = {True: [], False: []}
     for entry in sorted(entries, key=lambda entry: entry.name.casefold()):
-        suits = entry.embedding is not None and not entry.fault and studio.engine.supports(entry.embedding)
-        groups[suits].append(_card(studio, entries, entry, chosen))
+        supported = entry.embedding is not None and not entry.fault and studio.engine.supports(entry.embedding)
+        groups[supported].append(_card(studio, entries, entry, chosen))
     if not entries:
         return "<p>There is no aesthetic yet. Make one under Create, or import files.</p>"
-    others = f"<h4>For other models</h4><div class='dimmed'>{picture_html.grid(groups[False])}</div>"
-    return picture_html.grid(groups[True]) + (others if groups[False] else "")
+    other_models = f"<h4>For other models</h4><div class='dimmed'>{picture_html.grid(groups[False])}</div>"
+    return picture_html.grid(groups[True]) + (other_models if groups[False] else "")
 
 
 def facts(library: Library, entry: Entry) -> str:
-    unusable = entry.embedding is None or bool(entry.fault)
-    about = error(entry.fault) if unusable else embedding_facts(library, entry, show_path=False)
-    return f"<h3>{escape(entry.name)}</h3>{about}"
+    unreadable = entry.embedding is None or bool(entry.fault)
+    html = error(entry.fault) if unreadable else embedding_facts(library, entry, show_path=False)
+    return f"<h3>{escape(entry.name)}</h3>{html}"
 
 
 def find(entries: Sequence[Entry], name: str) -> Entry | None:
-    """The file that a name leads to."""
-    same = [entry for entry in entries if entry.name == name]
-    return next((entry for entry in same if entry.embedding and not entry.fault), next(iter(same), None))
+    """The entry that a name refers to. A readable file takes precedence."""
+    candidates = [entry for entry in entries if entry.name == name]
+    return next((entry for entry in candidates if entry.embedding and not entry.fault), next(iter(candidates), None))
 
 
 def _card(studio: Studio, entries: Sequence[Entry], entry: Entry, chosen: str) -> str:
@@ -55,7 +55,7 @@ def _card(studio: Studio, entries: Sequence[Entry], entry: Entry, chosen: str) -
         name=entry.name,
         lines=lines,
         chosen=chosen == entry.name and reachable,
-        faulty=bool(entry.fault),
+        unreadable=bool(entry.fault),
         enabled=reachable,
         hue=int(e.content_hash[:2], 16) if e else 0,
     )
@@ -70,7 +70,7 @@ def _preview(library: Library, entry: Entry) -> bytes | None:
 
 @functools.lru_cache(maxsize=512)
 def _thumbnail(path: Path, _modified: int) -> bytes | None:
-    """Kept while the file stays as it is."""
-    with suppress(Exception):  # Pillow's readers raise whatever a damaged file leads them to
+    """A thumbnail, cached until the file changes."""
+    with suppress(Exception):  # Pillow raises many kinds of errors for damaged files
         return picture_html.thumbnail(path)
     return None

@@ -1,4 +1,4 @@
-"""Files of aesthetics: saving, deleting, restoring, importing and exporting."""
+"""Saves, deletes, restores, imports and exports files of aesthetics."""
 
 from __future__ import annotations
 
@@ -21,33 +21,35 @@ MAX_IMPORTS = 50  # files at once
 
 @dataclass(frozen=True)
 class Deleted:
-    """What brings a deleted aesthetic back."""
+    """A deleted aesthetic, with the contents of its files, so that it can be restored."""
 
     name: str = ""
     files: tuple[tuple[Path, bytes], ...] = ()
 
 
 def save(library: Library, e: AestheticEmbedding, preview: bytes | None, overwrite: bool = False) -> str:
-    """Save an aesthetic with its preview, a PNG. Returns what to say of it, as HTML."""
+    """Save an aesthetic and its preview, a PNG. Returns a message, as HTML."""
     library.save(e, overwrite=overwrite)
     if preview:
         library.set_preview(e.name, preview)
-    twin = _duplicate_of(library, e.name)
-    place = f"It equals {twin}, and Compare lists it by that name." if twin else "Choose it under Compare."
-    return status(f"Saved as {e.name}, from {e.images} pictures. {place}")
+    duplicate_of = _duplicate_of(library, e.name)
+    hint = (
+        f"It equals {duplicate_of}, and Compare lists it by that name." if duplicate_of else "Choose it under Compare."
+    )
+    return status(f"Saved as {e.name}, from {e.images} pictures. {hint}")
 
 
 def delete(library: Library, name: str) -> Deleted:
-    """Delete an aesthetic, and keep what brings it back."""
+    """Delete an aesthetic. The result can be passed to `restore`."""
     paths = [entry.path for entry in library.entries if entry.name == name]
     files = {path.with_suffix(suffix) for path in paths for suffix in (*SUFFIXES, *SIDE_FILES)}
-    kept = [(file, file.read_bytes()) for file in sorted(files) if file.is_file()]
+    contents = [(file, file.read_bytes()) for file in sorted(files) if file.is_file()]
     library.delete(name)
-    return Deleted(name, tuple((file, data) for file, data in kept if not file.exists()))
+    return Deleted(name, tuple((file, data) for file, data in contents if not file.exists()))
 
 
 def restore(library: Library, deleted: Deleted) -> None:
-    """Write the files again. Raises AestheticError where others have their names by now."""
+    """Write the files again. Raises AestheticError if other files have their names now."""
     written: list[Path] = []
     try:
         for file, data in deleted.files:
@@ -62,30 +64,30 @@ def restore(library: Library, deleted: Deleted) -> None:
 
 
 def import_files(library: Library, files: Sequence[Path]) -> str:
-    """Import embedding files. Returns what became of each, as HTML. A name that is taken gets a number."""
+    """Import embedding files. Returns a message for each, as HTML. A name in use gets a number."""
     lines = []
     for file in files[:MAX_IMPORTS]:
         try:
             name = _free_name(library, file.stem)
             library.import_(file, name)
-            twin = _duplicate_of(library, name)
-            lines.append(status(f"Imported {name}." + (f" It equals {twin}." if twin else "")))
-        except AestheticError as fault:
-            lines.append(error(str(fault).replace(str(file), file.name)))
+            duplicate_of = _duplicate_of(library, name)
+            lines.append(status(f"Imported {name}." + (f" It equals {duplicate_of}." if duplicate_of else "")))
+        except AestheticError as exception:
+            lines.append(error(str(exception).replace(str(file), file.name)))
     if len(files) > MAX_IMPORTS:
         lines.append(error(f"Only the first {MAX_IMPORTS} of {len(files)} files were imported."))
     return "".join(lines)
 
 
 def export(folder: Path, e: AestheticEmbedding, suffix: str) -> Path | None:
-    """A file to download; None where the old extension's format cannot say which CLIP the vector belongs to.
+    """A file to download. None if the old extension's format cannot express the vector's CLIP family.
 
-    Equal aesthetics share a file, so there are never more than were shown.
+    Equal aesthetics share a file, so there are never more files than aesthetics.
     """
     path = folder / "exports" / e.content_hash[:16] / (e.name.split("/")[-1] + suffix)
     if suffix == SUFFIX:
         return e.save(path, overwrite=True)
-    vector = next((x for x in e.vectors.values() if family_of_dimension(len(x))), None)
+    vector = next((known for known in e.vectors.values() if family_of_dimension(len(known))), None)
     if vector is None:
         return None
     data = io.BytesIO()
@@ -99,7 +101,7 @@ def _duplicate_of(library: Library, name: str) -> str:
 
 
 def _free_name(library: Library, name: str) -> str:
-    """`name`, or with the first number that is free."""
-    taken = {entry.name.casefold() for entry in library.entries}
-    numbered = (name, *(f"{name} {i}" for i in range(2, 1000)))
-    return next((each for each in numbered if each.casefold() not in taken), name)
+    """`name`, with the first free number if it is in use."""
+    used = {entry.name.casefold() for entry in library.entries}
+    candidates = (name, *(f"{name} {number}" for number in range(2, 1000)))
+    return next((candidate for candidate in candidates if candidate.casefold() not in used), name)
