@@ -175,8 +175,14 @@ class Evaluation:
             result.append((self.bench.embedding(images, f"look {number}"), *changes))
         return result
 
-    def conditionings(self, condition: Condition, number: int) -> list[torch.Tensor]:
+    def target(self, condition: Condition, number: int) -> ae.AestheticEmbedding:
+        """What the prompts are tuned towards for a look."""
         embedding = self.aesthetics[number][0]
+        if condition.target == "contrast":
+            return difference(embedding, self.bench.ordinary)
+        return random_direction(embedding, number) if condition.target == "random" else embedding
+
+    def conditionings(self, condition: Condition, number: int) -> list[torch.Tensor]:
         if condition.target == "words":
             words = [
                 look_words(random.Random(f"words {index}"), self.looks[number]) for index in range(len(self.prompts))
@@ -185,11 +191,12 @@ class Evaluation:
                 self.bench.plain(", ".join([prompt, *phrases]))
                 for prompt, phrases in zip(self.prompts, words, strict=True)
             ]
-        if condition.target == "contrast":
-            embedding = difference(embedding, self.bench.ordinary)
-        elif condition.target == "random":
-            embedding = random_direction(embedding, number)
+        embedding = self.target(condition, number)
         return [self.bench.tuned(prompt, embedding, condition.settings) for prompt in self.prompts]
+
+    def images(self, condition: Condition, number: int) -> list[Image.Image]:
+        """A picture of each prompt in a look."""
+        return self.bench.pictures(self.conditionings(condition, number), self.first_seed)
 
     def scores(self, condition: Condition) -> Scores:
         path = self.work / f"{self.split}-{condition.key}.npz"
@@ -197,7 +204,7 @@ class Evaluation:
             rows: list[list[np.ndarray]] = []
             before = self.bench.measure(self.plain)
             for number in tqdm(range(len(self.looks)), desc=path.stem, mininterval=10):
-                images = self.bench.pictures(self.conditionings(condition, number), self.first_seed)
+                images = self.images(condition, number)
                 look_changes = self.aesthetics[number][1:]
                 cosine = [
                     cosines((after - plain) / unit, change)
