@@ -39,11 +39,12 @@ class Families:
         self.settings = SETTINGS[arguments.update]
         self.tokenizer, self.addons = arguments.tokenizer, arguments.addons
         self.e, self.name = ae.load(arguments.embedding), arguments.embedding.stem
+        self.alone = ae.load(arguments.embedding.with_name("sac_8plus.pt"))  # for CLIP ViT-L/14 alone
 
     def sdxl(self, checkpoint: Path, refiner: Path | None = None) -> Iterator[Line]:
         host, reference = self.host, Sdxl(checkpoint, self.tokenizer)
         plain, both = reference.conditioning(CAT), reference.conditioning(CAT, self.e, self.settings)
-        one = reference.conditioning(CAT, self.e, self.settings, only=["lora_te1"])
+        one = reference.conditioning(CAT, self.alone, self.settings, only=["lora_te1"])
         size = host.txt2img().samplings[0]["c"][0][0][0]["vector"][len(plain["vector"]) :]
 
         picture = host.txt2img(values(self.name, self.settings))

@@ -114,6 +114,7 @@ class Forge:
         self.host, self.tolerance = Flow(arguments.url), arguments.tolerance
         self.tokenizer, self.addons, self.stored = arguments.tokenizer, arguments.addons, arguments.stored
         self.e, self.name = ae.load(arguments.embedding), arguments.embedding.stem
+        self.alone = ae.load(arguments.embedding.with_name("sac_8plus.pt"))  # for CLIP ViT-L/14 alone
 
     def near(self, line: str, got: Parts, want: Parts, plain: Parts) -> Line:
         return near(line, got, want, plain, self.tolerance)
@@ -152,7 +153,7 @@ class Forge:
         plain = reference.conditioning(CAT)
         before, picture = host.txt2img(), host.txt2img(values(self.name, SETTINGS))
         yield "T5's part as it was", _rest(first(picture), first(before), len(plain["crossattn"]))
-        one = reference.conditioning(CAT, self.e, SETTINGS, only=["lora_te1"])
+        one = reference.conditioning(CAT, self.alone, SETTINGS, only=["lora_te1"])
         picture = host.txt2img(values("sac_8plus", SETTINGS))
         yield self.near("a vector for the first tower alone", first(picture), one, plain)
         yield "the other is said to stay plain", "stays plain" in picture.comments
