@@ -15,8 +15,13 @@ BOTH = ["numpy==1.26.2", "safetensors==0.4.2", "Pillow==9.5.0", "httpx==0.24.1",
 HOSTS = {
     "a1111": ["torch==2.1.2", "transformers==4.30.2", "gradio==3.41.2", "fastapi==0.94.0", "pydantic<2", *BOTH],
     "forge": [
-        *(TORCH, "transformers==4.46.1", "gradio==4.40.0", "fastapi==0.104.1", "pydantic==2.8.2"),
-        *("huggingface-hub==0.26.2", *BOTH),
+        TORCH,
+        "transformers==4.46.1",
+        "gradio==4.40.0",
+        "fastapi==0.104.1",
+        "pydantic==2.8.2",
+        "huggingface-hub==0.26.2",
+        *BOTH,
     ],
 }
 OPEN_CLIP = "open_clip_torch==2.20.0"  # its text tower alone: the rest wants torchvision

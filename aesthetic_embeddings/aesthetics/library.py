@@ -26,8 +26,16 @@ from .vectors import without
 _PREVIEW = ".preview.png"
 #: Endings of files that hosts and downloaders put beside an embedding file: previews and descriptions.
 SIDE_FILES = (
-    *(_PREVIEW, ".preview.jpg", ".preview.jpeg", ".preview.webp", ".png", ".jpg", ".jpeg", ".webp"),
-    *(".json", ".civitai.info"),
+    _PREVIEW,
+    ".preview.jpg",
+    ".preview.jpeg",
+    ".preview.webp",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".json",
+    ".civitai.info",
 )
 
 
