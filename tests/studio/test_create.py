@@ -40,18 +40,6 @@ def drop(page: Any, *files: Path) -> None:
     page.locator("#studio_zone input[type=file]").set_input_files(files)
 
 
-def drop_ordinary(page: Any, file: Path) -> None:
-    """gradio draws this box again once pictures are shown, and forgets a file that arrives in that moment."""
-    box = page.locator("#studio_ordinary")
-    for attempt in range(60):
-        if attempt % 20 == 0:
-            box.locator("input[type=file]").set_input_files(file)
-        page.wait_for_timeout(1000)
-        if box.get_by_text(file.name).is_visible():
-            return
-    raise AssertionError(f"{file.name} was not taken")
-
-
 def seen(page: Any, count: int) -> Any:
     """Wait until so many pictures are shown."""
     page.locator("#studio_alike").get_by_text(re.compile(rf"^{count} pictures$")).wait_for()
@@ -293,7 +281,8 @@ def test_the_mean_of_ordinary_pictures_is_saved_beside_the_aesthetic(tab: Any, l
     ordinary = pocket.SAMPLES / "glowwave" / "01.png"
     drop(tab, *sorted(SAMPLES.iterdir())[:5])
     seen(tab, 5)
-    drop_ordinary(tab, ordinary)
+    tab.locator("#studio_ordinary input[type=file]").set_input_files(ordinary)
+    tab.locator("#studio_ordinary").get_by_label("01.png").wait_for()  # as text, it is whole only while it arrives
     save(tab, "told apart")
     tab.get_by_text("Saved as told apart, from 5 pictures").wait_for()
     (against,) = ae.load(library / "told apart.safetensors").against.values()
