@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import torch
 
 
@@ -19,6 +22,16 @@ class EncoderError(AestheticError):
 
 class Interrupted(AestheticError):
     """A callback asked to stop. Nothing has been written or changed."""
+
+
+def require(module: str, extra: str) -> Any:
+    """Import a module that the extra `extra` of this package installs. Raises AestheticError if it is not there."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise AestheticError(
+            f"{module.partition('.')[0]} is needed for this: pip install 'sd-webui-aesthetic-gradients[{extra}]'"
+        ) from error
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -56,6 +56,7 @@ from .terminal import note, progress, say
 @options.size
 @options.seed(default=0)
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Processes that share the work.")
+@options.engine
 @click.option(
     "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the results."
 )
@@ -92,6 +93,7 @@ def evaluate(folders: Folders, /, aesthetics: Sequence[str], scorers: Sequence[s
             scorers=loaded_scorers,
             projection=values["projection"],
             jobs=values["jobs"],
+            engine=options.make_engine(values["engine"], values["address"], values["gpus"], per_gpu=1),
             on_progress=advance,
         )
     say(page)

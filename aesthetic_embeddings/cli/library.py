@@ -15,12 +15,11 @@ from ..aesthetics.embedding import load
 from ..aesthetics.library import Entry, Library
 from ..aesthetics.mixes import from_arguments
 from ..aesthetics.sums import Skipped
+from ..engines import local
 from ..errors import AestheticError
 from ..ui.family_names import models
 from . import options, terminal
 from .terminal import note, printable, progress, say
-
-ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,7 @@ class Folders:
 )
 @click.option("--where", default="", help="Filter on metadata, in SQL: 'AESTHETIC_SCORE > 7 AND width >= 512'.")
 @click.option("--against-where", default="", help="Filter for the pictures to tell the aesthetic apart from.")
-@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], help="This process, or Ray Data.")
-@click.option(
-    "--address", help="Address of a Ray cluster; auto: the one of this machine.", show_default="this machine alone"
-)
-@click.option("--gpus", type=click.IntRange(0), default=0, help="Number of GPUs for Ray.")
+@options.engine
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
 @click.option("--batch-size", default=8, type=click.IntRange(1), help="Pictures encoded at a time.")
 @click.option("--device", type=options.Device(), default="cpu", help="Such as cpu, cuda:1 or mps.")
@@ -87,10 +82,8 @@ def create(
     docs/large-sets.md describes each kind of source.
     """
     from ..large_sets.creation import create_in_library
-    from ..large_sets.engines import Ray, local
 
-    if engine == "local" and (address or gpus):
-        raise click.UsageError("--address and --gpus are for --engine ray.")
+    ray = options.make_engine(engine, address, gpus, per_gpu=4)
     with progress("encoding pictures") as advance:
         creations, path = create_in_library(
             folders.library(new=True),
@@ -99,7 +92,7 @@ def create(
             encoders,
             lambda _, done, total: advance(done, total),
             if_exists="add" if add else "replace" if overwrite else "refuse",
-            engine=Ray(address, gpus) if engine == "ray" else local,
+            engine=ray or local,
             **kwargs,
         )
     for creation in creations:

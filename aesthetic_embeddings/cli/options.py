@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from .. import pocket
+from ..engines import Ray
 from ..settings import Settings
 from .terminal import printable
 
@@ -19,6 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 POCKET = "pocket"
 DTYPES = ("float32", "float16", "bfloat16")
+ENGINES = ("local", "ray")
 
 
 class FiniteRange(click.FloatRange):
@@ -98,6 +100,25 @@ dtype = click.option(
     show_default="float16 with CUDA, else float32",
 )
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an aesthetic of that name.")
+
+
+def engine(command: Command) -> Command:
+    """Add the options `--engine`, `--address` and `--gpus`, which `make_engine` takes."""
+    where = click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], help="This machine, or Ray Data.")
+    address = click.option(
+        "--address", help="Address of a Ray cluster; auto: the one of this machine.", show_default="this machine alone"
+    )
+    gpus = click.option("--gpus", type=click.IntRange(0), default=0, help="Number of GPUs for Ray.")
+    return where(address(gpus(command)))
+
+
+def make_engine(engine: str, address: str | None, gpus: int, per_gpu: int) -> Ray | None:
+    """The Ray that the options name, or None for this machine. per_gpu: the number of workers that share a GPU."""
+    if engine == "ray":
+        return Ray(address, gpus, per_gpu)
+    if address or gpus:
+        raise click.UsageError("--address and --gpus are for --engine ray.")
+    return None
 
 
 def seed(**kwargs: Any) -> Callable[[Command], Command]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
-import multiprocessing
 import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..aesthetics.scorers import Scorer
+from ..engines import Engine, Processes
 from ..errors import AestheticError
 from .experiment import Cell, Experiment, cells, prepare, run, write_results
 from .scoring import Judge, Scoring
@@ -29,6 +25,7 @@ def evaluate(
     projection: str | os.PathLike[str] | None = None,
     pipeline: Any = None,
     jobs: int = 1,
+    engine: Engine | None = None,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> Path:
     """Generate, score and compare the pictures of an experiment: section 4 of the paper, on any model.
@@ -45,6 +42,7 @@ def evaluate(
         projection: The text projection of a model that lacks one (see `personalized_prompt`).
         pipeline: The experiment's model, if it is loaded already.
         jobs: The number of processes that share the work. Each loads the model, and they are spread over the GPUs.
+        engine: What shares the work instead, such as `engines.Ray`. All its machines need `output` under this path.
         on_progress: Called with the number of pictures done, and their total. To stop, raise `Interrupted` from it.
 
     Returns:
@@ -60,8 +58,10 @@ def evaluate(
         raise AestheticError(f'{error.name} is missing: pip install ".[evaluate]"') from error
     output = Path(output)
     scoring = Scoring(None if encoder is None else _model_folder(str(encoder)), dict(scorers or {}), judge)
-    if jobs > 1 and pipeline is not None:
-        raise ValueError("a loaded pipeline can be used only with jobs=1")
+    if jobs > 1 and engine is None:
+        engine = Processes(jobs)
+    if engine is not None and pipeline is not None:
+        raise ValueError("a loaded pipeline can be used only with jobs=1 and without an engine")
     prepare(experiment, output)
     cells_to_do = cells(experiment)
     total, done = len(cells_to_do) * experiment.images, 0
@@ -76,30 +76,26 @@ def evaluate(
         scoring.load()  # first: it fails fast if it is missing
         return pipeline if pipeline is not None else _load_pipeline(experiment.model)
 
-    if jobs == 1:
+    if engine is None:
         run(experiment, cells_to_do, load, scoring, output, on_picture, projection)
     else:
-        work = functools.partial(_run_cell, experiment, scoring, output, projection)
-        for _ in _run_in_processes(work, cells_to_do, jobs):
+        make_worker = functools.partial(_worker, experiment, scoring, output.absolute(), projection)
+        for _ in engine(make_worker, cells_to_do):
             for _ in range(experiment.images):
                 on_picture()
     return write_report(experiment, write_results(experiment, output), output)
 
 
-def _run_cell(
-    experiment: Experiment,
-    scoring: Scoring,
-    output: Path,
-    projection: str | os.PathLike[str] | None,
-    cell: Cell,
-) -> None:
-    """Generate the pictures of one cell, in a separate process."""
+def _worker(
+    experiment: Experiment, scoring: Scoring, output: Path, projection: str | os.PathLike[str] | None
+) -> Callable[[Cell], None]:
+    """A function that generates the pictures of one cell, for a process of its own."""
 
     def load() -> Any:
         scoring.load()
         return _load_pipeline(experiment.model)
 
-    run(experiment, [cell], load, scoring, output, projection=projection)
+    return lambda cell: run(experiment, [cell], load, scoring, output, projection=projection)
 
 
 @functools.lru_cache(maxsize=1)
@@ -113,28 +109,3 @@ def _model_folder(model: str) -> str:
     from .. import pocket
 
     return str(pocket.MODEL) if model == "pocket" else model
-
-
-def _run_in_processes(work: Callable[[Cell], None], cells_to_do: Sequence[Cell], jobs: int) -> Iterator[None]:
-    """Do the work in several processes. Yields after each cell."""
-    context = multiprocessing.get_context("spawn")
-    process_count = context.Value("i", 0)
-    arguments = (process_count, list(warnings.filters))
-    with concurrent.futures.ProcessPoolExecutor(jobs, context, _start_process, arguments) as pool:
-        futures = [pool.submit(work, cell) for cell in cells_to_do]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_process(process_count: Any, warning_filters: Sequence[Any]) -> None:
-    """Set up a new process: one CPU thread, the next GPU if there are several, and its parent's warning filters."""
-    warnings.filters[:] = warning_filters  # type: ignore[index]
-    torch.set_num_threads(1)
-    with process_count.get_lock():
-        index, process_count.value = process_count.value, process_count.value + 1
-    if gpus := torch.cuda.device_count():
-        torch.cuda.set_device(index % gpus)

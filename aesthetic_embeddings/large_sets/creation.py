@@ -16,9 +16,9 @@ from ..aesthetics.image_encoder import Encoder, load_image_encoder, name_of
 from ..aesthetics.library import Library
 from ..aesthetics.names import check_name
 from ..aesthetics.sums import Skipped, Sums
+from ..engines import Engine, local
 from ..errors import AestheticError
 from .checkpoint import Checkpoint
-from .engines import Engine, local
 from .sources import parts_of
 from .worker import Job, Result, Task, Worker
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..errors import require
 from . import locations
 from .parts import ColumnFilter, Features
 
@@ -47,9 +48,9 @@ class FeatureRows:
     def _metadata(self, columns: Callable[[str], bool]) -> Iterator[Any]:
         if not self.table:
             raise ValueError("there is no Parquet file with metadata for it")
-        pyarrow = locations.require("pyarrow")
+        pyarrow = require("pyarrow", "cluster")
         with locations.open_file(self.table) as file:
-            parquet = locations.require("pyarrow.parquet").ParquetFile(file)
+            parquet = require("pyarrow.parquet", "cluster").ParquetFile(file)
             names = [name for name in parquet.schema_arrow.names if columns(name)]
             if parquet.metadata.num_rows != self.count:
                 raise ValueError(f"{self.table} has {parquet.metadata.num_rows} rows, not {self.count}")
@@ -81,7 +82,7 @@ def _shard_number(location: str) -> str:
 
 def _header(file: Any) -> tuple[Any, tuple[int, int], int]:
     """An array's dtype, shape and data offset. Raises ValueError if it is not an array of features."""
-    formats = locations.require("numpy.lib.format")
+    formats = require("numpy.lib.format", "cluster")
     version = formats.read_magic(file)
     read = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
     shape, fortran_order, dtype = read(file)

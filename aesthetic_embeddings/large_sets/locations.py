@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import AestheticError, FileError
+from ..errors import FileError, require
 from ..storage.paths import open_regular, walk
 
 _PICTURE_LIMIT = 256 * 2**20  # bytes of one picture file, which is held in memory
@@ -88,16 +88,4 @@ def files_below(folder: str) -> Iterator[str]:
 
 
 def fsspec() -> Any:
-    return require("fsspec")
-
-
-def require(module: str) -> Any:
-    """Import a module of the extra `cluster`. Raises AestheticError if it is not installed."""
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise AestheticError(
-            f"{module.partition('.')[0]} is needed for this: pip install 'sd-webui-aesthetic-gradients[cluster]'"
-        ) from error
+    return require("fsspec", "cluster")

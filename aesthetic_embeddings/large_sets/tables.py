@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import require
 from . import locations
 from .files import COLUMNS, row_of
 from .parts import PART_SIZE, ColumnFilter, Row
@@ -88,7 +89,7 @@ def _column(schema: Any) -> str:
 
 def _arrow(file: Any) -> Iterator[Any]:
     """The record batches of an Arrow file, in the file or the stream format."""
-    pyarrow = locations.require("pyarrow")
+    pyarrow = require("pyarrow", "cluster")
     is_file = file.read(6) == b"ARROW1"
     file.seek(0)
     if not is_file:
@@ -99,4 +100,4 @@ def _arrow(file: Any) -> Iterator[Any]:
 
 
 def _parquet() -> Any:
-    return locations.require("pyarrow.parquet")
+    return require("pyarrow.parquet", "cluster")

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import AestheticError
-from .locations import require
+from ..errors import AestheticError, require
 
 
 class Where:
@@ -18,7 +17,7 @@ class Where:
 
     def __init__(self, expression: str) -> None:
         self.expression = expression
-        self._duckdb = require("duckdb")
+        self._duckdb = require("duckdb", "cluster")
         options = {"enable_external_access": "false", "lock_configuration": "true", "threads": "1"}
         self._connection = self._duckdb.connect(config=options)
         self._query = f"SELECT coalesce(({expression}\n), false) FROM pictures"
@@ -52,7 +51,7 @@ class Where:
         return matches
 
     def _table(self, rows: list[Mapping[str, Any]]) -> Any:
-        pyarrow = require("pyarrow")
+        pyarrow = require("pyarrow", "cluster")
         names = dict.fromkeys(name for row in rows for name in row if self.mentions(name))
         columns = {"": pyarrow.nulls(len(rows))}
         for name in names:

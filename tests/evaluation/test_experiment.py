@@ -26,7 +26,7 @@ from matplotlib.colors import to_rgb
 
 from aesthetic_embeddings import Experiment, Scorer, Variant, evaluate
 from aesthetic_embeddings.diffusion.png_metadata import read_metadata
-from aesthetic_embeddings.evaluation.evaluate import _start_process
+from aesthetic_embeddings.engines import _start_process
 from aesthetic_embeddings.evaluation.experiment import read_prompts, variants
 from aesthetic_embeddings.evaluation.paired_test import compare
 from aesthetic_embeddings.evaluation.report import _curves, _distributions
@@ -240,7 +240,7 @@ def test_processes_take_turns_on_the_gpus(monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     started = multiprocessing.Value("i", 0)
     for _ in range(3):
-        _start_process(started, warnings.filters)
+        _start_process(lambda: print, started, warnings.filters)
     assert taken == [0, 1, 0]
 
 

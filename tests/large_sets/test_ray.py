@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import aesthetic_embeddings as ae
+from aesthetic_embeddings import pocket
+from aesthetic_embeddings.engines import Ray, local
 from aesthetic_embeddings.errors import AestheticError
 from aesthetic_embeddings.large_sets.creation import create
-from aesthetic_embeddings.large_sets.engines import Ray, local
 from aesthetic_embeddings.large_sets.sources import parts_of
 from aesthetic_embeddings.large_sets.worker import Job, Result, Task, Worker
 
@@ -62,6 +64,19 @@ def test_the_result_is_that_of_one_process(one_node, encoder, folder, tars, shar
     made = create([shards, tars], encoder, engine=Ray(), on_progress=lambda *done: progress.append(done), **options)
     same(made, create([shards, tars], encoder, **options))
     assert progress[-1] == (2 * COUNT - 5 + 1 + COUNT + 1, 0)
+
+
+def test_an_evaluation_has_the_same_bytes(one_node, tmp_path):
+    pytest.importorskip("diffusers")
+    e = ae.create(sorted(pocket.SAMPLES.iterdir())[0], str(pocket.MODEL), name="mine")
+    experiment = ae.Experiment("pocket", [e], prompts=["a castle in a meadow"], images=2, sampler_steps=2)
+    for name, engine in (("one", None), ("ray", Ray())):
+        ae.evaluate(experiment, tmp_path / name, encoder="pocket", engine=engine)
+    found = [{f.relative_to(g): f.read_bytes() for f in g.rglob("*.*")} for g in (tmp_path / "one", tmp_path / "ray")]
+    assert len(found[0]) == 6 + 4
+    assert found[0] == found[1]
+    with pytest.raises(AestheticError, match="nobody/nothing"):
+        ae.evaluate(experiment, tmp_path / "no", encoder="nobody/nothing", engine=Ray())
 
 
 def test_a_workers_error_arrives_as_it_is(one_node, shards, encoder):
@@ -114,7 +129,7 @@ DRIVER = """
 import sys
 from aesthetic_embeddings.large_sets import checkpoint
 from aesthetic_embeddings.large_sets.creation import create
-from aesthetic_embeddings.large_sets.engines import Ray
+from aesthetic_embeddings.engines import Ray
 checkpoint._WRITE_INTERVAL = 0
 def told(done, total):
     print(done, flush=True)

@@ -1,17 +1,21 @@
-"""Engines that run a job's parts: in this process, or with Ray."""
+"""Engines that do a job's many items: in this process, in several, or with Ray."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import logging
+import multiprocessing
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from ..errors import AestheticError
-from .locations import require
+import torch
+
+from .errors import AestheticError, require
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -32,6 +36,47 @@ def local(make_worker: Callable[[], Callable[[Item], Output]], items: Sequence[I
     work = make_worker()
     for number, item in enumerate(items):
         yield number, work(item)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Processes the items in `count` processes of this machine, on one CPU core each. They take turns on its GPUs."""
+
+    count: int
+
+    def __call__(
+        self, make_worker: Callable[[], Callable[[Item], Output]], items: Sequence[Item]
+    ) -> Iterator[tuple[int, Output]]:
+        context = multiprocessing.get_context("spawn")
+        started = context.Value("i", 0)
+        arguments = (make_worker, started, list(warnings.filters))
+        with concurrent.futures.ProcessPoolExecutor(self.count, context, _start_process, arguments) as pool:
+            numbers = {pool.submit(_do_in_process, item): number for number, item in enumerate(items)}
+            try:
+                for future in concurrent.futures.as_completed(numbers):
+                    yield numbers[future], future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+_worker_of_process: Callable[[Any], Any]
+
+
+def _start_process(make_worker: Callable[[], Callable[[Any], Any]], started: Any, filters: Sequence[Any]) -> None:
+    """Set up a process of `Processes`: one CPU thread, the next GPU if there are several, its parent's warnings."""
+    global _worker_of_process
+    warnings.filters[:] = filters  # type: ignore[index]
+    torch.set_num_threads(1)
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    if gpus := torch.cuda.device_count():
+        torch.cuda.set_device(number % gpus)
+    _worker_of_process = make_worker()
+
+
+def _do_in_process(item: Any) -> Any:
+    return _worker_of_process(item)
 
 
 @dataclass(frozen=True)
@@ -56,7 +101,7 @@ class Ray:
         """See `Engine`. Raises AestheticError if there is no such cluster, or if a worker raises one."""
         if not items:
             return
-        ray = require("ray.data") and require("ray")
+        ray = require("ray.data", "cluster") and require("ray", "cluster")
         with _ray_session(ray, self.address):
             context = ray.data.DataContext.get_current()
             context.enable_progress_bars = context.print_on_execution_start = False
