@@ -113,9 +113,9 @@ class Bench:
     def tuned(self, prompt: str, embedding: ae.AestheticEmbedding, settings: ae.Settings) -> torch.Tensor:
         return ae.personalized_prompt(self.pipeline, prompt, embedding, settings).arguments["prompt_embeds"]
 
-    def pictures(self, embeds: Sequence[torch.Tensor], first_seed: int) -> list[Image.Image]:
-        """One picture for each conditioning, with consecutive seeds."""
-        seeds = [torch.Generator().manual_seed(first_seed + i) for i in range(len(embeds))]
+    def pictures(self, embeds: Sequence[torch.Tensor], first_seed: int, same_noise: bool = False) -> list[Image.Image]:
+        """One picture for each conditioning, with consecutive seeds or all from the first."""
+        seeds = [torch.Generator().manual_seed(first_seed + (0 if same_noise else i)) for i in range(len(embeds))]
         with torch.autocast("cpu", torch.bfloat16):
             output = self.pipeline(
                 prompt_embeds=torch.cat(list(embeds)),

@@ -50,24 +50,33 @@ class Judge(nn.Module):
         self.style = nn.Linear(TASTE_SIZE, len(STYLES))
         self.look = nn.Linear(TASTE_SIZE, len(PLAIN_LOOK.vector()))
 
-    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def features(self, pictures: torch.Tensor) -> torch.Tensor:
+        """`[n, 256]`: what subject and taste are predicted from."""
         maps = self.stages(pictures).flatten(2)
-        features = torch.cat([maps.mean(2), maps.amax(2)], 1)
+        return torch.cat([maps.mean(2), maps.amax(2)], 1)
+
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        features = self.features(pictures)
         taste = self.taste(features)
         return self.subject(features), self.style(taste), self.look(taste), taste
 
     @torch.no_grad()
     def predict(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The logits of subject and style, and the taste, of pictures of any size."""
-        size = (SIZE, SIZE)
-        pixels = np.stack([np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC)) for image in images])
-        subject, style, _, taste = self(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
+        subject, style, _, taste = self(pixels(images))
         return subject, style, taste
 
     def classify(self, images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
         """The subject and the style of each picture, as indices in `SUBJECTS` and `STYLES`."""
         subject, style, _ = self.predict(images)
         return subject.argmax(1).numpy(), style.argmax(1).numpy()
+
+
+def pixels(images: Sequence[Image.Image]) -> torch.Tensor:
+    """Pictures of any size as the judge and CLIP see them, `[n, 3, 128, 128]` in [-1, 1]."""
+    size = (SIZE, SIZE)
+    arrays = [np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC)) for image in images]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def load(weights: Path = WEIGHTS) -> Judge:
