@@ -27,6 +27,13 @@ K = TypeVar("K")
 #: What to do if the library has an aesthetic of that name. "add" adds the vector of another encoder.
 IF_EXISTS = ("refuse", "replace", "add")
 
+#: From how many pictures on a page should name the command that is made for them, and how it does.
+MANY_PICTURES = 1000
+FOR_MANY_PICTURES = (
+    "For thousands of pictures there is the command line, in little memory and continued after a stop: "
+    "aesthetic-gradients create NAME FOLDER (docs/large-sets.md)."
+)
+
 _FEWEST = 5  # pictures, for a median and quartiles to mean something
 _CLEARLY = 0.1  # the least distance of an outlier from the median, in cosine
 

@@ -21,7 +21,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
-from ..aesthetics.creation import Creation
+from ..aesthetics.creation import FOR_MANY_PICTURES, Creation
 from ..aesthetics.embedding import blend as blend_embeddings
 from ..aesthetics.families import supported_models
 from ..aesthetics.library import Entry
@@ -164,7 +164,8 @@ def _create(
     _check_name(name, free=if_exists == "refuse")
     count = len(pictures) + len(against)
     if count > LIMITS["pictures"]:
-        raise HTTPException(413, f"{count} pictures are too many; at most {LIMITS['pictures']} at once.")
+        limit = LIMITS["pictures"]
+        raise HTTPException(413, f"{count} pictures are too many; at most {limit} at once. {FOR_MANY_PICTURES}")
     data = [_decode_picture(number, picture) for number, picture in enumerate([*pictures, *against], 1)]
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{number}") for number in range(1, len(data) + 1)]

@@ -11,14 +11,14 @@ from typing import Any
 
 import gradio as gr
 
-from ..aesthetics.creation import Creation
+from ..aesthetics.creation import FOR_MANY_PICTURES, MANY_PICTURES, Creation
 from ..aesthetics.embedding import AestheticEmbedding
 from ..aesthetics.families import supported_models
 from ..errors import AestheticError
 from ..ui import scripts
 from ..ui.facts import facts as embedding_facts
 from ..ui.facts import nearest
-from ..ui.messages import errors_as_text
+from ..ui.messages import errors_as_text, status
 from . import accordion, creation, host
 from .creation import ENCODERS, IF_EXISTS, PARTS, KnownEncoder
 
@@ -109,6 +109,7 @@ def _build_create_part(page: gr.Blocks, created_name: gr.State) -> tuple[Any, gr
     scripts.accept_folders(page, _id("pictures"), MAX_FILES)
     interrupt_button.click(creation.interrupt, inputs=[], outputs=[], show_progress="hidden")
     folder.upload(dropped_and_uploaded, inputs=[pictures, folder], outputs=[pictures], show_progress="hidden")
+    pictures.change(many_pictures, inputs=[pictures], outputs=[message], show_progress="hidden")
     update_missing: dict[str, Any] = {
         "fn": missing_parts_state,
         "inputs": [encoders],
@@ -183,6 +184,12 @@ def _build_more_options() -> list[Any]:
 def dropped_and_uploaded(dropped: list[Any] | None, folder: list[Any] | None) -> list[str]:
     """The files of the drop zone together with those of a chosen folder."""
     return [str(file) for file in creation.pictures([*(dropped or []), *(folder or [])])]
+
+
+def many_pictures(files: list[Any] | None) -> str:
+    """What to say of so many files, as HTML."""
+    count = len(files or [])
+    return status(f"{count} files. {FOR_MANY_PICTURES}") if count >= MANY_PICTURES else ""
 
 
 def _on_progress(progress: gr.Progress) -> creation.OnProgress:

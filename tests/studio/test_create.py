@@ -17,7 +17,7 @@ import aesthetic_embeddings as ae
 from aesthetic_embeddings import pocket
 from aesthetic_embeddings.errors import AestheticError
 from aesthetic_embeddings.studio import picture_html
-from aesthetic_embeddings.studio.create import uploads
+from aesthetic_embeddings.studio.create import report, uploads
 
 from .test_compare import at
 
@@ -250,6 +250,8 @@ def test_pictures_are_bounded_in_number_and_pixels(monkeypatch: pytest.MonkeyPat
     reasons = dict(full.refused)
     assert reasons[files[0]].startswith("too large: 256 × 128 pixels")
     assert reasons[files[4]] == "too many: the limit is 3"
+    assert "aesthetic-gradients create NAME FOLDER" in report.summary(full)
+    assert "aesthetic-gradients create NAME FOLDER" not in report.summary(two)
     with pytest.raises(AestheticError, match=r"All 1 pictures were refused. 12.png: too many"):
         uploads.add(full, files[-1:], ENCODERS, quiet)
 

@@ -171,7 +171,7 @@ def test_created_against_ordinary_pictures(host: Host, client: TestClient):
     (expected,) = ae.create(SAMPLES.parent / "glowwave" / "01.png", pocket.MODEL).vectors.values()
     assert torch.equal(against, expected)
     too_many = [ordinary] * host.webui("api").LIMITS["pictures"]
-    refused(create(client, name="many", against=too_many), 413, "too many")
+    refused(create(client, name="many", against=too_many), 413, "aesthetic-gradients create")
 
 
 def test_a_taken_name(client: TestClient):

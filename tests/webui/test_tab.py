@@ -162,6 +162,12 @@ def test_a_chosen_folder_joins_what_was_dropped(tab: Any, tmp_path: Path):
     assert tab.dropped_and_uploaded(None, None) == []
 
 
+def test_of_thousands_of_pictures_the_command_line_is_named(tab: Any):
+    assert "5000 files" in tab.many_pictures(["a.png"] * 5000)
+    assert "aesthetic-gradients create" in tab.many_pictures(["a.png"] * 5000)
+    assert tab.many_pictures(["a.png"] * 20) == tab.many_pictures(None) == ""
+
+
 def test_what_was_made_is_chosen_in_txt2img_and_shown_under_manage(host: Host, tab: Any):
     page = built(host)
     found = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}

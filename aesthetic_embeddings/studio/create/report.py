@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
+from ...aesthetics.creation import FOR_MANY_PICTURES
 from ...ui.family_names import models
 from .. import picture_html
 from . import uploads
@@ -38,6 +39,8 @@ def _skipped(pictures: Pictures) -> str:
         return ""
     items = [f"<li>{escape(Path(file).name)}: {escape(reason)}</li>" for file, reason in skipped.items()][:MAX_SHOWN]
     items += [f"<li>and {len(skipped) - MAX_SHOWN} more</li>"] if len(skipped) > MAX_SHOWN else []
+    if any(reason.startswith(uploads.TOO_MANY) for _, reason in pictures.refused):
+        items = [f"<li>{escape(FOR_MANY_PICTURES)}</li>", *items]
     open_attribute = " open" if len(skipped) <= 5 else ""
     return f"<details{open_attribute}><summary>Skipped: {len(skipped)}</summary><ul>{''.join(items)}</ul></details>"
 

@@ -18,6 +18,7 @@ from ...errors import AestheticError
 from .. import picture_html
 
 MAX_PICTURES = 500
+TOO_MANY = "too many"  # how the reason begins
 MAX_PIXELS = 64_000_000  # of one picture, 0.2 GB in memory
 
 
@@ -107,7 +108,7 @@ def split_readable(files: Sequence[str], limit: int) -> tuple[list[str], list[tu
         if width * height > MAX_PIXELS:
             refused.append((file, f"too large: {width} × {height} pixels"))
         elif len(accepted) >= limit:
-            refused.append((file, f"too many: the limit is {MAX_PICTURES}"))
+            refused.append((file, f"{TOO_MANY}: the limit is {MAX_PICTURES}"))
         else:
             accepted.append(file)
     return accepted, refused
