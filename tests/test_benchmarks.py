@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+import aesthetic_embeddings as ae
+from aesthetic_embeddings.pocket import MODEL
 from benchmarks import device, floor, growth, speed, where
 from benchmarks.cases import Case, Result, run_in_fresh_process
 
@@ -50,3 +52,26 @@ def test_a_row_of_a_device():
     cells = device.row(SMALL, torch.device("cpu"), runs=1).split("|")
     assert len(cells) == 9
     assert all("ms" in cells[k] for k in (2, 3, 5, 6))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_a_run_over_large_sets(tmp_path, monkeypatch):
+    large_sets = pytest.importorskip("benchmarks.large_sets")
+    monkeypatch.setattr(large_sets, "PER_SHARD", 4)
+    monkeypatch.setattr(large_sets, "ROWS_PER_FILE", 20)
+    shards, features = tmp_path / "shards", tmp_path / "features"
+    for folder in (shards, features):
+        folder.mkdir()
+    large_sets.write_shards(shards, 6)
+    large_sets.write_features(features, 40)
+    assert [file.name for file in sorted(shards.iterdir())] == ["00000.tar", "00001.tar"]
+    made = large_sets.ours(shards, MODEL, tmp_path)
+    assert ae.load(tmp_path / "mine.safetensors").images == 6
+    assert made.seconds > 0
+    assert made.megabytes > 0
+    large_sets.ours(features, MODEL, tmp_path)
+    assert ae.load(tmp_path / "mine.safetensors").images == 40
+    with pytest.raises(SystemExit, match="nowhere does not exist"):
+        large_sets.ours(tmp_path / "nowhere", MODEL, tmp_path)
+    large_sets.draw([6], {"one process": [made], "Ray": [made]}, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10000
