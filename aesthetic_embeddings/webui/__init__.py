@@ -1,8 +1,9 @@
-"""The extension for AUTOMATIC1111's WebUI and for Forge: `scripts/aesthetic_gradients.py` imports it.
+"""The extension for AUTOMATIC1111's WebUI, Forge and SD.Next: `scripts/aesthetic_gradients.py` imports it.
 
 host.py                 everything used of the host; the only module that imports the host's `modules`
 request.py              the request for one job: the accordion's values, checked
 conditioning_hook.py    wraps the methods of a job that make and cache its conditioning
+sdnext.py               the same for SD.Next, which encodes both sides of a prompt at once
 conditioner.py          one prompt, encoded by the host's own code and tuned in between
 picture_report.py       the text under the picture
 infotext.py             writes a picture's infotext, and reads pasted infotext

@@ -122,19 +122,15 @@ class Conditioner:
         if host.old_extension_is_active(self._model):
             return self._stay_plain(texts, encode(texts), target, OLD_EXTENSION_ACTIVE)
         try:
-            towers = [without_clip_l_projection(find_tower(encoder)) for encoder in host.text_encoders(self._model)]
-            if not towers:
-                raise EncoderError(
-                    "There is no CLIP text encoder in this model. Choose another, such as one of SD1 or SDXL."
-                )
+            towers = list(map(without_clip_l_projection, text_towers(self._model)))
         except Exception as error:
-            return self._stay_plain(texts, encode(texts), target, _reason(error))
+            return self._stay_plain(texts, encode(texts), target, why_plain(error))
         with recording(*towers) as calls:
             plain = self._plain[tuple(texts)] = encode(texts)
         try:
             by_text = self._tune_texts(texts, target, towers, calls, plain)
         except Exception as error:
-            return self._stay_plain(texts, plain, target, _reason(error))
+            return self._stay_plain(texts, plain, target, why_plain(error))
         self._results += [result for _, result in by_text.values()]
         return _stacked([by_text[text][0] for text in texts], plain)
 
@@ -147,7 +143,7 @@ class Conditioner:
         self, texts: Any, target: Target, towers: list[Tower], calls: list[list[Recording]], plain: Cond
     ) -> dict[str, tuple[dict[str, Tensor], PromptResult]]:
         """Text -> its conditioning, blended with the plain one, and its result. Raises if one cannot be tuned."""
-        settings, locations = target.settings, self._part_locations(towers)
+        settings, locations = target.settings, part_locations(self._model, towers)
         direction: list[Recording] | None = None
         by_text: dict[str, tuple[dict[str, Tensor], PromptResult]] = {}
         for row, text in enumerate(texts):
@@ -160,65 +156,88 @@ class Conditioner:
                 nonlocal direction
                 if direction is None and settings.text and settings.text_strength:
                     direction = self._record(host.copy_with_texts(texts, [settings.text]), towers)
-                return self._tune_where_memory_allows(target, towers, records, direction, locations)
+                return tune_where_memory_allows(target, towers, records, direction, locations)
 
             def encode(row: int = row) -> dict[str, Tensor]:
                 with host.without_infotext():
                     return _row(self._model.get_learned_conditioning(texts), row)
 
-            started = time.perf_counter()
-            tuned, cached = tuned_conditioning(
-                records, plain_row, target.content, settings, tune, encode, tuned_prompts, locations
-            )
-            seconds = 0.0 if cached else time.perf_counter() - started
-            blended_row = {
-                name: blended(x, tuned.arguments[name].to(x), _settings_for_part(name, settings))
-                for name, x in plain_row.items()
-            }
-            by_text[text] = blended_row, PromptResult(target, True, tuned.similarities, seconds, tuned.notes)
+            by_text[text] = tuned_text(records, plain_row, target, tune, encode, locations)
         return by_text
-
-    def _part_locations(self, towers: list[Tower]) -> list[Path]:
-        """Files and folders of this host that may hold parts of CLIP that the towers lack."""
-        checkpoint = host.checkpoint_path(self._model) if any(map(lacks_last_layer, towers)) else None
-        return [*([Path(checkpoint)] if checkpoint else []), *host.clip_folders()]
 
     def _record(self, texts: Any, towers: list[Tower]) -> list[Recording]:
         with host.without_infotext(), recording(*towers) as calls:
             self._model.get_learned_conditioning(texts)
         return [of_text(tower_calls, 0) for tower_calls in calls]
 
-    def _tune_where_memory_allows(
-        self,
-        target: Target,
-        towers: list[Tower],
-        records: list[Recording],
-        direction: list[Recording] | None,
-        locations: list[Path],
-    ) -> tuple[dict[str, Tuned], list[str]]:
-        """Tune on the encoder's device, or the one chosen in the settings. If its memory runs out, tune on the CPU."""
 
-        def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
-            prompt, text = (
-                [record if device is None else record.to(device) for record in each]
-                for each in (records, direction or [])
+def text_towers(model: Any) -> list[Tower]:
+    """The CLIP text towers of the host's model. Raises EncoderError if it has none."""
+    towers = [find_tower(encoder) for encoder in host.text_encoders(model)]
+    if not towers:
+        raise EncoderError("There is no CLIP text encoder in this model. Choose another, such as one of SD1 or SDXL.")
+    return towers
+
+
+def part_locations(model: Any, towers: list[Tower]) -> list[Path]:
+    """Files and folders of this host that may hold parts of CLIP that the towers of `model` lack."""
+    checkpoint = host.checkpoint_path(model) if any(map(lacks_last_layer, towers)) else None
+    return [*([Path(checkpoint)] if checkpoint else []), *host.clip_folders()]
+
+
+def tuned_text(
+    records: list[Recording],
+    plain: dict[str, Tensor],
+    target: Target,
+    tune: Callable[[], tuple[dict[str, Tuned], list[str]]],
+    encode: Callable[[], dict[str, Tensor]],
+    locations: list[Path],
+) -> tuple[dict[str, Tensor], PromptResult]:
+    """The conditioning of one text by tuned towers, blended with the plain one, and its result.
+
+    The arguments are those of `tuned_conditioning`. Raises if the text cannot be tuned.
+    """
+    started = time.perf_counter()
+    tuned, cached = tuned_conditioning(
+        records, plain, target.content, target.settings, tune, encode, tuned_prompts, locations
+    )
+    seconds = 0.0 if cached else time.perf_counter() - started
+    together = {
+        name: blended(x, tuned.arguments[name].to(x), _settings_for_part(name, target.settings))
+        for name, x in plain.items()
+    }
+    return together, PromptResult(target, True, tuned.similarities, seconds, tuned.notes)
+
+
+def tune_where_memory_allows(
+    target: Target,
+    towers: list[Tower],
+    records: list[Recording],
+    direction: list[Recording] | None,
+    locations: list[Path],
+) -> tuple[dict[str, Tuned], list[str]]:
+    """Tune on the encoder's device, or the one chosen in the settings. If its memory runs out, tune on the CPU."""
+
+    def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
+        prompt, text = (
+            [record if device is None else record.to(device) for record in each] for each in (records, direction or [])
+        )
+        with host.progress(target.settings.steps) as on_step:
+            return personalize_each(
+                towers, prompt, target.embedding, target.settings, None, text or None, on_step, locations
             )
-            with host.progress(target.settings.steps) as on_step:
-                return personalize_each(
-                    towers, prompt, target.embedding, target.settings, None, text or None, on_step, locations
-                )
 
-        try:
-            return tune(host.tuning_device)
-        except Exception as error:
-            if not out_of_memory(error) or records[0].inputs.device.type == "cpu":
-                raise
-        host.free_memory()  # not within `except`: the traceback holds tensors
-        tuned, notes = tune("cpu")
-        return tuned, [*notes, "Tuned on the CPU, since the GPU's memory was short."]
+    try:
+        return tune(host.tuning_device)
+    except Exception as error:
+        if not out_of_memory(error) or records[0].inputs.device.type == "cpu":
+            raise
+    host.free_memory()  # not within `except`: the traceback holds tensors
+    tuned, notes = tune("cpu")
+    return tuned, [*notes, "Tuned on the CPU, since the GPU's memory was short."]
 
 
-def _reason(error: BaseException) -> str:
+def why_plain(error: BaseException) -> str:
     if isinstance(error, Interrupted):
         return "Interrupted, so the prompt stayed plain."
     if isinstance(error, AestheticError):

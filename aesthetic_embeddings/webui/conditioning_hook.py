@@ -1,9 +1,9 @@
-"""Wraps the two methods of a job that make and cache its conditioning, in both hosts.
+"""Wraps the two methods of a job that make and cache its conditioning, in A1111 and Forge.
 
 A job (the host's `p`) has one method that returns conditioning, through a cache, and one that returns the cache's key.
 Both are wrapped on the instance: the host's classes stay as they are, and the wrappers end with the job. The host's key
 does not include scripts, so our targets are appended: equal settings hit, others miss, and a plain job never gets
-tuned conditioning.
+tuned conditioning. Jobs of SD.Next have no such methods: there sdnext.py asks the job's hook for its targets.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import AestheticError
-from . import host, tags
+from . import host, sdnext, tags
 from .conditioner import PromptResult, personalized_conditioning
 from .picture_report import PictureReport
 from .request import Request, Target
@@ -50,17 +50,21 @@ def install(p: Any, request: Request | None, report: PictureReport) -> Condition
 
     report: called with the results of each conditioning.
 
-    Raises AestheticError if the host does not have the two methods.
+    Raises AestheticError if the host has neither the two methods nor SD.Next's embedder.
     """
     remove(p)
-    if missing := [name for name in METHODS if not hasattr(p, name)]:
+    missing = [name for name in METHODS if not hasattr(p, name)]
+    if missing and not sdnext.install():
         raise AestheticError(
             f"This WebUI makes its conditioning in an unknown way: a job has no {' and no '.join(missing)}. "
             "Pictures stay plain."
         )
     p.aesthetic_hook = hook = ConditioningHook(p, request, report)
-    for name in METHODS:
-        setattr(p, name, getattr(hook, name))
+    if missing:
+        report.expect(sdnext.NOT_ENCODED)
+    else:
+        for name in METHODS:
+            setattr(p, name, getattr(hook, name))
     return hook
 
 
@@ -86,7 +90,8 @@ class ConditioningHook:
 
     def __init__(self, p: Any, request: Request | None, report: PictureReport) -> None:
         self.p, self.request, self.report = p, request, report  # without a request, everything is plain
-        self._host_get_conds, self._host_get_key = (getattr(p, name) for name in METHODS)
+        hosts_methods: list[Any] = [getattr(p, name, None) for name in METHODS]
+        self._host_get_conds, self._host_get_key = hosts_methods
         self._tags: tuple[CacheTag, ...] = ()
         self._last_key: tuple[Any, ...] = ()
 
@@ -107,7 +112,7 @@ class ConditioningHook:
         negative, hires = bool(getattr(required_prompts, "is_negative_prompt", False)), hires_steps is not None
         prompts, tags_of_prompts = tags.split_prompts(self.p, required_prompts, negative, hires, extra_network_data)
         arguments = (prompts, steps, caches, extra_network_data, hires_steps)
-        targets = self._targets(negative, hires, tags_of_prompts)
+        targets = self.targets(negative, hires, tags_of_prompts)
         if not any(targets):
             self.report([], False, negative, hires)
             return self._host_get_conds(function, *arguments, **kwargs)
@@ -130,9 +135,7 @@ class ConditioningHook:
         self._last_key = (*self._host_get_key(*args, **kwargs), *self._tags)
         return self._last_key
 
-    def _targets(
-        self, negative: bool, hires: bool, tags_of_prompts: list[list[list[str]]]
-    ) -> tuple[Target | None, ...]:
+    def targets(self, negative: bool, hires: bool, tags_of_prompts: list[list[list[str]]]) -> tuple[Target | None, ...]:
         """The target of each prompt. If one tag is wrong all prompts stay plain, and the report says why."""
         if self.request is None:
             return ()

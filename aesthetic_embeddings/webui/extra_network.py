@@ -22,8 +22,11 @@ class AestheticNetwork(host.extra_networks.ExtraNetwork):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(tags.NAME)
 
-    def activate(self, p: Any, params_list: list[Any]) -> None:
-        """Prepare a job whose prompts have tags. Hosts also call it without tags, and for jobs that a job starts."""
+    def activate(self, p: Any, params_list: list[Any], **others: Any) -> None:
+        """Prepare a job whose prompts have tags. Hosts also call it without tags, and for jobs that a job starts.
+
+        others: what SD.Next passes besides.
+        """
         tag_arguments = list(_arguments_of_tags(p, params_list))
         if not tag_arguments:
             return
@@ -44,7 +47,7 @@ class AestheticNetwork(host.extra_networks.ExtraNetwork):  # type: ignore[misc]
         except AestheticError as error:
             report.add_error(str(error))
 
-    def deactivate(self, p: Any) -> None:
+    def deactivate(self, p: Any, **others: Any) -> None:
         pass
 
 

@@ -1,4 +1,4 @@
-"""Everything the extension uses of its host: AUTOMATIC1111's WebUI, Forge, or a fork of either.
+"""Everything the extension uses of its host: AUTOMATIC1111's WebUI, Forge, SD.Next, or a fork of one.
 
 This is the only module that imports the host's `modules`. It tests for features, never for versions, and a host without
 one lacks only what depends on it. Each function names the code in A1111 v1.10.1 and in Forge that it relies on.
@@ -34,6 +34,7 @@ metadata_editor = _optional("modules.ui_extra_networks_user_metadata")
 ui_extra_networks = _optional("modules.ui_extra_networks")
 sd_hijack = _optional("modules.sd_hijack")  # not in Forge Neo
 sd_models = _optional("modules.sd_models")
+prompt_parser = _optional("modules.prompt_parser_diffusers")  # SD.Next
 classic_engine = _optional("backend.text_processing.classic_engine")  # Forge and Neo
 dynamic_args = getattr(_optional("backend.args"), "dynamic_args", None)
 
@@ -42,6 +43,7 @@ __all__ = [
     "ToolButton",
     "extra_networks",
     "metadata_editor",
+    "prompt_parser",
     "script_callbacks",
     "scripts",
     "shared",
@@ -135,7 +137,11 @@ def text_encoders(model: Any) -> list[Any]:
 
     Forge: `forge_objects.clip.cond_stage_model.clip_*` (backend/diffusion_engine/*.py). A1111: `cond_stage_model`, or
     for SDXL `conditioner.embedders`, each around the original encoder as `.wrapped` (modules/sd_hijack.py, `hijack`).
+    SD.Next: the model is a pipeline of diffusers, and T5 may be among its encoders.
     """
+    if prompt_parser is not None:
+        encoders = [getattr(model, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
+        return [encoder for encoder in encoders if encoder is not None and "T5" not in type(encoder).__name__]
     if hasattr(model, "forge_objects"):
         joint = model.forge_objects.clip.cond_stage_model
         return [getattr(joint, key) for key in ("clip_l", "clip_h", "clip_g") if hasattr(joint, key)]
@@ -157,9 +163,9 @@ def checkpoint_path(model: Any) -> str | None:
 def copy_with_texts(original: Any, new_texts: list[str]) -> Any:
     """A copy of the host's list of prompts with other texts and the same attributes, such as the picture's size.
 
-    See modules/prompt_parser.py, SdConditioning.
+    See modules/prompt_parser.py, SdConditioning. SD.Next has plain lists.
     """
-    return type(original)(new_texts, copy_from=original)
+    return new_texts if type(original) is list else type(original)(new_texts, copy_from=original)
 
 
 def join_conditioning(conds: list[Any]) -> Any:
@@ -210,7 +216,8 @@ def _title(script: Any) -> str:
 def without_infotext() -> Iterator[None]:
     """Keep the infotext as it is while a prompt is encoded again.
 
-    Hosts collect infotext and comments during encoding (sd_hijack_clip.py and classic_engine.py).
+    Hosts collect infotext and comments during encoding (sd_hijack_clip.py, classic_engine.py, and SD.Next's
+    prompt_parser_diffusers.py).
     """
     hijack = getattr(sd_hijack, "model_hijack", None)
     holders = [
@@ -218,15 +225,26 @@ def without_infotext() -> Iterator[None]:
         (dynamic_args, "last_extra_generation_params"),  # Neo
         (hijack, "extra_generation_params"),
         (hijack, "comments"),
+        (getattr(loaded_model(), "embedding_db", None), "embeddings_used"),  # SD.Next
     ]
-    records = [getattr(holder, name) for holder, name in holders if hasattr(holder, name)]
+    holders = [(holder, name) for holder, name in holders if hasattr(holder, name)]
+    records = [getattr(holder, name) for holder, name in holders]
     copies = [record.copy() for record in records]
     try:
         yield
     finally:
-        for record, before in zip(records, copies, strict=True):
+        for (holder, name), record, before in zip(holders, records, copies, strict=True):
+            setattr(holder, name, record)
             record.clear()
             record.update(before) if isinstance(record, dict) else record.extend(before)
+
+
+def show_comments(p: Any, processed: Any) -> None:
+    """Show a job's comments under its pictures. SD.Next collects them, and shows none (modules/processing.py)."""
+    shown = str(processed.comments)
+    hidden = [comment for comment in p.comments if comment not in shown]
+    if hidden:
+        processed.comments = "\n".join([*([shown] if shown else []), *hidden])
 
 
 def interrupted() -> bool:
@@ -268,7 +286,7 @@ def queued_job(title: str) -> Iterator[None]:
     `state.begin` clears an interrupt that an earlier job may have left (modules/shared_state.py).
     """
     with call_queue.queue_lock:
-        shared.state.begin(job=title)
+        shared.state.begin(title)
         try:
             yield
         finally:

@@ -190,11 +190,16 @@ def _pasted(params: Mapping[str, Any]) -> Pasted:
 def paste_fields(parts: Mapping[str, Any]) -> list[tuple[Any, Callable[[Mapping[str, Any]], Any]]]:
     """The components and the functions that return their pasted values, for a script's `infotext_fields`.
 
-    Functions rather than keys, since a value without a key must be set to its default.
+    Functions rather than keys, since a value without a key must be set to its default. They return gradio updates: for
+    a bare value, SD.Next looks the function up among the names of keys, and fails.
     """
 
     def reader(name: str) -> Callable[[Mapping[str, Any]], Any]:
-        return lambda params: _pasted(params).values.get(name)
+        def read(params: Mapping[str, Any]) -> Any:
+            values = _pasted(params).values
+            return gr.update(value=values[name]) if name in values else None
+
+        return read
 
     names = [name for name in DEFAULTS if name != "pictures"]
     return [(parts[name], READERS.setdefault(name, reader(name))) for name in names]
@@ -251,16 +256,21 @@ def _is_hash(text: str) -> bool:
     return re.fullmatch(rf"[0-9a-f]{{{HASH}}}", text) is not None
 
 
-def _raw(params: Mapping[str, Any], key: str) -> Any:
-    """The text under `key`, or None. Hosts split a text such as 512x512 into two keys (modules/infotext_utils.py)."""
+def _raw(params: Mapping[str, Any], key: str) -> str | None:
+    """The text under `key`, or None.
+
+    Hosts split a text such as 512x512 into two keys (modules/infotext_utils.py), and SD.Next makes numbers of digits.
+    """
     if f"{key}-1" in params and f"{key}-2" in params:
         return f"{params[f'{key}-1']}x{params[f'{key}-2']}"
-    return params.get(key)
+    value = params.get(key)
+    return None if value is None else str(value)
 
 
 def _current_names(text: str, hashes: str, library: Library) -> str:
     """The mix with the names that its aesthetics have in this library."""
-    content_hashes = [digest for digest in hashes.split() if _is_hash(digest)]
+    digests = [digest.zfill(HASH) for digest in hashes.split()]  # a number has lost its leading zeros
+    content_hashes = [digest for digest in digests if _is_hash(digest)]
     try:
         parts = from_text(text, library).parts
     except AestheticError:  # not a mix: the report of the generation says so

@@ -34,6 +34,12 @@ class PictureReport:
             self._errors.append(sentence)
         self._write_errors()
 
+    def expect(self, sentence: str) -> None:
+        """Report an error that holds unless a conditioning is reported."""
+        self._failures[False, False] = [sentence]
+        self._show([f"Aesthetic gradients: {sentence}"])
+        self._write_errors()
+
     def __call__(
         self, rows: list[list[PromptResult]], cached: bool, negative: bool = False, hires: bool = False
     ) -> None:
@@ -44,16 +50,20 @@ class PictureReport:
         """
         results = list({id(result): result for row in rows for result in row}.values())  # equal prompts share theirs
         self._results += [(result, cached) for result in results]
-        for line in self._shown:
-            self._p.comments.pop(line, None)
-        self._shown = list(dict.fromkeys(self._lines()))
-        self._p.comments.update(dict.fromkeys(self._shown, 1))
+        self._show(self._lines())
         self._failures[negative, hires] = [" ".join(result.notes) for result in results if not result.tuned]
         self._write_errors()
         if not hires:
             self._similarities[negative] = [_similarity([result for result in row if result.tuned]) for row in rows]
             pairs = zip_longest(self._similarities.get(False, []), self._similarities.get(True, []), fillvalue="")
             infotext.write_similarity(self._p.extra_generation_params, [line or other for line, other in pairs])
+
+    def _show(self, lines: Iterable[str]) -> None:
+        """Show these lines under the picture in place of those before."""
+        for line in self._shown:
+            self._p.comments.pop(line, None)
+        self._shown = list(dict.fromkeys(lines))
+        self._p.comments.update(dict.fromkeys(self._shown, 1))
 
     def _write_errors(self) -> None:
         failures = [sentence for failures_of_pass in self._failures.values() for sentence in failures_of_pass]

@@ -112,3 +112,6 @@ class AestheticGradients(host.scripts.Script):  # type: ignore[misc]
         except Exception as error:  # a fault of ours must not stop the picture
             traceback.print_exc(file=sys.stderr)
             report.add_error(f"something unexpected went wrong: {error!r}. The console has more.")
+
+    def postprocess(self, p: Any, processed: Any, *arguments: Any) -> None:
+        host.show_comments(p, processed)

@@ -16,7 +16,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # as in webui.py; gradio would
 
 import aesthetic_embeddings as ae
 
-from . import fake_host
+from . import fake_host, fake_sdnext
 from .fake_host import FAMILY, FLAVOURS, WIDTH, Host
 
 
@@ -47,7 +47,7 @@ def host(flavor: str, tmp_path: Path, projection: torch.Tensor, monkeypatch: pyt
     for name in [name for name in sys.modules if name.split(".")[0] in ("modules", "backend")]:
         monkeypatch.delitem(sys.modules, name)
     fake_host.forget_extension()
-    host = Host(flavor, tmp_path)
+    host = fake_sdnext.Host(tmp_path) if flavor == "sdnext" else Host(flavor, tmp_path)
     for name, module in host.modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     embedding("dusk", 1).save(tmp_path / "models/aesthetic_embeddings/dusk.safetensors")
