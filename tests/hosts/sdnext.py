@@ -27,11 +27,12 @@ import aesthetic_embeddings as ae
 from aesthetic_embeddings.diffusion.pipelines import personalized_prompt
 
 from .client import Host, Picture
+from .networks import merged, write
 from .outside import Outside
 from .sequences import Line, values
 
 OUT = Path(__file__).resolve().parent / "sdnext_probe/out"
-GROUPS = ("off", "on", "cache", "infotext", "interruption", "sdxl")
+GROUPS = ("off", "on", "lora", "cache", "infotext", "interruption", "sdxl")
 NAME = "both"
 CAT, LONG = "a photo of a cat", " ".join(["a castle on a hill above the sea"] * 24)
 PLAIN: dict[str, dict[str, Any]] = {
@@ -119,6 +120,30 @@ def on(host: Host, models: Path) -> Iterator[Line]:
     yield "negative: the prompt stays plain", torch.equal(tuned["prompt_embeds"], plain["prompt_embeds"])
     tagged = conditioning(host, prompt=f"{CAT}<aesthetic:{NAME}:1:steps=4>")["prompt_embeds"]
     yield near("a tag", tagged, outside.conditioning(CAT, e, SETTINGS["adam"])[None], plain["prompt_embeds"])
+
+
+def lora(host: Host, models: Path) -> Iterator[Line]:
+    """A LoRA of the text encoder, which SD.Next applies only if its option says so."""
+    folder = models / "Diffusers/sd1"
+    e = ae.load(models / f"aesthetic_embeddings/{NAME}.safetensors")
+    outside = Outside(folder / "text_encoder/model.safetensors", folder / "tokenizer", at="")
+    file, towers = models / "Lora/probe.safetensors", {"lora_te": outside.encoder}
+    plain = conditioning(host, prompt=CAT)["prompt_embeds"]
+    write("LoRA", towers, file, slice(None))
+    host.call("/sdapi/v1/options", {"lora_apply_te": True})
+    try:
+        host.call("/sdapi/v1/refresh-loras", {})
+        prompt = f"{CAT}<lora:probe:0.8>"
+        with_lora = conditioning(host, prompt=prompt)["prompt_embeds"]
+        tuned = conditioning(host, values(NAME, SETTINGS["adam"]), prompt=prompt)["prompt_embeds"]
+        with merged("LoRA", towers, file, 0.8):
+            want_plain, want = outside.conditioning(CAT)[None], outside.conditioning(CAT, e, SETTINGS["adam"])[None]
+        yield near("without an aesthetic", with_lora, want_plain, plain, 1e-3)
+        yield near("tuned", tuned, want, with_lora, 1e-3)
+        yield "gone with its tag", torch.allclose(conditioning(host, prompt=CAT)["prompt_embeds"], plain, atol=1e-5)
+    finally:
+        host.call("/sdapi/v1/options", {"lora_apply_te": False})
+        file.unlink()
 
 
 def cache(host: Host, models: Path) -> Iterator[Line]:
