@@ -98,7 +98,7 @@ def open_page(page: Page, url: str) -> None:
     for _ in range(30):
         try:
             page.goto(url, wait_until="domcontentloaded")
-            page.wait_for_selector("#txt2img_prompt textarea", timeout=20000)
+            page.wait_for_selector("#txt2img_prompt textarea", timeout=120_000)
             break
         except Exception:  # it is being built again
             page.wait_for_timeout(1000)
