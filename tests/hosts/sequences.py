@@ -146,10 +146,19 @@ def models(host: Host, name: str, others: list[str]) -> Iterator[Line]:
     host.call("/sdapi/v1/options", {"sd_model_checkpoint": first})
     yield "back: the first picture", _both(host, name) == (on, off)
     for vae in others[1:]:
-        host.call("/sdapi/v1/options", {"sd_vae": vae})
+        _choose_vae(host, vae)
         yield "another VAE: another picture", host.txt2img(values(name)).hash not in (on, off)
-        host.call("/sdapi/v1/options", {"sd_vae": "Automatic"})
+        _choose_vae(host, None)
         yield "its own VAE: the first picture", _both(host, name) == (on, off)
+
+
+def _choose_vae(host: Host, name: str | None) -> None:
+    """name: None for the checkpoint's own. Forge has one option for VAEs and text encoders, a list."""
+    if "forge_additional_modules" in host.call("/sdapi/v1/options"):
+        chosen: dict[str, Any] = {"forge_additional_modules": [name] if name else []}
+    else:
+        chosen = {"sd_vae": name or "Automatic"}
+    host.call("/sdapi/v1/options", chosen)
 
 
 def faults(host: Host, name: str) -> Iterator[Line]:
