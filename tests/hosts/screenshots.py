@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--url", default="http://127.0.0.1:7860")
     parser.add_argument("--folder", type=Path, default=Path("docs"))
+    parser.add_argument("--beside", type=Path, help="only this file: the accordion, with the picture beside it")
     arguments = parser.parse_args()
     with journey(arguments.url, 1400) as (page, see):
         toggle(page)
@@ -37,6 +38,9 @@ def main() -> None:
         choose(page, arguments.name)
         number(page, "steps", "5")
         generate(page)
+        if arguments.beside:
+            beside(page, arguments.beside)
+            return
         accordion(page, arguments.folder / "webui-accordion.png")
         delete(arguments.url)  # of a run that was ended
         tab(page, arguments.folder / "webui-create.png")
@@ -58,6 +62,17 @@ def accordion(page: Page, file: Path) -> None:
         both.paste(part, (0, top))
         top += part.height
     both.save(file, optimize=True)
+
+
+def beside(page: Page, file: Path) -> None:
+    """The accordion, the picture, and what is said under it, as they lie on the page."""
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(3000)  # until the last preview has faded
+    boxes = [box(page, selector) for selector in (f"{ID}accordion", "#txt2img_results")]
+    left, top = (min(each[edge] for each in boxes) - 8 for edge in ("x", "y"))
+    right = max(each["x"] + each["width"] for each in boxes) + 8
+    bottom = max(each["y"] + each["height"] for each in boxes)
+    page.screenshot(path=file, clip={"x": left, "y": top, "width": right - left, "height": bottom - top})
 
 
 def tab(page: Page, file: Path) -> None:
