@@ -50,6 +50,9 @@ __all__ = [
     "ui_extra_networks",
 ]
 
+#: From the functions that read a pasted value, SD.Next takes gradio updates alone, and Forge's API bare values alone.
+PASTES_UPDATES = prompt_parser is not None
+
 #: Forge drops the last layer of SD2's text encoder (backend/huggingface/stabilityai/stable-diffusion-2-1).
 DROPS_LAST_LAYER = classic_engine is not None
 

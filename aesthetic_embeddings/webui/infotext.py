@@ -190,14 +190,13 @@ def _pasted(params: Mapping[str, Any]) -> Pasted:
 def paste_fields(parts: Mapping[str, Any]) -> list[tuple[Any, Callable[[Mapping[str, Any]], Any]]]:
     """The components and the functions that return their pasted values, for a script's `infotext_fields`.
 
-    Functions rather than keys, since a value without a key must be set to its default. They return gradio updates: for
-    a bare value, SD.Next looks the function up among the names of keys, and fails.
+    Functions rather than keys, since a value without a key must be set to its default.
     """
 
     def reader(name: str) -> Callable[[Mapping[str, Any]], Any]:
         def read(params: Mapping[str, Any]) -> Any:
-            values = _pasted(params).values
-            return gr.update(value=values[name]) if name in values else None
+            value = _pasted(params).values.get(name)
+            return gr.update(value=value) if host.PASTES_UPDATES and value is not None else value
 
         return read
 

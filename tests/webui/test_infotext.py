@@ -214,9 +214,9 @@ def paste(host: Host, params: dict[str, Any]) -> tuple[dict[str, Any], list[str]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gr, "Warning", warned.append)
         host.webui("infotext").on_paste("", params)
-        updates = {part: function(params) for part, function in script.infotext_fields}
-    assert all(update is None or isinstance(update, dict) for update in updates.values())  # or SD.Next pastes nothing
-    values = {part: update and update["value"] for part, update in updates.items()}
+        values = {part: function(params) for part, function in script.infotext_fields}
+    # the last is the reference pictures' update; of the others Forge's API takes bare values only
+    assert not any(isinstance(value, dict) for value in list(values.values())[:-1])
     return dict(zip(host.webui("request").ARGUMENTS, map(values.get, parts), strict=True)), warned
 
 

@@ -236,3 +236,15 @@ def test_digits_are_numbers_to_its_parser(host: Host, patch: pytest.MonkeyPatch)
     params = {"Aesthetic embedding": 2024, "Aesthetic hash": 123456789, "Aesthetic steps": 3, "Aesthetic text": 12}
     values = host.webui("infotext").read(params, library).values
     assert (values["embedding"], values["steps"], values["text"]) == ("2024 0123456789", 3, "12")
+
+
+def test_a_paste_sets_widgets_by_updates(host: Host):
+    """modules/infotext.py, connect_paste: of a bare value it asks the function, as if it were a name, for its case."""
+    import gradio as gr
+
+    script = host.webui("script").AestheticGradients()
+    with gr.Blocks():
+        script.ui(False)
+    params = {"Aesthetic embedding": "dusk", "Aesthetic steps": 7}
+    values = [function(params) for _, function in script.infotext_fields]
+    assert {"dusk", 7} <= {value["value"] for value in values if value is not None}
