@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from ..aesthetics.embedding import AestheticEmbedding
-from ..errors import EncoderError, out_of_memory
+from ..errors import EncoderError
 from ..settings import Settings
 from ..storage.lru_cache import LRUCache, fingerprint
-from ..text_encoder.personalize import all_applied, blended, personalize_each
+from ..text_encoder.personalize import all_applied, blended, personalize_each, tune_where_memory_allows
 from ..text_encoder.record import Recording, only_call, recording
 from ..text_encoder.replay import Tuned
 from ..text_encoder.towers import Tower, find_tower, without_clip_l_projection
@@ -128,10 +128,7 @@ class PersonalizedModel:
             _, all_records = self._record(encoders, [_tower(encoder) for encoder in encoders], self._text)
             text_records = [record for record in all_records if record is not None]
 
-        def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
-            prompt, text = (
-                [record if device is None else record.to(device) for record in each] for each in (records, text_records)
-            )
+        def tune(prompt: list[Recording], text: list[Recording]) -> tuple[dict[str, Tuned], list[str]]:
             advance = host.progress((self._settings.steps + 1) * len(towers))
             return personalize_each(
                 towers,
@@ -143,14 +140,7 @@ class PersonalizedModel:
                 on_step=lambda *_: advance(),
             )
 
-        try:
-            return tune()
-        except Exception as error:
-            if not out_of_memory(error) or records[0].inputs.device.type == "cpu":
-                raise
-        host.free_memory()  # not within `except`: the traceback holds tensors
-        tuned, notes = tune("cpu")
-        return tuned, [*notes, "Tuned on the CPU, since the GPU's memory was short."]
+        return tune_where_memory_allows(tune, records, text_records, host.free_memory)
 
 
 def _tensors(conditioning: tuple[Any, ...]) -> list[Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..aesthetics.embedding import AestheticEmbedding
 from ..aesthetics.families import family
 from ..aesthetics.vectors import slerp, unit
-from ..errors import AestheticError, EncoderError
+from ..errors import AestheticError, EncoderError, out_of_memory
 from ..settings import Settings
 from ..torch_states import evaluating
 from .check import check
@@ -152,6 +152,32 @@ def personalize_each(
     if not tuned:
         raise EncoderError(" ".join(notes))
     return tuned, notes
+
+
+def tune_where_memory_allows(
+    tune: Callable[[list[Recording], list[Recording]], tuple[dict[str, Tuned], list[str]]],
+    records: Sequence[Recording],
+    texts: Sequence[Recording],
+    free_memory: Callable[[], None],
+    device: str | None = None,
+) -> tuple[dict[str, Tuned], list[str]]:
+    """Call `tune(records, texts)` with the recordings on a device. If its memory runs out, call it on the CPU instead.
+
+    device: None for the one that the recordings are on. free_memory: empties the host's caches on it.
+    """
+
+    def tune_on(device: str | None) -> tuple[dict[str, Tuned], list[str]]:
+        prompt, text = ([r if device is None else r.to(device) for r in each] for each in (records, texts))
+        return tune(prompt, text)
+
+    try:
+        return tune_on(device)
+    except Exception as error:
+        if not out_of_memory(error) or records[0].inputs.device.type == "cpu":
+            raise
+    free_memory()  # not within `except`: the traceback holds tensors
+    tuned, notes = tune_on("cpu")
+    return tuned, [*notes, "Tuned on the CPU, since the GPU's memory was short."]
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from ..settings import Settings
 from ..storage.lru_cache import LRUCache
 from ..text_encoder.conditioning import Conditioning, tuned_conditioning
 from ..text_encoder.missing_parts import lacks_last_layer
-from ..text_encoder.personalize import blended, personalize_each
+from ..text_encoder.personalize import blended, personalize_each, tune_where_memory_allows
 from ..text_encoder.record import Recording, of_text, recording
 from ..text_encoder.replay import Tuned
 from ..text_encoder.towers import Tower, find_tower, without_clip_l_projection
@@ -156,7 +156,7 @@ class Conditioner:
                 nonlocal direction
                 if direction is None and settings.text and settings.text_strength:
                     direction = self._record(host.copy_with_texts(texts, [settings.text]), towers)
-                return tune_where_memory_allows(target, towers, records, direction, locations)
+                return tune_in_host(target, towers, records, direction, locations)
 
             def encode(row: int = row) -> dict[str, Tensor]:
                 with host.without_infotext():
@@ -209,7 +209,7 @@ def tuned_text(
     return together, PromptResult(target, True, tuned.similarities, seconds, tuned.notes)
 
 
-def tune_where_memory_allows(
+def tune_in_host(
     target: Target,
     towers: list[Tower],
     records: list[Recording],
@@ -218,23 +218,13 @@ def tune_where_memory_allows(
 ) -> tuple[dict[str, Tuned], list[str]]:
     """Tune on the encoder's device, or the one chosen in the settings. If its memory runs out, tune on the CPU."""
 
-    def tune(device: str | None = None) -> tuple[dict[str, Tuned], list[str]]:
-        prompt, text = (
-            [record if device is None else record.to(device) for record in each] for each in (records, direction or [])
-        )
+    def tune(prompt: list[Recording], text: list[Recording]) -> tuple[dict[str, Tuned], list[str]]:
         with host.progress(target.settings.steps) as on_step:
             return personalize_each(
                 towers, prompt, target.embedding, target.settings, None, text or None, on_step, locations
             )
 
-    try:
-        return tune(host.tuning_device)
-    except Exception as error:
-        if not out_of_memory(error) or records[0].inputs.device.type == "cpu":
-            raise
-    host.free_memory()  # not within `except`: the traceback holds tensors
-    tuned, notes = tune("cpu")
-    return tuned, [*notes, "Tuned on the CPU, since the GPU's memory was short."]
+    return tune_where_memory_allows(tune, records, direction or [], host.free_memory, host.tuning_device)
 
 
 def why_plain(error: BaseException) -> str:

@@ -27,7 +27,7 @@ from .conditioner import (
     PromptResult,
     part_locations,
     text_towers,
-    tune_where_memory_allows,
+    tune_in_host,
     tuned_text,
     why_plain,
 )
@@ -190,7 +190,7 @@ def _tuned(
 
     def tune() -> tuple[dict[str, Tuned], list[str]]:
         direction = record(settings.text) if settings.text and settings.text_strength else None
-        return tune_where_memory_allows(target, towers, records, direction, locations)
+        return tune_in_host(target, towers, records, direction, locations)
 
     def encode_again() -> dict[str, Tensor]:
         with host.without_infotext():

@@ -192,7 +192,7 @@ def test_out_of_memory_on_the_gpu_goes_to_the_cpu(host: Host, monkeypatch: pytes
     monkeypatch.setattr(conditioner, "personalize_each", tune)
     monkeypatch.setattr(host.modules["modules.devices"], "torch_gc", lambda: freed.append(True))
     target = host.webui("request").Target(embedding("dusk", 1), ae.Settings())
-    _, notes = conditioner.tune_where_memory_allows(target, [], [record("cuda")], None, [])
+    _, notes = conditioner.tune_in_host(target, [], [record("cuda")], None, [])
     assert tried == ["cuda", "cpu"]
     assert freed
     assert "CPU" in notes[0]
