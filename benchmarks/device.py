@@ -1,6 +1,7 @@
 """Time and memory of personalizing one prompt on a GPU, compared with one step of sampling.
 
     python -m benchmarks.device                      # on cuda: fp16 towers of CLIP ViT-L/14's shape, and SDXL's two
+    python -m benchmarks.device --cuda-graphs        # ours by CUDA graphs, which are off by default
     python -m benchmarks.device --device cpu --width 64 --runs 2     # checks that the command runs
 
 A row is 10 steps on one prompt: the first one in the process, then the median of later ones, each with a new prompt.
@@ -16,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+
+from aesthetic_embeddings.text_encoder import cuda_graph
 
 from .cases import Case, build_encoders, our_loop, prompt, published_loop
 
@@ -88,11 +91,16 @@ def main() -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--width", type=int, help="of smaller towers than CLIP's; skips SDXL, and uses a small UNet")
+    parser.add_argument(
+        "--cuda-graphs", action="store_true", help="the first two prompts are tuned without, or capture"
+    )
     arguments = parser.parse_args()
+    cuda_graph.enabled = arguments.cuda_graphs
     device: torch.device = arguments.device
     small = arguments.width is not None
     name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
-    print(f"{name}, torch {torch.__version__}, median of {arguments.runs}\n")
+    graphs = "with" if arguments.cuda_graphs else "without"
+    print(f"{name}, torch {torch.__version__}, {graphs} CUDA graphs, median of {arguments.runs}\n")
     print("| case | ours, first | later | peak | published, first | later | peak |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for case in CASES:
@@ -101,6 +109,8 @@ def main() -> None:
         elif small:
             continue
         print(row(case, device, arguments.runs), flush=True)
+    if arguments.cuda_graphs and not cuda_graph.enabled:
+        print("\nA capture failed (the log says why), so all later prompts were tuned without CUDA graphs.")
     print(f"\nOne UNet step: {unet_step(device, arguments.runs, small):.1f} ms")
 
 

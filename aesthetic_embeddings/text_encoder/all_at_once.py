@@ -39,7 +39,7 @@ class AllAtOnce(MovingWeights):
         self.theta, self.leaves = _packed(groups, self.like)
         for leaf in self.leaves:
             leaf.requires_grad_()
-        self.moments = [torch.zeros_like(self.theta) for _ in range(0 if self.rule.factor else 2)]
+        self.moments: list[Tensor] = []  # made at Adam's first step
         self.slots = [slot for group in moving for slot in group]
         self.sizes = [w.numel() for group in groups for w in group]
         self.sizes_on_device = torch.tensor(self.sizes).to(self.theta.device)
@@ -82,11 +82,13 @@ class AllAtOnce(MovingWeights):
         with gradients(False):
             g = torch.cat([part.flatten() for part in gs])
             if self.rule.factor is None:
+                if not self.moments:
+                    self.moments += [torch.zeros_like(self.theta), torch.zeros_like(self.theta)]
                 m, v = self.moments
                 adam([self.theta], [g], [m], [v], self.step)
             else:
                 c = self.rule.factor(self.step, lambda: self._norms(g), self.sizes_on_device)
-                if isinstance(c, Tensor):
+                if isinstance(c, Tensor) and c.dim():
                     c = c.repeat_interleave(self.sizes_on_device, output_size=len(g))
                 self.theta += c * g
         self.set_step(self.step.k + 1)

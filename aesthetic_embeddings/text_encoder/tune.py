@@ -26,6 +26,7 @@ from ..errors import AestheticError, EncoderError
 from ..settings import Settings
 from ..torch_states import gradients, no_autocast_or_inference
 from .all_at_once import AllAtOnce
+from .cuda_graph import replayed
 from .matrix_by_matrix import MatrixByMatrix
 from .moving_weights import MovingWeights
 from .prompt import Prompt, detached_clone
@@ -58,20 +59,19 @@ def tune(
 
         n = 0 if settings.changes_nothing or y.empty else settings.steps
         theta = _moving_weights(tower, y, settings) if n else None
-        similarities = []
-        for k in range(n + 1):
-            with gradients(k < n):
-                h = theta.hidden_states() if theta else y.hidden
-                c = y.pooled(h) @ P.T
-                similarity = (c @ e / c.norm(dim=-1)).mean()  # over the chunks
-                objective = similarity
-                if settings.preservation:
-                    objective = similarity - settings.preservation * y.drift(h)
-            if theta and k < n:
-                theta.ascend(objective)
-            similarities.append(similarity.detach())
+        similarities: list[Tensor] = []
+
+        def report(similarity: Tensor) -> None:
+            similarities.append(similarity)
             if on_step:
-                on_step(k, float(similarities[-1]))
+                on_step(len(similarities) - 1, float(similarity))
+
+        if theta:
+            with replayed(_step, theta, y, e, P) as step:
+                for _ in range(n):
+                    report(step())
+        with gradients(False):
+            report(_similarity(theta.hidden_states() if theta else y.hidden, y, e, P))
 
         found = torch.stack(similarities).cpu().tolist() if n else [float(similarities[0])] * (settings.steps + 1)
         if not torch.tensor(found).isfinite().all():
@@ -79,6 +79,23 @@ def tune(
                 "Tuning diverged: the similarity is not a finite number. Take fewer steps or a smaller epsilon."
             )
         return theta.tuned(tuple(found)) if theta else Tuned(tower, tuple(found))
+
+
+def _step(theta: MovingWeights, y: Prompt, e: Tensor, P: Tensor) -> Tensor:
+    """Take one step of ascent. Returns the similarity before it, `[]`."""
+    with gradients(True):
+        h = theta.hidden_states()
+        similarity = objective = _similarity(h, y, e, P)
+        if theta.settings.preservation:
+            objective = similarity - theta.settings.preservation * y.drift(h)
+    theta.ascend(objective)
+    return similarity.detach()
+
+
+def _similarity(h: Tensor, y: Prompt, e: Tensor, P: Tensor) -> Tensor:
+    """The cosine of the prompt's feature and e, the mean over the chunks, `[]`."""
+    c = y.pooled(h) @ P.T
+    return torch.mean(c @ e / c.norm(dim=-1))
 
 
 def text_feature(tower: Tower, record: Recording, projection: Tensor) -> Tensor:
