@@ -359,6 +359,7 @@ def test_evaluate_writes_a_page(evaluating, tmp_path):
         (["--encoder", "nobody/nothing"], None, "hf download nobody/nothing"),
         (["--model", "nobody/model", "--scorer", "HEAD"], None, "The scorer head needs the CLIP"),
         (["--variants", "stronk"], None, "There is no variant 'stronk'"),
+        (["--engine", "ray", "--jobs", "2"], None, "--jobs is for this machine."),
         ([], "\n \n", "holds no prompt. Write one per line."),
         ([], "a tree\n" * 10_000, "10000 prompts are too many: take at most 1000."),
     ],

@@ -67,6 +67,8 @@ def evaluate(folders: Folders, /, aesthetics: Sequence[str], scorers: Sequence[s
     Writes every image with its settings and scores, results.jsonl, results.csv, and a page with all figures. The same
     command continues an interrupted run.
     """
+    if values["engine"] == "ray" and values["jobs"] > 1:
+        raise click.UsageError("--jobs is for this machine. Ray takes as many workers as the cluster has room for.")
     library = folders.library()
     model, prompts = values["model"], values["prompts"]
     settings = dataclasses.replace(Settings(), steps=values["steps"], epsilon=values["epsilon"])

@@ -161,7 +161,7 @@ def pick(page: Page, dropdown: str, choice: str) -> None:
     box.click()
     box.fill(choice)
     page.wait_for_timeout(300)
-    page.locator(f"{dropdown} ul li", has_text=re.compile(rf"^\W*{re.escape(choice)}\W*$")).first.click()
+    page.locator(f"{dropdown} ul li", has_text=re.compile(rf"^\W*{re.escape(choice)}\W*$", re.IGNORECASE)).first.click()
     page.wait_for_timeout(300)
 
 
