@@ -67,8 +67,7 @@ def evaluate(folders: Folders, /, aesthetics: Sequence[str], scorers: Sequence[s
     Writes every image with its settings and scores, results.jsonl, results.csv, and a page with all figures. The same
     command continues an interrupted run.
     """
-    if values["engine"] == "ray" and values["jobs"] > 1:
-        raise click.UsageError("--jobs is for this machine. Ray takes as many workers as the cluster has room for.")
+    engine = options.make_engine(values["engine"], values["address"], values["gpus"], per_gpu=1, jobs=values["jobs"])
     library = folders.library()
     model, prompts = values["model"], values["prompts"]
     settings = dataclasses.replace(Settings(), steps=values["steps"], epsilon=values["epsilon"])
@@ -95,7 +94,7 @@ def evaluate(folders: Folders, /, aesthetics: Sequence[str], scorers: Sequence[s
             scorers=loaded_scorers,
             projection=values["projection"],
             jobs=values["jobs"],
-            engine=options.make_engine(values["engine"], values["address"], values["gpus"], per_gpu=1),
+            engine=engine,
             on_progress=advance,
         )
     say(page)

@@ -112,9 +112,14 @@ def engine(command: Command) -> Command:
     return where(address(gpus(command)))
 
 
-def make_engine(engine: str, address: str | None, gpus: int, per_gpu: int) -> Ray | None:
-    """The Ray that the options name, or None for this machine. per_gpu: the number of workers that share a GPU."""
+def make_engine(engine: str, address: str | None, gpus: int, per_gpu: int, jobs: int = 1) -> Ray | None:
+    """The Ray that the options name, or None for this machine.
+
+    per_gpu: the number of workers that share a GPU. jobs: the processes of this machine that a command asks for.
+    """
     if engine == "ray":
+        if jobs > 1:
+            raise click.UsageError("--jobs is for this machine. Ray takes as many workers as the cluster has room for.")
         return Ray(address, gpus, per_gpu)
     if address or gpus:
         raise click.UsageError("--address and --gpus are for --engine ray.")
