@@ -106,7 +106,7 @@ class Cards(network_pages.ExtraNetworksPage):  # type: ignore[misc, name-defined
                 STAR
             )  # an item can be read again, with the star
             item["search_terms"].append(FAVORITE)
-            item["sort_keys"]["default"] = -1
+            item["sort_keys"] |= {"default": -1, "path": ""}  # Forge Classic's first order is that of paths
 
     def create_user_metadata_editor(self, ui: Any, tabname: str) -> Any:
         return Editor(ui, tabname, self)
@@ -146,6 +146,10 @@ class Editor(metadata_editor.UserMetadataEditor):  # type: ignore[misc, name-def
     def save_user_metadata(self, name: str, description: str, notes: str, favorite: bool) -> None:
         self.get_user_metadata(name)[FAVORITE] = favorite
         super().save_user_metadata(name, description, notes)
+
+    def save_preview(self, *args: Any) -> Any:
+        self.page.lister.reset()  # Forge Classic does not add the new file to this list of files, which it asks next
+        return super().save_preview(*args)
 
 
 def _civitai_info(path: Path) -> dict[str, str]:

@@ -46,6 +46,10 @@ def main() -> None:
             card(page, tab, arguments.name).click()
             see(f"{tab}, another click takes it out", prompt.input_value() == "a cat")
 
+        if card(page, "txt2img", NEW).count():  # an earlier run's, which the host's page still has
+            tab_of(page, "#tabs", "txt2img")
+            page.click("#txt2img_aesthetics_extra_refresh")
+            page.wait_for_timeout(2000)
         made = api("POST", "blend", {"name": NEW, "parts": {arguments.name: 0.5}, "replace": True})
         try:
             tab_of(page, "#tabs", "txt2img")
@@ -63,6 +67,8 @@ def main() -> None:
             page.wait_for_timeout(500)
             tree = page.locator("#txt2img_aesthetics_tree .tree-list-content-dir")
             if tree.count():  # Settings, Extra Networks directory view style
+                if not tree.first.is_visible():  # Forge Classic hides it behind a button
+                    page.click("#txt2img_aesthetics_extra_tree_view")
                 tree.first.click()
                 tree.filter(has_text="card test").click()
             else:

@@ -168,7 +168,7 @@ def _glora_change(w: Tensor, p: Parts) -> Tensor:
 def _oft(random: torch.Generator, w: Tensor) -> Parts:
     size = w.shape[0] // BLOCKS
     blocks = torch.randn(BLOCKS, size, size, generator=random) * 0.1 * size**-0.5
-    return {"oft_blocks": blocks, "alpha": torch.tensor(1.0)}  # alpha bounds the blocks; these are far within
+    return {"oft_blocks": blocks, "alpha": torch.tensor(100.0)}  # alpha bounds the blocks; these are far within
 
 
 def _oft_change(w: Tensor, p: Parts) -> Tensor:

@@ -20,7 +20,8 @@ from .sequences import Line, values
 CAT, SETTINGS = "a photo of a cat", ae.Settings(steps=4)
 LONG = " ".join(["a photo of a cat on a green sofa by the sea at dawn"] * 6)  # 78 tokens: two chunks
 PATCHED = "does not compute what its weights say"
-NOT_EVERYWHERE = {"norm", "IA3", "OFT"}  # Forge takes such a file for one of another model, and leaves it out
+#: Forge, and Forge Classic DoRA too, take such a file for one of another model, and leave it out.
+NOT_EVERYWHERE = {"norm", "IA3", "OFT", "DoRA"}
 
 
 def parts(cond: Tensor | Parts) -> Parts:
@@ -86,6 +87,9 @@ class Towers:
                     strong = weak = off
                 else:
                     strong, weak = (self.merged(kind, file, strength) for strength in (0.8, 0.4))
+                    if kind == "OFT" and not near("", plain, strong[1], off[1], self.tolerance)[1]:
+                        # Neo and reForge have it from ComfyUI, which multiplies by the strength twice
+                        strong, weak = (self.merged(kind, file, strength**2) for strength in (0.8, 0.4))
                 yield self.near(kind, first(self.picture(f"{CAT} <lora:{name}:0.8>")), strong)
                 yield self.near(f"{kind}, another strength", first(self.picture(f"{CAT} <lora:{name}:0.4>")), weak)
                 if kind == "LoRA":
@@ -116,12 +120,16 @@ class Towers:
         """A1111's option to apply networks at call time, and never to the weights."""
         if "lora_functional" not in self.host.call("/sdapi/v1/options"):
             return
+        prompt = f"{CAT} <lora:{name}:0.8>"
+        in_weights = self.picture(prompt, on=False).encoder
         self.host.call("/sdapi/v1/options", {"lora_functional": True})
         try:
-            prompt = f"{CAT} <lora:{name}:0.8>"
             plain, picture = self.picture(prompt, on=False), self.picture(prompt)
-            yield "LoRA at call time: plain", plain.hash == picture.hash and _equal(first(plain), first(picture))
-            yield f"LoRA at call time: {picture.comments!r}", PATCHED in picture.comments
+            if plain.encoder == in_weights:  # reForge lists the option, and merges all the same
+                yield self.near("LoRA at call time is in the weights here", first(picture), strong)
+            else:
+                yield "LoRA at call time: plain", plain.hash == picture.hash and _equal(first(plain), first(picture))
+                yield f"LoRA at call time: {picture.comments!r}", PATCHED in picture.comments
             yield self.near("LoRA at call time, off", first(self.picture()), off)
         finally:
             self.host.call("/sdapi/v1/options", {"lora_functional": False})

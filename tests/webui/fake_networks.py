@@ -36,14 +36,32 @@ def quote_js(s: str) -> str:
     return f'"{s}"'
 
 
+class MassFileLister:
+    """modules/util.py: a folder is listed once, until reset."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.folders: dict[str, set[str]] = {}
+
+    def exists(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        if folder not in self.folders:
+            self.folders[folder] = set(os.listdir(folder))
+        return name in self.folders[folder]
+
+
 class ExtraNetworksPage:
     def __init__(self, title: str) -> None:
         self.title, self.name = title, title.lower()
         self.extra_networks_tabname = self.name.replace(" ", "_")
         self.items: dict[str, Any] = {}
+        self.lister = MassFileLister()
 
     def create_html(self, tabname: str) -> str:
         """Cards, and the tree: as far as names and paths go."""
+        self.lister.reset()
         self.items = {item["name"]: item for item in self.list_items()}
         cards = [self.create_item_html(tabname, item) for item in self.items.values()]
         return "".join(cards) + self.create_tree_view_html(tabname)
@@ -87,7 +105,7 @@ class ExtraNetworksPage:
     def find_preview(self, path: str) -> str | None:
         for extension in ("png", "jpg", "jpeg", "webp", "gif"):
             for file in (f"{path}.{extension}", f"{path}.preview.{extension}"):
-                if os.path.exists(file):
+                if self.lister.exists(file):
                     return self.link_preview(file)
         return None
 
@@ -121,3 +139,10 @@ class UserMetadataEditor:
         user_metadata["notes"] = notes
         path = Path(os.path.splitext(self.page.items[name]["filename"])[0] + ".json")
         path.write_text(json.dumps(user_metadata, indent=4, ensure_ascii=False), encoding="utf8")
+
+    def save_preview(self, index: str, gallery: list[bytes], name: str) -> tuple[str, str]:
+        """As Forge Classic's; A1111 and Forge tell the lister of the new file."""
+        item = self.page.items[name]
+        Path(item["local_preview"]).write_bytes(gallery[int(index)])
+        item["preview"] = item["preview"] or self.page.find_preview(os.path.splitext(item["filename"])[0])
+        return f"<img src='{html.escape(item['preview'])}'>" if item["preview"] else "", ""
