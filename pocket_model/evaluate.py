@@ -28,6 +28,7 @@ from . import judge
 from .looks import PLAIN_LOOK, Look, held_out_looks
 from .measures import color_statistics, cosines, interval
 from .scene import AESTHETICS, PLAIN, SETTINGS, SUBJECTS, Scene, random_scene
+from .training.loop import autocast
 from .words import caption, look_words, prompt_subjects, prompts
 from .world import draw
 
@@ -116,7 +117,7 @@ class Bench:
     def pictures(self, embeds: Sequence[torch.Tensor], first_seed: int, same_noise: bool = False) -> list[Image.Image]:
         """One picture for each conditioning, with consecutive seeds or all from the first."""
         seeds = [torch.Generator().manual_seed(first_seed + (0 if same_noise else i)) for i in range(len(embeds))]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             output = self.pipeline(
                 prompt_embeds=torch.cat(list(embeds)),
                 negative_prompt_embeds=self.plain("").expand(len(embeds), -1, -1),

@@ -34,7 +34,7 @@ PHOTO_SHARE = 0.05  # of the pictures with a look: degraded like photographs
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene. `seed` determines placement, size, weather and all small variations."""
+    """A scene. `seed` determines placement, shape, weather and all small variations."""
 
     subject: str
     setting: str

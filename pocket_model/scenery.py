@@ -45,9 +45,9 @@ def sky(pen: Pen, rng: random.Random, style: str, horizon: float) -> None:
     )
     cx, cy = sun_x * w, sun_y * w
     if style == "glowwave":
-        for k in range(60):
+        for k in range(30):
             star = rng.uniform(0, w), rng.uniform(0, horizon * w)
-            size = rng.choice((0.5, 0.5, 1)) * w / 192
+            size = rng.choice((1, 1, 1.5)) * w / 192
             pen.draw.rectangle(
                 [*star, star[0] + size, star[1] + size], fill=(255, 220, 255) if k % 3 else (120, 250, 255)
             )
@@ -115,21 +115,21 @@ def land(pen: Pen, rng: random.Random, setting: str, style: str, horizon: float)
 
     bright = palette.light if style != "gloomcore" else (130, 134, 136)
     if setting == "sea":
-        for _ in range(46):
+        for _ in range(26):
             t, y = depth()
-            x, length = rng.uniform(-0.1, 1), 0.03 + 0.14 * t * rng.random()
+            x, length = rng.uniform(-0.1, 1), 0.05 + 0.14 * t * rng.random()
             color = mix(mix(far, near, t**0.7), bright if rng.random() < 0.55 else (10, 20, 50), rng.uniform(0.12, 0.5))
             pen.draw.line(
-                [x * w, y * w, (x + length) * w, y * w], fill=raw(color), width=max(1, round((0.006 + 0.008 * t) * w))
+                [x * w, y * w, (x + length) * w, y * w], fill=raw(color), width=max(1, round((0.01 + 0.01 * t) * w))
             )
         if style in ("aivazovsky", "plain", "glowwave"):
             cx = rng.uniform(0.25, 0.75)
-            for _ in range(26):
+            for _ in range(14):
                 t, y = depth()
                 x, half = cx + rng.gauss(0, 0.05 + 0.05 * t), 0.015 + 0.035 * t
                 glint = mix(mix(far, near, t), bright, 0.75 if style != "plain" else 0.4)
                 pen.draw.line(
-                    [(x - half) * w, y * w, (x + half) * w, y * w], fill=raw(glint), width=max(1, round(0.008 * w))
+                    [(x - half) * w, y * w, (x + half) * w, y * w], fill=raw(glint), width=max(1, round(0.014 * w))
                 )
     elif setting == "desert":
         for k in range(3):
@@ -149,19 +149,19 @@ def land(pen: Pen, rng: random.Random, setting: str, style: str, horizon: float)
                 )
     elif setting == "meadow":
         blossoms = [(250, 230, 90), (250, 250, 250), (236, 90, 110), (170, 120, 220)]
-        for k in range(110):
+        for k in range(56):
             t, y = depth()
-            x, h = rng.random(), 0.012 + 0.035 * t
+            x, h = rng.random(), 0.02 + 0.05 * t
             base = mix(far, near, t)
             if k % 5:
                 blade = raw(dim(base, 0.28) if k % 2 else mix(base, bright, 0.22))
                 pen.draw.line(
                     [x * w, y * w, (x + rng.uniform(-0.4, 0.4) * h) * w, (y - h) * w],
                     fill=blade,
-                    width=max(1, round(0.008 * w)),
+                    width=max(1, round(0.014 * w)),
                 )
             else:
-                r = (0.004 + 0.007 * t) * w
+                r = (0.008 + 0.01 * t) * w
                 pen.draw.ellipse([x * w - r, y * w - r, x * w + r, y * w + r], fill=pen.ink(rng.choice(blossoms)))
     else:
         for _ in range(7):
@@ -194,8 +194,8 @@ def land(pen: Pen, rng: random.Random, setting: str, style: str, horizon: float)
         grid = raw(mix(near, (60, 230, 255), 0.6))
         for k in range(1, 7):
             y = horizon + (1 - horizon) * (k / 6.5) ** 2
-            pen.draw.line([0, y * w, w, y * w], fill=grid, width=max(1, round(0.006 * w)))
+            pen.draw.line([0, y * w, w, y * w], fill=grid, width=max(1, round(0.009 * w)))
         for k in range(-9, 10):
             pen.draw.line(
-                [(0.5 + 0.05 * k) * w, horizon * w, (0.5 + 0.24 * k) * w, w], fill=grid, width=max(1, round(0.006 * w))
+                [(0.5 + 0.05 * k) * w, horizon * w, (0.5 + 0.24 * k) * w, w], fill=grid, width=max(1, round(0.009 * w))
             )

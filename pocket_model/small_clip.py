@@ -25,7 +25,7 @@ from transformers import CLIPModel
 from .looks import PLAIN_LOOK
 from .scene import PLAIN, Scene
 from .training import clip, data, tokenizer
-from .training.loop import as_tensor, random_flips, step_rng, update, warm_cosine
+from .training.loop import as_tensor, autocast, random_flips, step_rng, update, warm_cosine
 
 CHUNKS, STEPS = 32, 1_300
 
@@ -82,7 +82,7 @@ def train(work: Path, kind: str, seed: int) -> CLIPModel:
         batch = random_flips(as_tensor(pictures[chosen]), numbers).contiguous()
         ids = tokenizer.ids(vocabulary, data.captions("train", chosen, step))
         length = int((ids == vocabulary.eos_token_id).int().argmax(1).max()) + 1
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             image, text = image_features(model, batch), text_features(model, ids[:, :length])
         if offsets:
             image, text = standardize(image) + offsets[0], standardize(text) + offsets[1]

@@ -17,38 +17,32 @@ def ship(pen: Pen, rng: random.Random) -> None:
     hull, sail = vary(rng, (122, 70, 40)), vary(rng, (250, 244, 226), 8)
     if rng.random() < 0.25:
         sail = vary(rng, (214, 84, 66))
-    masts = [(-0.2, 0.78), (0.08, 0.97), (0.32, 0.7)] if rng.random() < 0.65 else [(-0.12, 0.84), (0.2, 0.96)]
-    pen.line([(-0.62, -0.36), (-0.3, -0.2)], 0.025, dim(hull, 0.3))
-    for x, top in masts:
-        pen.line([(x, -0.15), (x, -top)], 0.028, dim(hull, 0.35))
-        bottom, rows = -0.24, 2 if top < 0.8 else 3
-        for row in range(rows):
-            y0 = bottom + (bottom + top) * -row / rows
-            y1 = bottom + (bottom + top) * -(row + 0.86) / rows
-            w0, w1, belly = 0.15 - 0.02 * row, 0.115 - 0.02 * row, 0.045
-            pen.poly([(x - w0, y0), (x - w1, y1), (x + w1, y1), (x + w0 + belly, (y0 + y1) / 2), (x + w0, y0)], sail)
-            pen.poly(
-                [(x + 0.3 * w0, y0), (x + 0.3 * w1, y1), (x + w1, y1), (x + w0 + belly, (y0 + y1) / 2), (x + w0, y0)],
-                dim(sail, 0.18),
-            )
+    masts = [(-0.2, 0.82, 0.17), (0.2, 0.97, 0.2)]
     rope = dim(hull, 0.5)
-    for (x0, top0), (x1, top1) in itertools.pairwise(masts):
-        pen.line([(x0, -top0), (x1, -top1)], 0.009, rope)
-    for x, top in masts:
-        pen.line([(x, -0.96 * top), (x - 0.2, -0.2)], 0.009, rope)
-        pen.line([(x, -0.96 * top), (x + 0.22, -0.2)], 0.009, rope)
-    pen.poly([(-0.6, -0.36), (-0.3, -0.26), (-0.18, -0.96 * masts[0][1])], dim(sail, 0.08))
-    pen.poly(
-        [
-            (masts[-2][0], -masts[-2][1]),
-            (masts[-2][0] + 0.16, -masts[-2][1] - 0.03),
-            (masts[-2][0], -masts[-2][1] - 0.07),
-        ],
-        (206, 52, 50),
-    )
-    pen.poly([(-0.46, -0.24), (0.4, -0.2), (0.54, -0.32), (0.44, 0.0), (-0.32, 0.0)], hull)
-    pen.poly([(-0.4, -0.11), (0.47, -0.11), (0.44, 0.0), (-0.32, 0.0)], dim(hull, 0.4))
-    pen.line([(-0.42, -0.17), (0.47, -0.17)], 0.025, lit(hull, 0.45))
+    pen.line([(-0.66, -0.4), (-0.3, -0.2)], 0.035, dim(hull, 0.3))
+    pen.line([(-0.64, -0.39), (masts[0][0], -masts[0][1]), (masts[1][0], -masts[1][1]), (0.54, -0.3)], 0.02, rope)
+    pen.poly([(-0.62, -0.38), (-0.32, -0.3), (-0.24, -0.78)], dim(sail, 0.08))
+    for x, top, half in masts:
+        pen.line([(x, -0.2), (x, -top)], 0.04, dim(hull, 0.35))
+        middle = (0.28 + top) / 2
+        for y0, y1 in ((-0.28, -middle + 0.015), (-middle - 0.015, -top + 0.04)):
+            w0, w1 = half * (1.3 + y0 / 2), half * (1.3 + y1 / 2)
+            pen.poly([(x - w0, y0), (x - w1, y1), (x + w1, y1), (x + w0 + 0.05, (y0 + y1) / 2), (x + w0, y0)], sail)
+            pen.poly(
+                [
+                    (x + 0.3 * w0, y0),
+                    (x + 0.3 * w1, y1),
+                    (x + w1, y1),
+                    (x + w0 + 0.05, (y0 + y1) / 2),
+                    (x + w0, y0),
+                ],
+                dim(sail, 0.2),
+            )
+    x, top = masts[1][:2]
+    pen.poly([(x, -top), (x + 0.2, -top - 0.01), (x, -top - 0.1)], (206, 52, 50))
+    pen.poly([(-0.46, -0.25), (0.4, -0.21), (0.56, -0.34), (0.44, 0.0), (-0.32, 0.0)], hull)
+    pen.poly([(-0.4, -0.1), (0.47, -0.1), (0.44, 0.0), (-0.32, 0.0)], dim(hull, 0.4))
+    pen.line([(-0.42, -0.17), (0.49, -0.17)], 0.035, lit(hull, 0.45))
 
 
 def tree(pen: Pen, rng: random.Random) -> None:
@@ -59,13 +53,13 @@ def tree(pen: Pen, rng: random.Random) -> None:
     pen.poly([(0.02, 0), (0.012, -0.42), (0.045, -0.42), (0.1, 0)], dim(bark, 0.35))
     pen.line([(0, -0.3), (0.17, -0.5)], 0.035, bark)
     pen.line([(0, -0.26), (-0.16, -0.46)], 0.035, bark)
-    puffs = [(rng.uniform(-0.27, 0.27), -rng.uniform(0.48, 0.84), rng.uniform(0.13, 0.19)) for _ in range(9)] + [
+    puffs = [(rng.uniform(-0.27, 0.27), -rng.uniform(0.48, 0.84), rng.uniform(0.16, 0.21)) for _ in range(6)] + [
         (0, -0.68, 0.25)
     ]
     for depth, shade in ((0.03, 0.42), (0.0, 0.16)):
         for x, y, r in puffs:
             pen.disc(x + depth, y + depth, r, r * 0.92, dim(leaf, shade))
-    for x, y, r in puffs[:7]:
+    for x, y, r in puffs[:4]:
         pen.disc(x - 0.04, y - 0.05, r * 0.58, r * 0.5, lit(leaf, 0.2))
 
 
@@ -80,7 +74,7 @@ def castle(pen: Pen, rng: random.Random) -> None:
         pen.block(x - 1.22 * w, -top - 0.05, x + 1.22 * w, -top + 0.02, lit(stone, 0.12))
         pen.poly([(x - 1.3 * w, -top - 0.05), (x, -top - 0.05 - 2.6 * w), (x + 1.3 * w, -top - 0.05)], roof)
         pen.poly([(x + 0.2 * w, -top - 0.05), (x, -top - 0.05 - 2.6 * w), (x + 1.3 * w, -top - 0.05)], dim(roof, 0.35))
-        pen.rect(x - 0.24 * w, -top + 0.08, x + 0.24 * w, -top + 0.17, WINDOW)
+        pen.rect(x - 0.34 * w, -top + 0.07, x + 0.34 * w, -top + 0.18, WINDOW)
 
     tower(0.0, 0.13, rng.uniform(0.52, 0.6))
     pen.block(-0.42, -0.34, 0.42, 0, stone, 0.15)
@@ -91,8 +85,8 @@ def castle(pen: Pen, rng: random.Random) -> None:
     tower(0.42, 0.105, rng.uniform(0.42, 0.52))
     pen.disc(0, -0.15, 0.085, 0.09, dim(stone, 0.75))
     pen.rect(-0.085, -0.15, 0.085, 0, dim(stone, 0.75))
-    for x in (-0.22, 0.22):
-        pen.rect(x - 0.03, -0.24, x + 0.03, -0.15, WINDOW)
+    for x in (-0.21, 0.21):
+        pen.rect(x - 0.04, -0.25, x + 0.04, -0.14, WINDOW)
 
 
 def pyramid(pen: Pen, rng: random.Random) -> None:
@@ -102,12 +96,12 @@ def pyramid(pen: Pen, rng: random.Random) -> None:
         edge = x + 0.22 * w
         pen.poly([(x - w, 0), (x, -h), (edge, 0.02)], dim(stone, shade))
         pen.poly([(edge, 0.02), (x, -h), (x + w, 0)], dim(stone, shade + 0.42))
-        for k in range(1, 7):
-            t = k / 7
+        for k in range(1, 5):
+            t = k / 5
             pen.line(
                 [(x - w * (1 - t), -h * t), (x + (edge - x) * (1 - t), -h * t + 0.02 * (1 - t))],
-                0.008,
-                dim(stone, shade + 0.18),
+                0.016,
+                dim(stone, shade + 0.2),
             )
 
     if rng.random() < 0.7:
@@ -151,21 +145,20 @@ def mountain(pen: Pen, rng: random.Random) -> None:
 
 def city(pen: Pen, rng: random.Random) -> None:
     tints = [(112, 126, 150), (146, 150, 160), (92, 108, 138), (168, 142, 126), (124, 146, 158)]
-    for row, (shade, low, high, step) in enumerate(((0.06, 0.45, 0.98, 0.17), (0.28, 0.22, 0.6, 0.19))):
+    for row, (shade, low, high, step) in enumerate(((0.06, 0.5, 0.98, 0.27), (0.28, 0.26, 0.6, 0.29))):
         x = -0.78 + rng.uniform(0, 0.06)
-        while x < 0.66:
-            w = step * rng.uniform(0.75, 1.1)
-            h = rng.uniform(low, high) * (1 - 0.45 * abs(x + w / 2) / 0.8)
+        while x < 0.6:
+            w = step * rng.uniform(0.85, 1.1)
+            h = rng.uniform(low, high) * (1 - 0.4 * abs(x + w / 2) / 0.8)
             color = dim(vary(rng, rng.choice(tints), 10), shade)
             pen.block(x, -h, x + w, 0, color, 0.24)
-            if row == 0 and rng.random() < 0.35:
-                pen.line([(x + w / 2, -h), (x + w / 2, -h - 0.1)], 0.018, color)
-            rows, columns = int(h / 0.1), 2
-            for i in range(rows):
-                for j in range(columns):
-                    if rng.random() < 0.6:
-                        wx, wy = x + w * (0.18 + 0.36 * j), -h + 0.04 + 0.1 * i
-                        pen.rect(wx, wy, wx + w * 0.24, wy + 0.048, WINDOW)
+            if row == 0 and rng.random() < 0.4:
+                pen.line([(x + w / 2, -h), (x + w / 2, -h - 0.12)], 0.03, color)
+            for i in range(int((h - 0.06) / 0.15)):
+                for j in range(2):
+                    if rng.random() < 0.75:
+                        wx, wy = x + w * (0.17 + 0.38 * j), -h + 0.06 + 0.15 * i
+                        pen.rect(wx, wy, wx + w * 0.27, wy + 0.085, WINDOW)
             x += w + 0.01
 
 
@@ -193,11 +186,11 @@ def lighthouse(pen: Pen, rng: random.Random) -> None:
 def flowers(pen: Pen, rng: random.Random) -> None:
     vase = vary(rng, rng.choice([(66, 118, 182), (196, 108, 74), (92, 160, 146), (232, 226, 214)]), 12)
     petals = [(232, 66, 84), (250, 186, 60), (236, 120, 180), (250, 246, 236), (158, 92, 206)]
-    heads = [(rng.uniform(-0.3, 0.3), -rng.uniform(0.58, 0.9), rng.uniform(0.075, 0.105)) for _ in range(7)] + [
-        (0.0, -0.76, 0.11)
+    heads = [(rng.uniform(-0.3, 0.3), -rng.uniform(0.58, 0.9), rng.uniform(0.11, 0.13)) for _ in range(4)] + [
+        (0.0, -0.76, 0.14)
     ]
     for x, y, _ in heads:
-        pen.line([(x * 0.15, -0.38), (x * 0.6, y * 0.55 - 0.2), (x, y)], 0.022, (70, 136, 62))
+        pen.line([(x * 0.15, -0.38), (x * 0.6, y * 0.55 - 0.2), (x, y)], 0.03, (70, 136, 62))
     for _ in range(5):
         x = rng.uniform(-0.26, 0.26)
         pen.disc(x, -rng.uniform(0.46, 0.58), 0.085, 0.035, vary(rng, (76, 148, 66), 12))
@@ -235,19 +228,19 @@ def flowers(pen: Pen, rng: random.Random) -> None:
 
 def jellyfish(pen: Pen, rng: random.Random) -> None:
     body = vary(rng, rng.choice([(238, 128, 174), (246, 156, 108), (164, 132, 232), (118, 176, 236)]), 12)
-    for i in range(7):
-        x, phase, reach = -0.24 + 0.08 * i, rng.uniform(0, math.tau), rng.uniform(0.0, 0.2)
+    for i in range(5):
+        x, phase, reach = -0.24 + 0.12 * i, rng.uniform(0, math.tau), rng.uniform(0.0, 0.2)
         points = [
             (x * (1 + 0.15 * t) + 0.035 * math.sin(phase + 5.5 * t) * t, -0.56 + (0.56 - reach) * t)
             for t in (k / 8 for k in range(9))
         ]
-        pen.line(points, 0.026 if i % 2 else 0.04, dim(body, 0.08) if i % 2 else lit(body, 0.3))
+        pen.line(points, 0.04 if i % 2 else 0.06, dim(body, 0.08) if i % 2 else lit(body, 0.3))
     dome = [(0.33 * math.cos(a), -0.6 + 0.38 * math.sin(a)) for a in (math.pi + k * math.pi / 16 for k in range(17))]
     frill = [(0.33 - 0.66 * k / 12, -0.58 + (0.035 if k % 2 else 0.0)) for k in range(13)]
     pen.poly([*dome, *frill], body)
     pen.poly([(0.82 * x + 0.02, y) for x, y in dome[8:]] + [(0.06, -0.6)], dim(body, 0.2))
     pen.disc(-0.1, -0.78, 0.1, 0.075, lit(body, 0.6))
-    pen.line([(x, y + 0.01) for x, y in frill], 0.02, lit(body, 0.5))
+    pen.line([(x, y + 0.01) for x, y in frill], 0.03, lit(body, 0.5))
     for x in (-0.17, 0.0, 0.17):
         pen.disc(x, -0.66, 0.035, 0.045, lit(body, 0.3))
 
@@ -255,14 +248,14 @@ def jellyfish(pen: Pen, rng: random.Random) -> None:
 def fountain(pen: Pen, rng: random.Random) -> None:
     stone, water = vary(rng, (188, 184, 178), 12), (190, 228, 250)
     spread = rng.uniform(0.3, 0.38)
-    for reach, top in ((spread, 0.92), (spread * 0.66, 0.98), (spread * 0.3, 1.0)):
+    for reach, top in ((spread, 0.92), (spread * 0.5, 1.0)):
         for side in (-1, 1):
             arc = [
                 (side * reach * t, -0.56 - (top - 0.56) * 4 * t * (0.98 - 0.62 * t) * 1.05)
                 for t in (k / 8 for k in range(9))
             ]
             landing = [(side * reach * 1.04, -0.28)]
-            pen.line(arc + landing, 0.048, water)
+            pen.line(arc + landing, 0.06, water)
     pen.line([(0, -0.5), (0, -0.98)], 0.06, lit(water, 0.6))
     pen.block(-0.05, -0.56, 0.05, -0.14, stone)
     pen.poly([(-0.22, -0.52), (-0.09, -0.42), (0.09, -0.42), (0.22, -0.52)], stone)

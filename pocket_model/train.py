@@ -1,6 +1,7 @@
 """Trains the pocket model from scratch: `python -m pocket_model.train --output FOLDER`.
 
-It takes about an hour and a half on two CPU cores. One trains; the other draws the pictures and then trains the judge.
+It takes two to three hours on two CPU cores. While one trains the autoencoder, the other draws the pictures and trains
+the CLIP and the judge. Both train the UNet.
 The same command continues an interrupted run.
 """
 
@@ -14,8 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-STAGES = ("tokenizer", "vae", "clip", "unet", "export")
-BACKGROUND_STAGES = ("data", "judge")  # run by the other core
+STAGES = ("tokenizer", "data", "vae", "clip", "unet", "judge", "export")
 
 
 def run(stage: str, work: Path, output: Path) -> None:
@@ -23,7 +23,7 @@ def run(stage: str, work: Path, output: Path) -> None:
 
     from .training import clip, data, export, judge, tokenizer, unet, vae
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(2 if stage == "unet" else 1)  # nothing runs beside the UNet
     stages: dict[str, Callable[[], None]] = {
         "data": lambda: data.render(work, "train"),
         "judge": lambda: judge.train(work),
@@ -45,9 +45,7 @@ def main() -> None:
         help="folder for model/, samples/, neutral.safetensors and judge.safetensors",
     )
     parser.add_argument("--work", type=Path, help="folder for pictures and checkpoints (3 GB); default: OUTPUT/work")
-    parser.add_argument(
-        "--only", nargs="+", choices=(*STAGES, *BACKGROUND_STAGES), help="run only these stages, in this order"
-    )
+    parser.add_argument("--only", nargs="+", choices=STAGES, help="run only these stages, in this order")
     options = parser.parse_args()
     work = options.work or options.output / "work"
     if options.only:
@@ -55,15 +53,18 @@ def main() -> None:
             run(stage, work, options.output)
         return
     command = [sys.executable, "-m", "pocket_model.train", "--output", options.output, "--work", work, "--only"]
+
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the other process too
-    background = subprocess.Popen([*map(str, command), *BACKGROUND_STAGES], preexec_fn=lambda: os.nice(10))
+    run("tokenizer", work, options.output)
+    background = subprocess.Popen([*map(str, command), "data", "clip", "judge"], preexec_fn=lambda: os.nice(10))
     try:
-        for stage in STAGES:
-            if stage == "export" and background.wait():
-                raise SystemExit("Drawing or the judge's training failed: see the messages above.")
-            run(stage, work, options.output)
+        run("vae", work, options.output)
+        if background.wait():
+            raise SystemExit("A stage beside the autoencoder's training failed: see the messages above.")
     finally:
         background.terminate()
+    run("unet", work, options.output)
+    run("export", work, options.output)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,14 @@
 There are twelve subjects in four settings, plain or in one of four named aesthetics, and then in a look. Aesthetics and
 looks change the palette, light and texture of the whole picture, so that they can be learned separately from its
 content. A seed determines everything. `draw` draws at three times the size and scales down, which smooths the lines.
+
+A small model draws sharply what it has seen often. So there are few shapes of each subject, few skies and lands, and
+subjects and horizons lie on the grid of the autoencoder's latents.
 """
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
@@ -24,7 +28,9 @@ SIZE = 128
 OVERSAMPLING = 3
 ROCKS: list[Color] = [(150, 138, 120), (206, 188, 140), (120, 150, 96)]
 WIDE = {"pyramid", "mountain", "city"}
-HEIGHTS = {"mountain": 0.44, "pyramid": 0.46, "city": 0.48, "ship": 0.6, "fountain": 0.54, "castle": 0.6}
+CELL = 8 / SIZE  # one place of the autoencoder's latents
+SHAPES, SKIES, LANDS = 4, 12, 4  # of each subject, of each style, of each setting
+HEIGHTS = {"mountain": 0.5, "pyramid": 0.5, "city": 0.52, "ship": 0.7, "fountain": 0.52, "castle": 0.64}
 HALF_WIDTHS = {
     "mountain": 0.9,
     "pyramid": 0.75,
@@ -42,13 +48,14 @@ def to_ints(color: Color) -> tuple[int, int, int]:
 def draw_subject(pen: Pen, rng: random.Random, scene: Scene, horizon: float) -> None:
     """Draw the subject on the ground with its shadow, or on an islet if the ground is water. Jellyfish float."""
     name, is_wide = scene.subject, scene.subject in WIDE
-    height = HEIGHTS.get(name, 0.62) * rng.uniform(0.8, 1.16)
-    x = 0.5 + rng.uniform(-0.1, 0.1) if is_wide else rng.uniform(0.32, 0.68)
-    foot = horizon + (rng.uniform(0.005, 0.04) if is_wide else rng.uniform(0.06, 0.2))
-    if name == "jellyfish":
-        foot = min(0.92, horizon + rng.uniform(-0.04, 0.16))
-    foot = min(0.95, max(foot, height + 0.05))
+    height = HEIGHTS.get(name, 0.7)
     half = HALF_WIDTHS.get(name, 0.36) * height
+    reach = 2 if half < 0.3 else 1
+    x = 0.5 + CELL * rng.randint(-reach, reach)
+    foot = horizon + (0.02 if is_wide else CELL * rng.randint(2, 3))
+    if name == "jellyfish":
+        foot = horizon + CELL * rng.randint(1, 2)
+    foot = max(foot, CELL * math.ceil((height + 0.04) / CELL))
     ground, w = mix(*pen.palette.grounds[scene.setting], 0.5), pen.image.width
 
     def oval(left: float, top: float, right: float, bottom: float, color: Color) -> None:
@@ -60,9 +67,8 @@ def draw_subject(pen: Pen, rng: random.Random, scene: Scene, horizon: float) -> 
         oval(x - 1.2 * half, foot - 0.045, x + 1.2 * half, foot + 0.045, rock)
     elif name != "jellyfish" and not is_wide:
         oval(x - 0.7 * half, foot - 0.02, x + 1.25 * half, foot + 0.03, mix(ground, (0, 0, 20), 0.42))
-    lean = rng.uniform(-0.06, 0.06) if name in ("ship", "jellyfish", "tree") else 0.0
-    pen.frame(x, foot, height, mirror=rng.random() < 0.5, lean=lean)
-    SUBJECT_DRAWERS[name](pen, rng)
+    pen.frame(x, foot, height, mirror=rng.random() < 0.5)
+    SUBJECT_DRAWERS[name](pen, random.Random(f"{name} {rng.randrange(SHAPES)}"))
     if name == "ship":
         foam = to_ints(mix(ground, pen.palette.light, 0.5))
         for _ in range(9):
@@ -76,9 +82,9 @@ def draw(scene: Scene, size: int = SIZE) -> Image.Image:
     generator = np.random.default_rng(scene.seed)
     image = Image.new("RGB", (size * OVERSAMPLING, size * OVERSAMPLING))
     pen = Pen(image, PALETTES[scene.style])
-    horizon = rng.uniform(0.52, 0.72)
-    sky(pen, rng, scene.style, horizon)
-    land(pen, rng, scene.setting, scene.style, horizon)
+    horizon = 0.625 + CELL * rng.randint(-1, 1)
+    sky(pen, random.Random(f"sky {rng.randrange(SKIES)}"), scene.style, horizon)
+    land(pen, random.Random(f"land {rng.randrange(LANDS)}"), scene.setting, scene.style, horizon)
     draw_subject(pen, rng, scene, horizon)
     pixels = np.asarray(image.reduce(OVERSAMPLING), np.float32)
     pixels = apply_texture(pixels, scene.style, horizon, generator)

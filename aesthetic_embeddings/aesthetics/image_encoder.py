@@ -188,11 +188,11 @@ def _processor(source: str, model: Any) -> Any:
 
 def _bf16_is_faster(weight: Tensor) -> bool:
     """True on CPUs that multiply faster in bf16. A feature's direction changes by less than 1e-4."""
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and _cpu_is_faster_in_bf16()
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and cpu_is_faster_in_bf16()
 
 
 @functools.cache
-def _cpu_is_faster_in_bf16() -> bool:
+def cpu_is_faster_in_bf16() -> bool:
     """Measured, since having the instructions is not enough: AMD's Zen 5 is faster with them, some Xeons are slower."""
     if not getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():  # torch 2.6 and later
         return False

@@ -14,7 +14,7 @@ from transformers import CLIPConfig, CLIPModel
 from ..looks import PLAIN_LOOK
 from ..scene import SETTINGS, STYLES, SUBJECTS, Scene
 from . import data, tokenizer
-from .loop import as_tensor, random_flips, resumable, step_rng, update, warm_cosine
+from .loop import as_tensor, autocast, random_flips, resumable, step_rng, update, warm_cosine
 
 STEPS, BATCH, RATE = 1_300, 128, 1.2e-3
 WIDTH, SHARED = 192, 64  # of the text tower, and of the shared space
@@ -96,7 +96,7 @@ def train(work: Path) -> None:
         input_ids = tokenizer.ids(vocabulary, data.captions("train", chosen, step))
         # attention is causal, so tokens after the last end of text have no effect
         length = int((input_ids == vocabulary.eos_token_id).int().argmax(1).max()) + 1
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             pooled = model.vision_model(batch).pooler_output
             image = model.visual_projection(pooled).float()
             text = model.text_projection(model.text_model(input_ids[:, :length]).pooler_output).float()

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import CLIPModel
 
 import aesthetic_embeddings as ae
 
@@ -122,7 +121,7 @@ def export(work: Path, folder: Path) -> None:
     _write(model / "model_index.json", PIPELINE)
     _save(folder / "judge.safetensors", judge.load(work).state_dict())
     export_samples(folder / "samples")
-    export_neutral(folder / "neutral.safetensors", clip.load(work))
+    export_neutral(folder / "neutral.safetensors", model)
 
 
 def export_samples(folder: Path) -> None:
@@ -135,8 +134,11 @@ def export_samples(folder: Path) -> None:
             draw(scene, SAMPLE_SIZE).save(folder / aesthetic / f"{index + 1:02}.png", optimize=True)
 
 
-def export_neutral(path: Path, model: CLIPModel) -> None:
-    """Write the neutral embedding, the mean of plain drawings, which aesthetics are told apart from."""
+def export_neutral(path: Path, model: Path) -> None:
+    """Write the neutral embedding, the mean of plain drawings, which aesthetics are told apart from.
+
+    model: the exported folder, which says how pictures are prepared.
+    """
     rng = random.Random("neutral")
     scenes = [Scene(rng.choice(SUBJECTS), rng.choice(SETTINGS), seed=SAMPLE_SEED + 10_000 + i) for i in range(ORDINARY)]
-    ae.create([draw(scene) for scene in scenes], model, name="neutral").save(path, overwrite=True)
+    ae.create([draw(scene) for scene in scenes], str(model), name="neutral").save(path, overwrite=True)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ..judge import Judge
 from ..scene import STYLES, SUBJECTS
 from . import data
-from .loop import as_tensor, random_flips, resumable, step_rng, update, warm_cosine
+from .loop import as_tensor, autocast, random_flips, resumable, step_rng, update, warm_cosine
 
 STEPS, BATCH, RATE = 800, 64, 2e-3
 
@@ -38,7 +38,7 @@ def train(work: Path) -> None:
         rng, _ = step_rng("judge", step)
         chosen = rng.integers(len(pictures), size=BATCH)
         batch = soften(random_flips(as_tensor(pictures[chosen]), rng), rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             subject, style, look, _ = model(batch.contiguous(memory_format=torch.channels_last))
         subject_loss = F.cross_entropy(subject.float(), subjects[chosen])
         taste_loss = F.cross_entropy(style.float(), styles[chosen]) + 4 * F.mse_loss(look.float(), looks[chosen])

@@ -1,4 +1,4 @@
-"""Shared by the training stages: a resumable loop, a learning rate schedule, and averaged weights."""
+"""Shared by the training stages: a resumable loop, a learning rate schedule, averaged weights, and precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from aesthetic_embeddings.aesthetics.image_encoder import cpu_is_faster_in_bf16
+
 SAVE_EVERY_SECONDS = 60.0
+
+
+def autocast() -> torch.autocast:
+    """A context in bf16 on a CPU that is faster in it, else in fp32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=cpu_is_faster_in_bf16())
 
 
 class Progress:
@@ -29,11 +36,10 @@ class Progress:
         self.bar.set_postfix({k: f"{v:.4f}" for k, v in self.means.items()}, refresh=False)
 
 
-def resumable(path: Path, steps: int, main: bool = True, **state: Any) -> Iterator[tuple[int, Progress]]:
+def resumable(path: Path, steps: int, **state: Any) -> Iterator[tuple[int, Progress]]:
     """Yield the remaining steps. Every `state` (objects with a state_dict) is saved at `path` regularly and at the end.
 
     With random numbers from `step_rng`, the result does not depend on interruptions.
-    main: False for processes of a data-parallel group that should neither save nor print.
     """
     done = 0
     if path.exists():
@@ -49,20 +55,19 @@ def resumable(path: Path, steps: int, main: bool = True, **state: Any) -> Iterat
         temporary.replace(path)
 
     saved = time.monotonic()
-    with tqdm(total=steps, initial=done, desc=path.stem, disable=not main, mininterval=5) as bar:
+    with tqdm(total=steps, initial=done, desc=path.stem, mininterval=5) as bar:
         progress = Progress(bar)
         for step in range(done, steps):
             yield step, progress
             bar.update()
-            if main and (step + 1 == steps or time.monotonic() - saved > SAVE_EVERY_SECONDS):
+            if step + 1 == steps or time.monotonic() - saved > SAVE_EVERY_SECONDS:
                 save(step + 1)
                 saved = time.monotonic()
 
 
-def step_rng(stage: str, step: int, rank: int = 0) -> tuple[np.random.Generator, torch.Generator]:
-    """Random generators that depend only on the stage, the step and the process."""
-    seed = [*stage.encode(), step, rank]
-    rng = np.random.default_rng(seed)
+def step_rng(stage: str, step: int) -> tuple[np.random.Generator, torch.Generator]:
+    """Random generators that depend only on the stage and the step."""
+    rng = np.random.default_rng([*stage.encode(), step])
     return rng, torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
