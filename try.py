@@ -28,7 +28,7 @@ def main() -> None:
     command = [python, "-m", "aesthetic_embeddings", "--library", ROOT / "out" / "aesthetics"]
     run(*command, "create", "mine", given.folder.resolve(), "--overwrite")
     # what sets the pictures apart: docs/pocket.md says how well these settings do with looks that the model never saw
-    settings = "--update normalized --contrast 1 --steps 15"
+    settings = "--update normalized --contrast 1 --steps 15 --cfg 3"
     options = f"--aesthetic mine {settings} --seed 1 --count 4 --compare --output out/compare.png"
     run(*command, "generate", given.prompt, *options.split())
 

@@ -1,4 +1,4 @@
-"""The pocket model: a text-to-image model of 17 MB, of a world drawn by our own code.
+"""The pocket model: a text-to-image model of 18 MB, of a world drawn by our own code.
 
 `MODEL` is a folder in the formats of diffusers (`StableDiffusionPipeline.from_pretrained(MODEL)`) and transformers
 (`CLIPModel.from_pretrained(MODEL)`); `SAMPLES` holds a folder of pictures for each aesthetic that it knows; `NEUTRAL`

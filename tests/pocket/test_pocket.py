@@ -58,6 +58,15 @@ def test_its_neutral_embedding_is_of_its_own_clip_and_stands_in(tmp_path):
     assert float(direction) == pytest.approx(1)
 
 
+def test_its_neutral_embedding_is_the_mean_of_plain_drawings():
+    from pocket_model.evaluate import ORDINARY_SEED, drawings
+
+    (neutral,) = ae.load(pocket.NEUTRAL).vectors.values()
+    plain = drawings(looks.PLAIN_LOOK, ORDINARY_SEED, 40)
+    (mean,) = ae.create(plain, str(pocket.MODEL)).vectors.values()
+    assert float(torch.cosine_similarity(mean, neutral, dim=0)) > 0.9
+
+
 def test_the_tokenizer_ends_where_the_text_encoder_thinks_it_does():
     from transformers import CLIPTextModel, CLIPTokenizer
 
