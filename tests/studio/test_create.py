@@ -21,7 +21,7 @@ from aesthetic_embeddings.studio.create import report, uploads
 
 from .test_compare import at
 
-SAMPLES = pocket.SAMPLES / "aivazovsky"
+SAMPLES = pocket.SAMPLES / "cloudcore"
 ENCODERS = (str(pocket.MODEL),)
 
 
