@@ -226,8 +226,13 @@ def pictures(host: Host, folder: Path) -> Iterator[Line]:
 
 
 def labels(host: Host) -> list[str]:
-    known = next(script for script in host.scripts() if script["name"] == "x/y/z plot" and not script["is_img2img"])
-    return [choice[0] if isinstance(choice, list) else choice for choice in known["args"][0]["choices"]]
+    return [choice[0] if isinstance(choice, list) else choice for choice in plot_arguments(host)[0]["choices"]]
+
+
+def plot_arguments(host: Host) -> list[dict[str, Any]]:
+    """Three per axis, then what each host has of its own."""
+    scripts = (script for script in host.scripts() if script["name"] == "x/y/z plot" and not script["is_img2img"])
+    return next(scripts)["args"]
 
 
 def plot(host: Host, chosen: dict[str, Any], *axes: Any) -> Picture:
@@ -236,7 +241,8 @@ def plot(host: Host, chosen: dict[str, Any], *axes: Any) -> Picture:
     for label, given in [*zip(axes[::2], axes[1::2], strict=True), *[("Nothing", "")] * 3][:3]:
         text, choices = ("", given) if isinstance(given, list) else (given, [])
         arguments += [labels(host).index(label), text, choices]
-    rest = [False, True, False, False, False, False, False, 0, False]  # with the cells' pictures, and no margin
+    cells = {"draw legend": False, "include sub images": True}  # the rest as on the page
+    rest = [cells.get(argument["label"].lower(), argument["value"]) for argument in plot_arguments(host)[9:]]
     return ask(host, chosen, script_name="x/y/z plot", script_args=[*arguments, *rest])
 
 
