@@ -84,10 +84,20 @@ def write_similarity(params: dict[str, Any], lines: list[str]) -> None:
     texts = [text.replace("→", "->") or None for text in lines]
     params.pop(SIMILARITY, None)
     if len(set(texts)) > 1:
-        # hosts call this for each picture (modules/processing.py, create_infotext) and leave out None
-        params[SIMILARITY] = lambda index=0, **_: texts[index] if index < len(texts) else None
+        params[SIMILARITY] = _OfEachPicture(texts)
     elif any(texts):
         params[SIMILARITY] = texts[0]
+
+
+class _OfEachPicture(list[Any]):
+    """Hosts take each picture's own (modules/processing.py, create_infotext), and leave out None.
+
+    Most take a function as well, but Forge Classic makes JSON of what stands here.
+    """
+
+    def __getitem__(self, index: Any) -> Any:
+        """None behind the end: before hires, hosts count over all batches."""
+        return super().__getitem__(index) if index < len(self) else None
 
 
 def write_errors(params: dict[str, Any], sentences: list[str]) -> None:
