@@ -34,12 +34,16 @@ Save = Callable[[Image.Image, str], None]
 
 
 def picture(
-    bench: Bench, prompt: str, embedding: ae.AestheticEmbedding | None = None, settings: ae.Settings = PUBLISHED
+    bench: Bench,
+    prompt: str,
+    embedding: ae.AestheticEmbedding | None = None,
+    settings: ae.Settings = PUBLISHED,
+    seed: int = SEED,
 ) -> Image.Image:
-    if embedding is None:
-        return next(pictures(bench.pipeline, {"prompt": prompt}, [SEED], cfg=CFG))
-    tuned = ae.personalized_prompt(bench.pipeline, prompt, embedding, settings)
-    return next(pictures(bench.pipeline, tuned.arguments, [SEED], cfg=CFG))
+    conditioning = {"prompt": prompt}
+    if embedding is not None:
+        conditioning = ae.personalized_prompt(bench.pipeline, prompt, embedding, settings).arguments
+    return next(pictures(bench.pipeline, conditioning, [seed], cfg=CFG))
 
 
 def compare_figure(bench: Bench, save: Save) -> None:
@@ -49,15 +53,7 @@ def compare_figure(bench: Bench, save: Save) -> None:
     ]
     aesthetics = [difference(ae.create(SAMPLES / name, bench.clip, name=name), bench.ordinary) for name in AESTHETICS]
     for prompt in COMPARE_PROMPTS:
-        tuned = [
-            ae.personalized_prompt(bench.pipeline, prompt, aesthetic, STRONGER).arguments for aesthetic in aesthetics
-        ]
-        rows.append(
-            [
-                next(pictures(bench.pipeline, arguments, [COMPARE_SEED], cfg=CFG))
-                for arguments in ({"prompt": prompt}, *tuned)
-            ]
-        )
+        rows.append([picture(bench, prompt, aesthetic, STRONGER, COMPARE_SEED) for aesthetic in (None, *aesthetics)])
     titles = ["the prompt alone", *AESTHETICS]
     save(sheet(rows, titles, ["pictures that a user likes", *COMPARE_PROMPTS], cell=160), "compare")
 

@@ -15,15 +15,15 @@ class Pen:
     def __init__(self, image: Image.Image, palette: Palette) -> None:
         self.image, self.palette = image, palette
         self.draw = ImageDraw.Draw(image)
-        self.x, self.y, self.scale, self.mirror, self.lean = 0.0, 0.0, float(image.width), 1, 0.0
+        self.x, self.y, self.scale, self.mirror = 0.0, 0.0, float(image.width), 1
 
-    def frame(self, x: float, y: float, height: float, mirror: bool = False, lean: float = 0.0) -> None:
+    def frame(self, x: float, y: float, height: float, mirror: bool = False) -> None:
         """Set the frame: (0, 0) becomes the subject's foot at (x, y), and y = -1 its top."""
         w = self.image.width
-        self.x, self.y, self.scale, self.mirror, self.lean = x * w, y * w, height * w, -1 if mirror else 1, lean
+        self.x, self.y, self.scale, self.mirror = x * w, y * w, height * w, -1 if mirror else 1
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        return self.x + self.mirror * (x - self.lean * y) * self.scale, self.y + y * self.scale
+        return self.x + self.mirror * x * self.scale, self.y + y * self.scale
 
     def ink(self, color: Color) -> tuple[int, ...]:
         return tuple(int(min(255, max(0, v))) for v in toned(color, self.palette))
