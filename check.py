@@ -25,7 +25,7 @@ HOSTS = {
     ],
 }
 OPEN_CLIP = "open_clip_torch==2.20.0"  # its text tower alone: the rest wants torchvision
-TESTS = ["pytest>=8", "pytest-xdist", "hypothesis", "playwright"]
+TESTS = ["pytest>=8", "pytest-xdist", "pytest-timeout", "hypothesis", "playwright"]
 PARALLEL = ["-n", "2"]
 
 

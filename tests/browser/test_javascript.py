@@ -51,6 +51,8 @@ def generated() -> list[dict[str, Any]]:
 def url(generated: list[dict[str, Any]]) -> Iterator[str]:
     from aesthetic_embeddings.webui import accordion
 
+    from .webui_page import launched
+
     library = SimpleNamespace(names=lambda: ["dusk", "pale sea"], entries=(), folders=[Path("folder")], refresh=int)
     with gr.Blocks(analytics_enabled=False) as page:
         for tab in ("txt2img", "img2img", "configured"):
@@ -72,9 +74,8 @@ def url(generated: list[dict[str, Any]]) -> Iterator[str]:
                 )
             if tab == "configured":
                 parts["epsilon"].value = 0.5  # what modules/ui_loadsave.py does for ui-config.json
-    page.queue().launch(prevent_thread_lock=True, quiet=True, share=False, server_name="127.0.0.1", show_api=False)
-    yield page.local_url
-    page.close()
+    with launched(page) as address:
+        yield address
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -76,14 +77,27 @@ def built(host: fake_host.Host, css: str = "") -> gr.Blocks:
 
 
 @contextmanager
+def launched(page: gr.Blocks) -> Iterator[str]:
+    """The page's address while it is served."""
+    with socket.create_server(("127.0.0.1", 0)) as free:  # two that look for one at once can leave gradio's queue dead
+        port = free.getsockname()[1]
+    page.queue().launch(
+        prevent_thread_lock=True, quiet=True, share=False, server_name="127.0.0.1", server_port=port, show_api=False
+    )
+    try:
+        yield page.local_url
+    finally:
+        page.server.force_exit = True  # uvicorn would wait for an answer that a closed browser does not fetch
+        page.close()
+
+
+@contextmanager
 def served(css: Sequence[str] = ()) -> Iterator[tuple[str, fake_host.Host]]:
     """The page's address, and its host. css: of the host, before ours."""
     with tempfile.TemporaryDirectory() as folder, host(Path(folder)) as made:
         style = "\n".join([*css, (ROOT / "style.css").read_text(encoding="utf-8")])
-        page = built(made, style)
-        page.queue().launch(prevent_thread_lock=True, quiet=True, share=False, server_name="127.0.0.1", show_api=False)
-        yield page.local_url, made
-        page.close()
+        with launched(built(made, style)) as url:
+            yield url, made
 
 
 def with_scripts(page: Any, url: str) -> None:
