@@ -64,12 +64,12 @@ class Sums:
     skipped: Skipped = Skipped()
 
     @classmethod
-    def of(cls, features: Tensor) -> Sums:
-        """The sums of features `[count, dim]` of any float dtype."""
-        x = features.double()
+    def of(cls, features: Tensor, dtype: torch.dtype = torch.float64) -> Sums:
+        """The sums of features `[count, dim]` of any float dtype. These few are added up in `dtype`, sums in fp64."""
+        x = features.to(dtype)
         scales = 1 / torch.linalg.vector_norm(x, dim=1).clamp_min(torch.finfo(x.dtype).tiny)
         total, units = torch.stack([torch.ones_like(scales), scales]) @ x
-        return cls(len(x), total, units)
+        return cls(len(x), total.double(), units.double())
 
     def __add__(self, other: Sums) -> Sums:
         """Raises AestheticError if the features have different dimensions."""

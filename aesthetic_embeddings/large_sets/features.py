@@ -16,7 +16,7 @@ from ..errors import require
 from . import locations
 from .parts import ColumnFilter, Features
 
-_BLOCK_ROWS = 1024  # small enough for a CPU's cache
+_BLOCK_ROWS = 256  # small enough for a CPU's cache
 _PART_ROWS = 2**17
 
 
