@@ -65,7 +65,7 @@ class Sums:
 
     @classmethod
     def of(cls, features: Tensor, dtype: torch.dtype = torch.float64) -> Sums:
-        """The sums of features `[count, dim]` of any float dtype. These few are added up in `dtype`, sums in fp64."""
+        """The sums of features `[count, dim]` of any float dtype. dtype: in which they are added up."""
         x = features.to(dtype)
         scales = 1 / torch.linalg.vector_norm(x, dim=1).clamp_min(torch.finfo(x.dtype).tiny)
         total, units = torch.stack([torch.ones_like(scales), scales]) @ x
