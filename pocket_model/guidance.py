@@ -1,6 +1,6 @@
 """Guidance at every step: the picture itself is steered while it is made, beside the tuned prompt or in its place.
 
-    python -m pocket_model.guidance --work FOLDER
+    python -m pocket_model.guidance --work FOLDER [--picture FILE]
 
 At each k-th step of the sampler the predicted clean latent is decoded, CLIP's image tower sees it, and the prediction
 moves along the gradient of its cosine with a target. There is no gradient through the UNet. As in clip-guided diffusion
@@ -24,7 +24,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from aesthetic_embeddings.diffusion.contact_sheet import sheet
+
 from .evaluate import ADAM, HEADER, NORMALIZED, Bench, Condition, Evaluation, table, table_row
+from .judge import pixels
 
 
 @dataclass(frozen=True)
@@ -151,14 +154,35 @@ ALONE = (
 TRIED = (Guidance(0.1), Guidance(0.3), Guidance(1.0), Guidance(0.3, coarse=4), Guidance(1.0, coarse=4))
 
 
+def comparison(evaluation: GuidedEvaluation, number: int, count: int = 3) -> Image.Image:
+    """Some prompts towards one look, with guidance alone and with tuning alone. A title has CLIP's mean cosine."""
+    untuned = replace(NORMALIZED, steps=0)
+    columns = {"plain": evaluation.plain}
+    for scale in (1.0, 5.0):
+        condition = Guided("", "contrast", untuned, Guidance(scale))
+        columns[f"guidance {scale:g}"] = evaluation.images(condition, number)
+    columns["tuning"] = evaluation.images(ALONE[-1], number)
+    (e,) = evaluation.target(ALONE[-1], number).vectors.values()
+    titles = []
+    for name, images in columns.items():
+        with torch.no_grad():
+            features = evaluation.seen(pixels(images[:count])).float()
+        titles.append(f"{name}\ncosine {F.cosine_similarity(features, e[None].float()).mean():.2f}")
+    return sheet(list(zip(*columns.values(), strict=True))[:count], titles, evaluation.prompts[:count], cell=128)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", choices=("report", "choose"), default="choose")
     parser.add_argument("--every", type=int, default=3, help="of the split's looks, take every so many")
     parser.add_argument("--work", type=Path, required=True, help="folder for what was measured already")
+    parser.add_argument("--picture", type=Path, help="draw the comparison here, and measure nothing")
     options = parser.parse_args()
     evaluation = GuidedEvaluation(Bench(), options.split, options.work)
     evaluation.looks = evaluation.looks[:: options.every]
+    if options.picture:
+        comparison(evaluation, number=0).save(options.picture, optimize=True)
+        return
     rows = []
     for alone in ALONE:
         rows.append(table_row(alone, evaluation.scores(alone)))

@@ -1,6 +1,6 @@
 """Samplers in place of Adam: several variants of one prompt, each from its own sample of the text encoder's weights.
 
-    python -m pocket_model.samplers --work FOLDER
+    python -m pocket_model.samplers --work FOLDER [--picture FILE]
 
 Every rule starts from Adam's step. Without temperature it is Adam, bit for bit.
 """
@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 import aesthetic_embeddings as ae
 from aesthetic_embeddings.aesthetics.vectors import unit
+from aesthetic_embeddings.diffusion.contact_sheet import sheet
 from aesthetic_embeddings.diffusion.pipelines import clip_folder
 from aesthetic_embeddings.text_encoder.all_at_once import AllAtOnce
 from aesthetic_embeddings.text_encoder.missing_parts import with_missing_parts
@@ -189,12 +191,16 @@ class Comparison(Evaluation):
         with np.load(path) as stored:
             return {name: float(stored[name].mean()) for name in stored}
 
+    def pictures(self, trial: Trial, look: int, i: int) -> list[Image.Image]:
+        """The variants of prompt i, from the same noise."""
+        pipeline, ordinary = self.bench.pipeline, self.bench.ordinary
+        (d,) = difference(self.aesthetics[look][0], ordinary).vectors.values()
+        made = list(variants(pipeline, self.prompts[i], d, trial.settings, trial.sampler, COUNT, seed=i))
+        return self.bench.pictures(made, self.first_seed + i, same_noise=True)
+
     def of_variants(self, trial: Trial, look: int, i: int) -> dict[str, np.ndarray]:
         """Of the variants of prompt i: color, taste and subject right, `[8]`, and distances, `[28]`."""
-        bench, (e, *own) = self.bench, self.aesthetics[look]
-        (d,) = difference(e, bench.ordinary).vectors.values()
-        made = list(variants(bench.pipeline, self.prompts[i], d, trial.settings, trial.sampler, COUNT, seed=i))
-        images = bench.pictures(made, self.first_seed + i, same_noise=True)
+        bench, own, images = self.bench, self.aesthetics[look][1:], self.pictures(trial, look, i)
         changes = zip(bench.measure(images), bench.measure([self.plain[i]]), bench.spread, own, strict=True)
         color, taste = (cosines((after - before) / scale, look) > RIGHT for after, before, scale, look in changes)
         with torch.no_grad():
@@ -218,6 +224,8 @@ TRIALS = (
     *(Trial(f"repulsion {r:g}", Sampler(temperature=1e-8, repulsion=r)) for r in (0.01, 0.03, 0.1)),
 )
 
+SHOWN = TRIALS[4], TRIALS[8], TRIALS[9], TRIALS[11]  # one of each kind
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -225,8 +233,13 @@ def main() -> None:
     parser.add_argument("--looks", type=int, default=4, help="how many of the split's")
     parser.add_argument("--prompts", type=int, default=4, help="how many of the split's")
     parser.add_argument("--work", type=Path, required=True, help="folder for what was measured already")
+    parser.add_argument("--picture", type=Path, help="draw one prompt's variants here, and measure nothing")
     options = parser.parse_args()
     comparison = Comparison(Bench(), options.split, options.work, options.looks, options.prompts)
+    if options.picture:
+        rows = [comparison.pictures(trial, look=0, i=0) for trial in SHOWN]
+        sheet(rows, labels=[trial.name for trial in SHOWN], cell=112).save(options.picture, optimize=True)
+        return
     rows = [comparison.measured(trial) for trial in tqdm(TRIALS, mininterval=10)]
     cells = [
         " | ".join([trial.name, *(f"{x:.2f}" for x in row.values())]) for trial, row in zip(TRIALS, rows, strict=True)
