@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -168,13 +169,17 @@ class Evaluation:
         result, first_seed = [], DRAWING_SEED + 100 * self.first_seed
         before = self.bench.measure(drawings(PLAIN_LOOK, first_seed))
         for number, look in enumerate(self.looks):
-            images = drawings(look, first_seed)
+            images = self.drawings(look, first_seed)
             changes = [
                 (after - plain).mean(0) / unit
                 for after, plain, unit in zip(self.bench.measure(images), before, self.bench.spread, strict=True)
             ]
             result.append((self.bench.embedding(images, f"look {number}"), *changes))
         return result
+
+    def drawings(self, look: Any, first_seed: int) -> list[Image.Image]:
+        """The drawings of an aesthetic. They show the same as those of other looks."""
+        return drawings(look, first_seed)
 
     def target(self, condition: Condition, number: int) -> ae.AestheticEmbedding:
         """What the prompts are tuned towards for a look."""
