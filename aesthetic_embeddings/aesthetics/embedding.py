@@ -105,7 +105,7 @@ class AestheticEmbedding:
     def own_share(self, family: str) -> float | None:
         """The share of e that ordinary pictures n do not have, `1 - cos^2(e, n)`; None if n is unknown."""
         n = self.ordinary.get(family)
-        if n is None or not bool(n.any()):
+        if n is None or not bool(n.norm()):
             return None
         return 1 - float(torch.cosine_similarity(self.vectors[family], n, dim=0)) ** 2
 
@@ -196,7 +196,7 @@ def blend(parts: Sequence[tuple[AestheticEmbedding, float]], name: str = "") -> 
     """
     if not parts:
         raise AestheticError("A blend needs at least one aesthetic.")
-    common = set.intersection(*(set(e.vectors) for e, _ in parts))
+    common = common_families([e for e, _ in parts])
     if not common:
         held = "; ".join(f"{e.name or 'one'} has {', '.join(e.vectors)}" for e, _ in parts)
         raise AestheticError(f"These aesthetics have no CLIP family in common ({held}), so they cannot be blended.")
@@ -206,7 +206,8 @@ def blend(parts: Sequence[tuple[AestheticEmbedding, float]], name: str = "") -> 
         sides = [(getattr(e, side), e, w) for e, w in parts]
         return {
             family: torch.stack([w * of[family] / e.vectors[family].norm() for of, e, w in sides]).sum(0)
-            for family in common.intersection(*(of for of, *_ in sides))
+            for family in common
+            if all(family in of for of, *_ in sides)
         }
 
     return AestheticEmbedding(
@@ -268,7 +269,7 @@ def contrast(embedding: AestheticEmbedding, neutral: AestheticEmbedding, share: 
     Raises:
         AestheticError: There is no common family, or nothing is left.
     """
-    common = [family for family in embedding.vectors if family in neutral.vectors]
+    common = common_families([embedding, neutral])
     if not common:
         raise AestheticError(
             f"{embedding.name or 'The aesthetic'} has {', '.join(embedding.vectors)}, the neutral one only "
@@ -284,11 +285,21 @@ def with_neutral(embedding: AestheticEmbedding, neutral: AestheticEmbedding | No
     if neutral is None:
         return embedding
     found = {
-        family: neutral.vectors[family] * (vector.norm() / neutral.vectors[family].norm())
-        for family, vector in embedding.vectors.items()
-        if family in neutral.vectors and _may_be_one_clip(embedding.clips.get(family), neutral.clips.get(family))
+        family: neutral.vectors[family] * (embedding.vectors[family].norm() / neutral.vectors[family].norm())
+        for family in common_families([embedding, neutral])
+        if _may_be_one_clip(embedding.clips.get(family), neutral.clips.get(family))
     }
-    return replace(embedding, neutral=found)
+    return replace(embedding, neutral={family: n for family, n in found.items() if bool(torch.isfinite(n).all())})
+
+
+def common_families(parts: Sequence[AestheticEmbedding]) -> list[str]:
+    """The CLIP families for which all parts have a vector of the same length, which not every family's name tells."""
+    first, *others = parts
+    return [
+        family
+        for family, vector in first.vectors.items()
+        if all(family in e.vectors and len(e.vectors[family]) == len(vector) for e in others)
+    ]
 
 
 def now() -> str:

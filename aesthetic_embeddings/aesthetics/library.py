@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import AestheticError, FileError, quoted
 from ..storage.paths import data_folder, move_all, temporary_name, walk, write_atomically
-from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, blend, load, merge, with_neutral
+from .embedding import SUFFIX, SUFFIXES, AestheticEmbedding, blend, common_families, load, merge, with_neutral
 from .mixes import HASH, Mix
 from .names import check_name, collision_key
 from .neutral import NEUTRAL
@@ -193,7 +193,7 @@ class Library:
         n = embedding.ordinary.get(family)
         direction = without(embedding.vectors[family], n)
         others = [self.get(name) for name in self.names() if name != embedding.name]
-        own = {e.name: without(e.vectors[family], n) for e in others if family in e.vectors}
+        own = {e.name: without(e.vectors[family], n) for e in others if family in common_families([embedding, e])}
         if direction is None:
             return []
         likeness = {name: float(direction @ x) for name, x in own.items() if x is not None}
@@ -345,9 +345,10 @@ class Library:
 
     def _beside(self, path: Path) -> dict[str, Path]:
         """Ending -> side file of the embedding at `path`; empty if another embedding there has the same name."""
-        if any(path.with_suffix(suffix).exists() for suffix in SUFFIXES if suffix != path.suffix):
+        # os.path, since pathlib raises an error where a longer suffix makes the name too long for the system
+        if any(os.path.exists(path.with_suffix(suffix)) for suffix in SUFFIXES if suffix != path.suffix):
             return {}
-        return {ending: side for ending in SIDE_FILES if (side := path.with_suffix(ending)).is_file()}
+        return {ending: side for ending in SIDE_FILES if os.path.isfile(side := path.with_suffix(ending))}
 
     def _entry(self, name: str) -> Entry:
         if name in self._named:

@@ -24,10 +24,10 @@ def unit(x: Tensor) -> Tensor:
 def without(x: Tensor, n: Tensor | None) -> Tensor | None:
     """The unit vector of the component of x that is orthogonal to n; None if there is none.
 
-    n: None or zero takes nothing from x.
+    n: None, or one of norm zero, takes nothing from x.
     """
     u = unit(x)
-    if n is not None and bool(n.any()):
+    if n is not None and bool(n.norm()):
         u = u - (u @ unit(n)) * unit(n)
     return unit(u) if float(u.norm()) > 1e-3 else None
 

@@ -147,11 +147,18 @@ def walk(folder: Path, packages: bool = True, seen: set[tuple[int, int]] | None 
             if entry.name.startswith("."):
                 continue
             path = current / entry.name
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 yield path
-            elif packages or not (path / "__init__.py").exists():
+            elif packages or not os.path.exists(path / "__init__.py"):
                 subfolders.append(path)
         pending += reversed(subfolders)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to too long a name
+        return False
 
 
 def _check_regular(path: str | os.PathLike[str], mode: int) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 _HEADER_LIMIT = 2**19  # bytes; a LoRA's header with captions can have 0.2 MB
 _NAMES_LIMIT = 10_000
 _BRACKETS_LIMIT = 4 * _NAMES_LIMIT  # a tensor has three, and each costs a Python object
-_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+#: Also one that does not end: else the search would go to the end of the file again from each quotation mark in it.
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _DIGITS_LIMIT = 20  # of a number; Python before 3.11 takes minutes to parse a million digits
 
 

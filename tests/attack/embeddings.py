@@ -247,6 +247,7 @@ def worst() -> Iterator[tuple[str, bytes]]:
     yield "a header of one fraction", header(b'{"a":0.' + b"9" * 500_000 + b"}")
     yield "a header of one exponent", header(b'{"a":1e' + b"9" * 500_000 + b"}")
     yield "a header of empty lists", header(b'{"a":[' + b"[]," * 170_000 + b"[]]}")
+    yield "a header of quotation marks that do not end", header(b'{"' + b'\\"' * 250_000)
     yield "a header of short keys", header(b"{" + b",".join(b'"%x":{}' % i for i in range(45_000)) + b"}")
     yield "a header of escapes", header(b'{"' + b"\\u0041" * 85_000 + b'":1}')
     yield "40,000 families", families(40_000, 1)

@@ -384,6 +384,20 @@ def test_side_files_stay_with_a_second_file_of_the_name(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_leaves_no_room_for_other_endings(tmp_path):
+    name = "n" * 252  # 255 bytes with .pt, so that no longer ending is possible
+    put(tmp_path / f"{name}.pt")
+    library = Library([tmp_path])
+    assert library.preview(name) is None
+    library.rename(name, "short")
+    library.rename("short", "s" * 200)
+    library.delete("s" * 200)
+    put(tmp_path / f"{name}.pt")
+    library.refresh()
+    library.delete(name)
+    assert not library.names()
+
+
 def test_a_preview_is_a_picture_beside_the_file(tmp_path):
     put(tmp_path / "moods" / "dark.pt", 1)
     beside(tmp_path / "moods", "dark", [".json", ".civitai.info"])
@@ -411,6 +425,39 @@ def test_nearest(tmp_path):
     assert low < 0
     library.save(mixed)
     assert [name for name, _ in library.nearest(library.get("mixed"), L)] == ["a", "b"]
+
+
+def test_vectors_of_one_family_name_and_several_lengths_are_not_compared(tmp_path):
+    for seed, (name, length) in enumerate({"neutral": 5, "a": 5, "b": 5, "other": 7}.items()):
+        vector = torch.randn(length, generator=torch.Generator().manual_seed(seed))
+        AestheticEmbedding({"family": vector}).save(tmp_path / f"{name}.safetensors")
+    library = Library([tmp_path])
+    assert library.get("a").ordinary
+    assert not library.get("other").ordinary
+    assert library.nearest(library.get("other"), "family") == []
+    (tmp_path / "neutral.safetensors").unlink()
+    library.refresh()
+    assert [name for name, _ in library.nearest(library.get("a"), "family")] == ["b"]
+    with pytest.raises(AestheticError, match="no CLIP family in common"):
+        library.blend(Mix((("a", 1), ("other", 1))))
+
+
+def test_a_neutral_embedding_that_cannot_be_scaled_is_left_out(tmp_path):
+    AestheticEmbedding({L: torch.full((768,), 2e-22)}).save(tmp_path / "neutral.safetensors")
+    AestheticEmbedding({L: torch.full((768,), 5e17)}).save(tmp_path / "large.safetensors")
+    put(tmp_path / "good.pt")
+    library = Library([tmp_path])
+    assert library.get("good").ordinary
+    assert not library.get("large").ordinary
+
+
+def test_ordinary_pictures_of_norm_zero_take_nothing_away(tmp_path):
+    tiny = {L: torch.full((768,), 1e-40)}  # whose squares are zero
+    AestheticEmbedding(embedding(1).vectors, against=tiny).save(tmp_path / "a.safetensors")
+    put(tmp_path / "b.pt", 1)
+    library = Library([tmp_path])
+    assert library.nearest(library.get("a"), L)[0][1] == pytest.approx(1)
+    assert library.get("a").own_share(L) is None
 
 
 def test_a_refused_name_is_quoted_in_a_few_words():
@@ -511,6 +558,17 @@ def test_deep_folders_are_walked(deep):
     put(deep / "d" / "d" / "dark.pt", 1)
     put(deep.joinpath(*"d" * 1100) / "deep.pt", 2)
     assert Library([deep]).names() == sorted(["d/d/dark", "d/" * 1100 + "deep"])
+
+
+@pytest.mark.parametrize("target", ["itself", "n" * 300])
+def test_a_link_that_leads_nowhere_is_left_out(tmp_path, target):
+    put(tmp_path / "good.pt")
+    try:
+        for name in ("itself", "itself.pt"):
+            (tmp_path / name).symlink_to(target if target != "itself" else name)
+    except OSError:
+        pytest.skip("this system allows no such links")
+    assert Library([tmp_path]).names() == ["good"]
 
 
 def test_each_folder_is_visited_once(tmp_path, monkeypatch):

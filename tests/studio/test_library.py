@@ -269,6 +269,15 @@ def test_the_legacy_file_is_what_the_old_extension_reads(tmp_path: Path):
     assert files.export(tmp_path, embedding("pocket"), ".pt") is None
 
 
+def test_the_map_leaves_out_vectors_of_another_length(tmp_path: Path) -> None:
+    for name, length in {"neutral": 5, "a": 7, "b": 7, "c": 7, "d": 5}.items():
+        vector = torch.randn(length, generator=torch.Generator().manual_seed(ord(name[0])))
+        ae.AestheticEmbedding({"family": vector}).save(tmp_path / f"{name}.safetensors")
+    html = similarity.similarity_map(Library([tmp_path]), "family")
+    assert "Without what ordinary pictures share" not in html
+    assert [name for name in "abcd" if f">{name}<" in html] == ["a", "b", "c"]
+
+
 def test_the_map_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     library = Library([tmp_path])
     assert "Two or more aesthetics" in similarity.similarity_map(library, "")

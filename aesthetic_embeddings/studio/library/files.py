@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +44,9 @@ def delete(library: Library, name: str) -> Deleted:
     """Delete an aesthetic. The result can be passed to `restore`."""
     paths = [entry.path for entry in library.entries if entry.name == name]
     files = {path.with_suffix(suffix) for path in paths for suffix in (*SUFFIXES, *SIDE_FILES)}
-    contents = [(file, file.read_bytes()) for file in sorted(files) if file.is_file()]
+    contents = [(file, file.read_bytes()) for file in sorted(files) if os.path.isfile(file)]
     library.delete(name)
-    return Deleted(name, tuple((file, data) for file, data in contents if not file.exists()))
+    return Deleted(name, tuple((file, data) for file, data in contents if not os.path.exists(file)))
 
 
 def restore(library: Library, deleted: Deleted) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 import torch
 
+from ...aesthetics.embedding import common_families
 from ...aesthetics.library import Library
 from ...aesthetics.vectors import without
 from ...ui.family_names import label
@@ -37,10 +38,12 @@ def build(studio: Studio, page: gr.Blocks) -> None:
 
 def similarity_map(library: Library, family: str) -> str:
     """The cosines between all aesthetics, as a heat map in HTML. What ordinary pictures share is removed first."""
+    having = [e for e in map(library.get, library.names()) if family in e.vectors]
+    alike = [e for e in having if family in common_families([having[0], e])]
     neutral = library.neutral.vectors.get(family) if library.neutral else None
-    own_by_name = {
-        e.name: without(e.vectors[family], neutral) for e in map(library.get, library.names()) if family in e.vectors
-    }
+    if neutral is not None and alike and neutral.shape != alike[0].vectors[family].shape:
+        neutral = None
+    own_by_name = {e.name: without(e.vectors[family], neutral) for e in alike}
     comparable = [(name, own) for name, own in own_by_name.items() if own is not None]
     if len(comparable) < 2:
         return "<p>Two or more aesthetics are compared here.</p>"
