@@ -28,7 +28,7 @@ class Slot:
     @property
     def parameter(self) -> Tensor:
         """The whole stored parameter. Raises EncoderError if its values cannot be read."""
-        value = self.module._parameters.get(self.name)
+        value = with_values(self.module, self.name, self.module._parameters.get(self.name))
         if value is None:
             kind = type(self.module).__name__
             raise EncoderError(
@@ -36,7 +36,7 @@ class Slot:
                 "LoRA, a quantized layer or a parametrization does. Merge or unload that, then try again."
             )
         if value.device.type == "meta" or value.dtype not in READABLE:
-            state = "offloaded" if value.device.type == "meta" else "quantized"
+            state = "not in memory" if value.device.type == "meta" else "quantized"
             raise EncoderError(
                 f"The text encoder's weights are {state}, so they cannot be tuned. Load it in fp32, fp16 or bf16."
             )
@@ -46,6 +46,19 @@ class Slot:
         """A view of the stored values of these rows, in the stored dtype, without gradient."""
         stored = self.parameter.detach()
         return stored if self.rows is None else stored[self.rows]
+
+
+def with_values(module: Any, name: str, parameter: Tensor | None) -> Tensor | None:
+    """The module's parameter of this name, or what accelerate keeps of it between two calls if it offloads it.
+
+    Accelerate then leaves a parameter on the device `meta`, without values. Its hook on the module has them.
+    """
+    if parameter is not None and parameter.device.type == "meta":
+        hook = getattr(module, "_hf_hook", None)
+        for each in getattr(hook, "hooks", [hook]):  # one hook may hold several
+            if getattr(each, "weights_map", None) is not None:
+                parameter = each.weights_map[name]
+    return parameter
 
 
 #: For storage only. Modules cast these at each call to the dtype of their input.
@@ -262,7 +275,8 @@ def _projection(holders: Iterable[nn.Module]) -> Tensor | None:
     """
     for holder in holders:
         held = getattr(holder, "text_projection", None)
-        matrix = held.T if isinstance(held, Tensor) and held.dim() == 2 else getattr(held, "weight", None)
+        weight = with_values(held, "weight", getattr(held, "weight", None))
+        matrix = held.T if isinstance(held, Tensor) and held.dim() == 2 else weight
         if isinstance(matrix, Tensor) and is_projection(matrix):
             return matrix
     return None

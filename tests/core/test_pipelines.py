@@ -132,6 +132,23 @@ def test_sdxl_tunes_both_towers_and_the_pooled_output():
         assert torch.equal(after, b)
 
 
+def test_offloaded_weights():
+    """Accelerate loads them for each call of a module, and their parameters hold no values between calls."""
+    accelerate = pytest.importorskip("accelerate")
+    pipeline, e, settings = sdxl(), vectors(**{L: 24, G: 28}), ae.Settings(steps=3, epsilon=1e-3)
+    projection = torch.randn(24, 32)
+
+    def ours() -> dict[str, torch.Tensor]:
+        return ae.personalized_prompt(pipeline, PROMPT, e, settings, projection=projection, cache=False).arguments
+
+    loaded = ours()
+    for encoder in (pipeline.text_encoder, pipeline.text_encoder_2):
+        accelerate.cpu_offload(encoder, torch.device("cpu"))
+        assert {p.device.type for p in encoder.parameters()} == {"meta"}
+    offloaded = ours()
+    assert all(torch.equal(x, offloaded[name]) for name, x in loaded.items())
+
+
 def test_sdxl_with_a_vector_for_one_tower_tunes_that_one_and_says_so():
     pipeline = sdxl()
     before = plain(pipeline)

@@ -122,6 +122,7 @@ class Towers:
             return
         prompt = f"{CAT} <lora:{name}:0.8>"
         in_weights = self.picture(prompt, on=False).encoder
+        self.picture(on=False)  # else the host's cache has the next one, which does not depend on the option
         self.host.call("/sdapi/v1/options", {"lora_functional": True})
         try:
             plain, picture = self.picture(prompt, on=False), self.picture(prompt)
