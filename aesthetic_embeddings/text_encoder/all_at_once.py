@@ -6,6 +6,7 @@ are views of that vector. A layer's q, k and v lie side by side in it, as one le
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,8 @@ class AllAtOnce(MovingWeights):
         self.slots = [slot for group in moving for slot in group]
         self.sizes = [w.numel() for group in groups for w in group]
         self.sizes_on_device = torch.tensor(self.sizes).to(self.theta.device)
+        self.block = math.gcd(*self.sizes)  # for matrices alone it is `width^2`
+        self.blocks = self.sizes_on_device // max(self.block, 1)
 
         _, constants = _packed([[slot.read() for slot in group] for group in constant], self.like)
         read = [*self.leaves[: len(moving)], *constants]
@@ -88,9 +91,9 @@ class AllAtOnce(MovingWeights):
                 adam([self.theta], [g], [m], [v], self.step)
             else:
                 c = self.rule.factor(self.step, lambda: self._norms(g), self.sizes_on_device)
-                if isinstance(c, Tensor) and c.dim():
-                    c = c.repeat_interleave(self.sizes_on_device, output_size=len(g))
-                self.theta += c * g
+                if isinstance(c, Tensor) and c.dim():  # once a block: once a weight, it would take more memory than g
+                    c = c.repeat_interleave(self.blocks, output_size=len(g) // self.block)[:, None]
+                self.theta += g.view(-1, self.block).mul_(c).flatten()
         self.set_step(self.step.k + 1)
 
     def _norms(self, g: Tensor) -> Tensor:

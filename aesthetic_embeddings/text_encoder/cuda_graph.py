@@ -138,7 +138,7 @@ class StepGraph:
         own_y, own_e, own_P = _padded(y, length), e.clone(), P.clone()
         own = _OwnWeights(theta.tower, own_y, theta.settings)
         self.inputs = _inputs(own, own_y, own_e, own_P)
-        self.leaves, self.moments, self.sizes = own.leaves, own.moments, own.sizes_on_device
+        self.leaves, self.moments, self.sizes = own.leaves, own.moments, (own.sizes_on_device, own.blocks)
         self.scalars: tuple[Any, ...] = own.step.count, own.step.n, own.step.eps
         self.load(theta, y, e, P)
         self.replay, self.similarity = _capture(partial(step, own, own_y, own_e, own_P), P.device)
