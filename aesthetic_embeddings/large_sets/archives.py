@@ -13,9 +13,23 @@ from typing import Any
 
 from ..aesthetics.pictures import may_be_a_picture
 from . import locations
-from .parts import PART_SIZE, ColumnFilter, Row
+from .parts import MAX_METADATA_BYTES, PART_SIZE, ColumnFilter, Row
 
 _MAX_MEMBER_BYTES = 256 * 2**20  # unpacked, since a member is held in memory
+_MAX_HEADER_BYTES = 2**20  # of a tar member's long name or other attributes, which tarfile reads whole
+_LONG_HEADERS = {
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+}
+
+
+class _TarInfo(tarfile.TarInfo):
+    @classmethod
+    def frombuf(cls, *args: Any, **kwargs: Any) -> Any:
+        member = super().frombuf(*args, **kwargs)
+        if member.type in _LONG_HEADERS and member.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError("a header is larger than it should be")
+        return member
 
 
 @dataclass(frozen=True)
@@ -26,7 +40,10 @@ class Tar:
     count: int = 0
 
     def rows(self, columns: ColumnFilter) -> Iterator[Row]:
-        with locations.open_file(self.location) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+        with (
+            locations.open_file(self.location) as file,
+            tarfile.open(fileobj=file, mode="r|*", tarinfo=_TarInfo) as tar,
+        ):
             members = (
                 (member.name, member.size, functools.partial(_read_member, tar, member))
                 for member in tar
@@ -79,7 +96,7 @@ def _samples(
                 yield Row(*picture, metadata)
             key, picture, metadata = _key(name), None, {}
         if name.endswith(".json"):
-            metadata = _parse_json(read()) if columns and size <= _MAX_MEMBER_BYTES else {}
+            metadata = _parse_json(read()) if columns and size <= MAX_METADATA_BYTES else {}
         elif may_be_a_picture(Path(name)) and not Path(name).name.startswith("."):
             label = f"{location}/{name}"
             picture = (label, read() if size <= _MAX_MEMBER_BYTES else _too_large)
@@ -111,6 +128,6 @@ def _key(name: str) -> str:
 def _parse_json(data: bytes) -> dict[str, Any]:
     try:
         metadata = json.loads(data)
-    except ValueError:  # no metadata then
+    except (ValueError, RecursionError):  # no metadata then
         return {}
     return metadata if isinstance(metadata, dict) else {}

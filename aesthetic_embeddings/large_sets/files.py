@@ -12,7 +12,7 @@ from typing import Any
 
 from ..aesthetics.pictures import Picture
 from . import locations
-from .parts import ColumnFilter, Row, groups
+from .parts import MAX_METADATA_BYTES, ColumnFilter, Row, groups
 
 _PART_BYTES = 64 * 1024  # of one part of a list: a few hundred addresses
 
@@ -96,7 +96,7 @@ def row_of(location: str, metadata: dict[str, Any], listed_in: str) -> Row:
 def _sidecar_metadata(path: str) -> dict[str, Any]:
     try:
         with locations.open_file(os.path.splitext(path)[0] + ".json") as file:
-            metadata = json.loads(file.read())
+            metadata = json.loads(file.read(MAX_METADATA_BYTES))
     except Exception:  # missing or damaged: no metadata
         return {}
     return metadata if isinstance(metadata, dict) else {}

@@ -20,6 +20,10 @@ ColumnFilter: TypeAlias = "Callable[[str], bool] | None"
 PART_SIZE = 512
 
 
+#: Bytes of the JSON beside a picture. Parsed it takes some twenty times the memory; img2dataset writes a few thousand.
+MAX_METADATA_BYTES = 2**20
+
+
 class Row(NamedTuple):
     """A picture, its name in reports, and its metadata."""
 

@@ -11,7 +11,7 @@ from . import locations
 from .files import COLUMNS, row_of
 from .parts import PART_SIZE, ColumnFilter, Row
 
-_BATCH_ROWS = 64  # held in memory with their pictures
+_BATCH_ROWS = 64  # of an Arrow file, held in memory with their pictures
 _PICTURE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "img", "bytes", "content")  # the first one counts
 
 
@@ -47,7 +47,8 @@ class Rows:
             parquet = _parquet().ParquetFile(file)
             schema = parquet.schema_arrow
             names = [name for name in schema.names if name == _column(schema) or (columns and columns(name))]
-            yield from parquet.iter_batches(_BATCH_ROWS, list(self.row_groups), names)
+            # row by row, which costs little: many large pictures, or one that is there many times, can take gigabytes
+            yield from parquet.iter_batches(1, list(self.row_groups), names)
         else:
             for batch in _arrow(file):
                 yield from (batch.slice(row, _BATCH_ROWS) for row in range(0, len(batch), _BATCH_ROWS))

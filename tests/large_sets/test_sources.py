@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from aesthetic_embeddings.errors import AestheticError, FileError, Interrupted
 from aesthetic_embeddings.large_sets import files, parts, sources
 from aesthetic_embeddings.large_sets.creation import create
 
+from ..attack.measure import cost
 from .conftest import COUNT, known, picture, write_tar, write_zip
 
 FAMILY = "clip-32x2-24"
@@ -250,6 +254,48 @@ def test_damaged_files_are_counted_and_the_rest_is_read(encoder, folder, tars, t
         *("00002.tar", "00009.tar", "cut.png", "a.zip", "a.npy")
     }
     assert made.embedding.images > 30 + 40 + 2
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_tar_header_that_unpacks_to_any_size_is_not_read(encoder, tars, kind):
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 64 * 2**20
+    with gzip.open(tars / "00004.tar", "wb") as file:
+        file.write(header.tobuf() + bytes(header.size + 1024))
+    create([tars / "00000.tar"], encoder)  # what is loaded once is not counted
+    with cost() as found:
+        made = create([tars], encoder)
+    assert made.embedding.images == 40
+    assert [file for file, _ in made.skipped.examples] == [str(tars / "00004.tar")]
+    assert "a header is larger than it should be" in next(iter(dict(made.skipped.examples).values()))
+    assert found.bytes < 64 * 2**20
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" + "[]," * 2**21 + '"AESTHETIC_SCORE"]'])
+def test_metadata_of_any_kind_is_no_metadata_at_worst(encoder, folder, tmp_path, text):
+    (folder / "00032.json").write_text(text)  # the first that passes the filter
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
+    create([folder / "00038.png"], encoder, where=FILTER)  # what is loaded once is not counted
+    for source in (folder, tmp_path / "a.zip"):
+        with cost() as found:
+            assert create([source], encoder, where=FILTER).embedding.images == 7
+        assert found.bytes < 100_000_000
+
+
+def test_parquet_rows_are_not_held_together(encoder, tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for name, numbers in {"small": [0], "large": [0] + [1] * 60}.items():
+        column = pa.DictionaryArray.from_arrays(numbers, [picture(0), bytes(8 * 2**20)])  # in the file only once
+        pq.write_table(
+            pa.table({"image": column}), tmp_path / f"{name}.parquet", compression="zstd", store_schema=False
+        )
+    create([tmp_path / "small.parquet"], encoder)  # what is loaded once is not counted
+    with cost() as found:
+        made = create([tmp_path / "large.parquet"], encoder)
+    assert (made.embedding.images, made.skipped.count) == (1, 60)
+    assert found.bytes < 200_000_000
 
 
 def test_sources_without_pictures(encoder, tmp_path):
