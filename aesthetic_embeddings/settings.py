@@ -142,14 +142,14 @@ class Settings:
 def _checked(f: dataclasses.Field[Any], value: Any) -> Any:
     kind: type = type(f.default)
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
+    if low is not None and type(value) in (int, float) and not low <= value <= high:
+        raise AestheticError(f"{f.name} should lie between {low:g} and {high:g}, not be {value!r:.40}.")
     if (type(value), kind) == (int, float) or ((type(value), kind) == (float, int) and value.is_integer()):
         value = kind(value)  # sliders give 10.0 for 10, and people write 1 for 1.0
     if type(value) is not kind:
-        raise AestheticError(f"{f.name} should be {_article(kind)}, not {value!r}.")
+        raise AestheticError(f"{f.name} should be {_article(kind)}, not {value!r:.80}.")
     if choices and value not in choices:
         raise AestheticError(f"{f.name} should be one of {', '.join(choices)}, not {quoted(str(value))}.")
-    if low is not None and not low <= value <= high:
-        raise AestheticError(f"{f.name} should lie between {low:g} and {high:g}, not be {value!r}.")
     return value
 
 

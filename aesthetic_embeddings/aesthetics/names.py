@@ -17,7 +17,11 @@ _MOST_PARTS = 8
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f\ud800-\udfff]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])( *\..*)?", re.IGNORECASE)
 #: Invisible letters outside of Unicode's category Cf. With them, two names that look the same would be two files.
-_INVISIBLE = {*"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"}
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U0001d159\U000e0000-\U000e0fff]"
+)
+_EMOJI_STYLE = "\ufe0f"  # behind a symbol it can be seen: it makes an emoji of it
 
 
 def check_name(name: str) -> None:
@@ -46,7 +50,7 @@ def _check_part(name: str, part: str) -> None:
         raise _wrong(name, "no part of it may start or end with a space, or end with a dot")
     if bad := _NOT_ON_WINDOWS.search(part):
         raise _wrong(name, f"Windows does not allow {bad[0]!r} in it")
-    if bad_letter := next((letter for letter in part if _is_invisible(letter)), None):
+    if bad_letter := next((b for a, b in zip(" " + part, part, strict=False) if _is_invisible(b, behind=a)), None):
         raise _wrong(name, f"the letter U+{ord(bad_letter):04X} in it is invisible, or reverses the text")
     if _DEVICE.fullmatch(part):
         raise _wrong(name, f"Windows keeps {part!r} for a device")
@@ -54,8 +58,10 @@ def _check_part(name: str, part: str) -> None:
         raise _wrong(name, f"a part of it is longer than {_LONGEST_PART} bytes")
 
 
-def _is_invisible(letter: str) -> bool:
-    return letter in _INVISIBLE or unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp")
+def _is_invisible(letter: str, behind: str) -> bool:
+    if letter == _EMOJI_STYLE and unicodedata.category(behind) == "So":
+        return False
+    return bool(_INVISIBLE.match(letter)) or unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp")
 
 
 def _wrong(name: str, why: str) -> AestheticError:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import AestheticError, FileError, quoted
@@ -138,7 +137,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     try:
         read_header(data)  # checks its limits
         return read_tensors(data)
-    except (SafetensorError, ValueError) as error:
+    except Exception as error:  # mostly SafetensorError, but a KeyError for a dtype that torch lacks
         raise FileError(f"{path} is damaged. Copy or download it again.") from error
 
 

@@ -34,6 +34,8 @@ OUR_KEYS = (*SIDES.values(), *HASHES.values(), *SETTINGS.values(), HIRES_PASS, S
 
 OLD_EXTENSION_KEY = "Aesthetic LR"
 
+_LARGEST = 2**53  # the page's JSON holds no larger whole number
+
 T = TypeVar("T", bool, int, float, str)
 
 
@@ -160,7 +162,7 @@ class _Fields:
         self.unreadable: list[str] = []
 
     def get(self, key: str, default: T) -> T:
-        """The value of `key` in the default's type, or the default if it is missing, unreadable or not finite."""
+        """The value of `key` in the default's type, or the default if it is missing, unreadable or out of all range."""
         raw = _raw(self._params, key)
         if raw is None:
             return default
@@ -168,7 +170,7 @@ class _Fields:
             if isinstance(default, bool):
                 return {"True": True, "False": False}[str(raw)]
             value = type(default)(raw)
-            if isinstance(value, float) and not math.isfinite(value):
+            if isinstance(value, (int, float)) and not abs(value) <= _LARGEST:  # nan, too
                 raise ValueError
         except (ValueError, KeyError):
             self.unreadable.append(key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,7 +106,7 @@ def values_by_name(arguments: Sequence[Any]) -> dict[str, Any]:
 
 def parse_epsilon(value: Any) -> Any:
     """Epsilon itself. A negative number is a power of ten, as on the page of version 0.1: -4 means 1e-4."""
-    if not isinstance(value, (int, float)) or not -math.inf < value < 0:
+    if not isinstance(value, (int, float)) or not -1000 < value < 0:
         return value  # Settings rejects anything invalid
     digits = 2 if round(value, 2) == value else 12  # -3.3 meant 5e-4: the slider rounded it
     return float(f"{10.0**value:.{digits - 1}e}")
@@ -133,7 +132,7 @@ def read_request(values: Mapping[str, Any], library: Library) -> Request | None:
     Raises AestheticError if a value is wrong, or an aesthetic is not in the library.
     """
     if not isinstance(values["enabled"], bool):
-        raise AestheticError(f"The first argument should be true or false, or a dict, not {values['enabled']!r}.")
+        raise AestheticError(f"The first argument should be true or false, or a dict, not {values['enabled']!r:.80}.")
     if not values["enabled"]:
         return None
     request = request_without_embeddings(values)
@@ -169,5 +168,5 @@ def request_without_embeddings(values: Mapping[str, Any]) -> Request:
         epsilon=parse_epsilon(values["epsilon"]),
     )
     if values["hires"] not in HIRES:
-        raise AestheticError(f"hires should be one of {', '.join(HIRES)}, not {values['hires']!r}.")
+        raise AestheticError(f"hires should be one of {', '.join(HIRES)}, not {values['hires']!r:.80}.")
     return Request(hires=values["hires"] == HIRES[0], settings=settings)

@@ -171,7 +171,9 @@ def test_import_makes_an_aesthetic_of_a_scorer(tmp_path: Path):
 def test_missing_and_damaged_files(tmp_path: Path):
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 50)
     (tmp_path / "b.pth").write_bytes(b"PK\x03\x04")
-    for name in ("a.safetensors", "b.pth", "c.pth"):
+    head = b'{"linear.weight":{"dtype":"F8_E8M0","shape":[1,768],"data_offsets":[0,768]}}'  # torch has no such dtype
+    (tmp_path / "d.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(768))
+    for name in ("a.safetensors", "b.pth", "c.pth", "d.safetensors"):
         with pytest.raises(ae.FileError, match=name):
             load_scorer(tmp_path / name)
 

@@ -31,6 +31,10 @@ def test_labels_are_unique():
     [
         ({"steps": -1}, "between 0 and 100"),
         ({"steps": 101}, "between 0 and 100"),
+        ({"steps": 10**400}, "between 0 and 100"),
+        ({"epsilon": 10**400}, "between 0 and 1"),
+        ({"weight": -(10**400)}, "between 0 and 1"),
+        ({"steps": "x" * 10**6}, "whole number"),
         ({"steps": 2.5}, "whole number"),
         ({"steps": True}, "whole number"),
         ({"epsilon": float("nan")}, "between 0 and 1"),
@@ -45,6 +49,7 @@ def test_wrong_values_are_reported(wrong, said):
     with pytest.raises(AestheticError, match=said) as error:
         Settings(**wrong)
     assert next(iter(wrong)) in str(error.value)
+    assert len(str(error.value)) < 200
 
 
 def test_values_of_sliders_are_accepted():

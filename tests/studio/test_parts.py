@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,6 +104,15 @@ def test_pictures_of_the_first_version_restore_their_settings(studio: state.Stud
     assert values["layout"] == PAIRS
     assert "is not here: import the file" in sentence
     assert len(sentence) < 300
+
+
+def test_a_long_mix_of_a_picture_is_not_blended(studio: state.Studio, tmp_path: Path):
+    about = {"prompt": "a tree", "model": "pocket", "sampler_steps": 9, "cfg": 3.0, "seeds": [7], "settings": {}}
+    about |= {"aesthetic": "a=1 " * 200_000, "aesthetic_hash": "0" * 64}
+    file, start = save_picture(picture("red"), tmp_path / "long.png", about), time.process_time()
+    _, sentence = restore_settings(studio, file)
+    assert "is not here: import the file" in sentence
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "3", "null", "[1]", "{" * 9, '{"settings": 1e999}', "9" * 100_000])

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import pytest
+from gradio.routes import ORJSONResponse
 
 import aesthetic_embeddings as ae
 
@@ -267,6 +268,16 @@ def test_a_megabyte_is_pasted_in_linear_time(host: Host, unit: str):
         params, start = {"Aesthetic embedding": "dusk", key: text}, time.process_time()
         host.webui("infotext").on_paste("", params)
         assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("key", ["Aesthetic steps", "Aesthetic last layers", "Aesthetic slerp angle"])
+@pytest.mark.parametrize("number", ["9" * 30, "1.7e308", "-1.7e308"])
+def test_a_number_that_is_out_of_all_range_becomes_the_default(host: Host, key: str, number: str):
+    old = {"Aesthetic LR": "0.1", "Aesthetic text": "snow"} if "slerp" in key else {}
+    params = {"Aesthetic embedding": "dusk", **old, key: number}
+    pasted = host.webui("infotext").read(params, host.webui("host").library)
+    assert pasted.unreadable == (key,)
+    ORJSONResponse(pasted.values)  # as hosts answer the page
 
 
 def test_tag_hashes_come_back(host: Host):

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from ...aesthetics.library import Library
-from ...aesthetics.mixes import Mix, from_arguments, from_text
+from ...aesthetics.mixes import LONGEST, Mix, from_arguments, from_text
 from ...diffusion.png_metadata import read_metadata
 from ...errors import AestheticError, quoted
 from ...settings import Settings
@@ -74,7 +74,7 @@ def _name_in_library(studio: Studio, name: str, content_hash: str) -> str:
     if entry := studio.library.find(content_hash):
         return entry.name
     library = studio.library
-    for parse in (from_text, _parse_old_mix):
+    for parse in (from_text, _parse_old_mix) if len(name) <= LONGEST else ():
         with suppress(AestheticError):
             e = library.blend(parse(name, library))
             if e.content_hash == content_hash:
