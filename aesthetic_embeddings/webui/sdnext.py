@@ -180,6 +180,8 @@ def _tuned(
     """The tuned conditioning of one side, whose text this is, and its result. Raises if it cannot be tuned."""
     if not plain:
         raise EncoderError("This model takes no negative prompt.")
+    if any(x.device.type == "meta" for x in plain.values()):  # the host then encodes without its parser
+        raise EncoderError("SD.Next does not use its prompt parser with this model offload mode. Choose another.")
     target, settings, towers = side.target, side.target.settings, text_towers(pipe)
     locations = part_locations(pipe, towers)
 

@@ -163,6 +163,19 @@ def test_interrupted(host: Host):
     assert not torch.equal(cond(generate(host, **WANTED)), cond(plain))
 
 
+def test_a_result_without_values(host: Host, patch: pytest.MonkeyPatch):
+    """Of sequential offloading: modules/processing_prompt.py (set_prompt) does not use it."""
+    encode = host.parser.get_weighted_text_embeddings
+
+    def offloaded(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        return tuple(x.to("meta") if isinstance(x, torch.Tensor) else x for x in encode(*args, **kwargs))
+
+    patch.setattr(host.parser, "get_weighted_text_embeddings", offloaded)
+    host.generate(p := host.job("a castle", "blurred", **WANTED))
+    assert "this model offload mode" in p.infotexts[0]["Aesthetic error"]
+    assert "Aesthetic similarity" not in p.infotexts[0]
+
+
 def test_a_side_is_not_half_personalized(host: Host, patch: pytest.MonkeyPatch):
     plain = generate(host, ["a castle", "the sea"], more={"batch_size": 2})
     sdnext, calls = host.webui("sdnext"), []
