@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..aesthetics.embedding import AestheticEmbedding
-from ..errors import EncoderError
+from ..errors import EncoderError, quoted
 from ..settings import Settings
 from ..storage.lru_cache import LRUCache, fingerprint
 from ..text_encoder.personalize import all_applied, blended, personalize_each, tune_where_memory_allows
@@ -97,7 +97,7 @@ class PersonalizedModel:
             tuned_prompt = TunedPrompt(conditioning, similarities, tuple(notes))
             tuned_prompts.put(key, tuned_prompt, sum(x.nbytes for x in _tensors(conditioning)))
         self.last_prompt = tuned_prompt
-        logging.info("Aesthetic gradients, %s:\n%s", self._embedding.name, tuned_prompt)
+        logging.info("Aesthetic gradients, %s:\n%s", quoted(self._embedding.name), tuned_prompt)
         return self._blend(plain, tuned_prompt.conditioning)
 
     def _blend(self, plain: tuple[Any, ...], tuned: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -172,13 +172,17 @@ class CompareWithAesthetic:
 
 def _features(clip_vision: Any, batches: list[Tensor]) -> tuple[str, Tensor]:
     """The CLIP family of a vision model, and its projected features `[pictures, dim]` of the batches, in fp64."""
-    pictures = [picture for batch in batches for picture in batch.split(1)]
+    pictures = [picture for batch in batches for picture in batch.split(1) if len(picture)]
+    if not pictures:
+        raise AestheticError("There is no picture in this batch. Load at least one.")
     advance = host.progress(len(pictures))
     rows = []
     for picture in pictures:
         rows.append(clip_vision.encode_image(picture)["image_embeds"].double().cpu())
         advance()
     features = torch.cat(rows)
+    if not bool(torch.isfinite(features).all()):
+        raise AestheticError("CLIP vision gave numbers that are not finite. Check the pictures, or run it in fp32.")
     family = families.family_of_dimension(features.shape[-1]) if features.dim() == 2 else None
     if family is None:
         raise AestheticError(

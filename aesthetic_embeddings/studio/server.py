@@ -108,7 +108,7 @@ class RequestFilter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        limit = UPLOAD_LIMIT if scope["path"].rstrip("/").endswith("/upload") else MESSAGE_LIMIT
+        limit = UPLOAD_LIMIT if scope["path"].rstrip("/").endswith("/gradio_api/upload") else MESSAGE_LIMIT
         if refusal := _refusal(Request(scope), limit):
             return await refusal(scope, receive, send)
         return await self.app(scope, _limited(receive, limit), send)

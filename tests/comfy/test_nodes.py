@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -278,6 +279,26 @@ def test_create_and_compare(nodes: Any, host: Any, tmp_path: Path) -> None:
         nodes.CompareWithAesthetic().compare(pictures[0], ClipVision(1024), made)
     with pytest.raises(ae.AestheticError, match="does not match"):
         nodes.CompareWithAesthetic().compare(pictures[0], ClipVision(99), made)
+
+
+def test_pictures_that_give_no_finite_feature_are_errors(nodes: Any, host: Any) -> None:
+    vision, aesthetic = ClipVision(), ae.AestheticEmbedding({"clip-vit-l-14": torch.randn(768)})
+    damaged = torch.rand(2, 8, 8, 3)
+    damaged[0] = float("nan")
+    for pictures, words in ((damaged, "not finite"), (damaged[:0], "no picture")):
+        with pytest.raises(ae.AestheticError, match=words):
+            nodes.CompareWithAesthetic().compare(pictures, vision, aesthetic)
+        with pytest.raises(ae.AestheticError, match=words):
+            nodes.CreateAesthetic().create([pictures], [vision], ["mine"], [True])
+
+
+def test_a_files_name_is_logged_as_text(
+    nodes: Any, clip: Clip, e: ae.AestheticEmbedding, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    nodes.EncodePersonalized().encode(clip, "3 5", dataclasses.replace(e, name="\x1b[2J"), steps=1)
+    assert "\x1b" not in caplog.text
+    assert r"'\x1b[2J'" in caplog.text
 
 
 def test_every_node_follows_comfyuis_format(nodes: Any) -> None:

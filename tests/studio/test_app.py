@@ -223,7 +223,8 @@ def test_bodies_without_a_length_are_bounded(url: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(server, "UPLOAD_LIMIT", 2 * 2**20)
     assert send("/gradio_api/upload", 2**20, form) == 200
     assert send("/gradio_api/upload", 4 * 2**20, form) == 413
-    assert send("/gradio_api/queue/join", 2 * 2**20, "application/json") == 413
+    for other in ("queue/join", "call/upload", "run/upload"):
+        assert send(f"/gradio_api/{other}", 2**20 + 2**17, "application/json") == 413
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "studio.example", ""])
