@@ -10,7 +10,6 @@ Both read the same files in turn, with the same random weights. The plain loop i
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -64,7 +63,7 @@ def alone(files: list[Path], model: Any, processor: Any) -> tuple[float, float]:
     """The pictures per second of our reading and resizing alone, and of the model alone."""
     encoder = load_image_encoder(model, processor, "cpu", 16, False)
     start = time.perf_counter()
-    ready = [pixels for _, pixels in prefetched(encoder.prepare, enumerate(files), 16, os.cpu_count() or 1)]
+    ready = [pixels for _, pixels in prefetched(encoder.prepare, enumerate(files), 16)]
     read = time.perf_counter()
     for first in range(0, len(ready), 16):
         encoder.features(ready[first : first + 16])

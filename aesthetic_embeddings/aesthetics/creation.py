@@ -164,9 +164,8 @@ def encoded(
     """Yields batches, in order, of each picture's key with its feature `[dim]`, or with the reason it is unreadable.
 
     The model is in evaluation mode until the generator is closed.
-    threads: how many pictures are read at the same time; by default one per CPU core, but at most 4.
+    threads: see `prefetched`.
     """
-    threads = threads or min(4, os.cpu_count() or 1)
     batch_size = image_encoder.batch_size  # the encoder may split it, if memory is short
     batch: list[tuple[K, Tensor]] = []
 

@@ -111,10 +111,13 @@ def listed(images: Source | Iterable[Source]) -> tuple[Iterator[Given], int]:
 
 
 def prefetched(
-    prepare: Callable[[Image.Image], T], pictures: Iterator[tuple[K, Picture]], depth: int, threads: int
+    prepare: Callable[[Image.Image], T], pictures: Iterator[tuple[K, Picture]], depth: int, threads: int | None = None
 ) -> Generator[tuple[K, T | str], None, None]:
-    """Yields (key, `prepare(image)` or why it is unreadable) in order, while threads work `depth` pictures ahead."""
-    pool = ThreadPoolExecutor(threads)
+    """Yields (key, `prepare(image)` or why it is unreadable) in order, while threads work `depth` pictures ahead.
+
+    threads: how many pictures are read at the same time; by default one per CPU core, but at most 4.
+    """
+    pool = ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1))
     under_way: deque[tuple[K, Future[T | str]]] = deque()
 
     def work(picture: Picture) -> T | str:

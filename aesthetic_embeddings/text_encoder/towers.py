@@ -28,7 +28,7 @@ class Slot:
     @property
     def parameter(self) -> Tensor:
         """The whole stored parameter. Raises EncoderError if its values cannot be read."""
-        value = with_values(self.module, self.name, self.module._parameters.get(self.name))
+        value = _with_values(self.module, self.name, self.module._parameters.get(self.name))
         if value is None:
             kind = type(self.module).__name__
             raise EncoderError(
@@ -48,7 +48,7 @@ class Slot:
         return stored if self.rows is None else stored[self.rows]
 
 
-def with_values(module: Any, name: str, parameter: Tensor | None) -> Tensor | None:
+def _with_values(module: Any, name: str, parameter: Tensor | None) -> Tensor | None:
     """The module's parameter of this name, or what accelerate keeps of it between two calls if it offloads it.
 
     Accelerate then leaves a parameter on the device `meta`, without values. Its hook on the module has them.
@@ -275,7 +275,7 @@ def _projection(holders: Iterable[nn.Module]) -> Tensor | None:
     """
     for holder in holders:
         held = getattr(holder, "text_projection", None)
-        weight = with_values(held, "weight", getattr(held, "weight", None))
+        weight = _with_values(held, "weight", getattr(held, "weight", None))
         matrix = held.T if isinstance(held, Tensor) and held.dim() == 2 else weight
         if isinstance(matrix, Tensor) and is_projection(matrix):
             return matrix
